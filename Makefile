@@ -1,0 +1,39 @@
+# make demo   install into .venv, then vanilla sampling and ESamp side by side on the embedded model (CPU, some minutes)
+# make test   install, then the whole test suite (CPU)
+# make check  ruff and the type checker
+# make lock   resolve requirements.lock again (needs uv: pip install uv)
+
+PYTHON ?= python3
+BIN = .venv/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check
+TORCH = torch==2.13.0
+# PyTorch's own index has the CPU build; where it cannot be reached, pip takes what it otherwise finds.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+.PHONY: install demo test check lock
+
+install: .venv/installed
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ESamp on Ray needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Use make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(PIP) install --no-deps --retries 0 --extra-index-url $(TORCH_INDEX) $(TORCH)
+	$(PIP) install --no-deps -r requirements.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: install
+	$(BIN)/python -m jobs.demo
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# --no-deps above: the lock is complete, and leaves out the CUDA-only packages (see tool.uv in pyproject.toml).
+lock:
+	uv pip compile pyproject.toml --universal --python-version 3.11 --extra cpu --extra dev --no-annotate --no-header --quiet \
+		| grep -v "'never'" > requirements.lock

@@ -1,0 +1,87 @@
+"""What a user may set about engines and sampling. Standard library and esamp.config only, so that `--help` is instant."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from esamp.config import ESampConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SamplingConfig:
+    """How one sample is drawn. Raises ValueError on a value outside its range."""
+
+    temperature: float = 1.0
+    """Softmax temperature, > 0. The paper samples at 1."""
+    top_p: float = 1.0
+    """Nucleus mass in (0, 1]; 1 keeps every token."""
+    top_k: int = 0
+    """Keep this many most likely tokens; 0 keeps all."""
+    min_p: float = 0.0
+    """Keep tokens at least this likely relative to the likeliest, in [0, 1]; 0 keeps all."""
+    max_tokens: int = 512
+    """Longest answer, in tokens, >= 1."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise ValueError(f"temperature must be finite and > 0 to draw different samples; got {self.temperature}.")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be in (0, 1]; got {self.top_p}.")
+        if self.top_k < 0:
+            raise ValueError(f"top_k must be >= 0 (0 keeps all tokens); got {self.top_k}.")
+        if not 0 <= self.min_p <= 1:
+            raise ValueError(f"min_p must be in [0, 1]; got {self.min_p}.")
+        if self.max_tokens < 1:
+            raise ValueError(f"max_tokens must be >= 1; got {self.max_tokens}.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineConfig:
+    """One LLM shard: a vLLM engine and what it may use. Raises ValueError on a value outside its range."""
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format of the weights; "auto" takes the checkpoint's."""
+    max_model_len: int | None = None
+    """Longest prompt plus answer, in tokens; None takes the model's own limit."""
+    max_num_seqs: int = 64
+    """Samples decoded together in one shard, >= 1."""
+    num_gpus: int = 0
+    """GPUs of one shard: 1, or 0 to run on CPU. Tensor parallelism is not supported yet; use more shards."""
+    num_cpus: float = 1.0
+    """CPU cores Ray reserves for one shard, > 0."""
+    kv_cache_gib: float = 1.0
+    """KV cache of a CPU shard, in GiB, > 0."""
+    gpu_memory_utilization: float = 0.9
+    """Share of a GPU's memory that a GPU shard may take, in (0, 1]."""
+    enforce_eager: bool = False
+    """Leave out torch.compile and CUDA graphs: slower decoding, faster start."""
+    seed: int = 0
+    """Seed of the engine; each sample has its own seed besides."""
+
+    def __post_init__(self) -> None:
+        if self.max_num_seqs < 1:
+            raise ValueError(f"max_num_seqs must be >= 1; got {self.max_num_seqs}.")
+        if self.num_gpus not in (0, 1):
+            raise ValueError(
+                f"num_gpus must be 0 or 1 GPU per shard; got {self.num_gpus}. Tensor parallelism is not supported yet: use more shards."
+            )
+        if not self.num_cpus > 0:
+            raise ValueError(f"num_cpus must be > 0; got {self.num_cpus}.")
+        if not self.kv_cache_gib > 0:
+            raise ValueError(f"kv_cache_gib must be > 0; got {self.kv_cache_gib}.")
+        if not 0 < self.gpu_memory_utilization <= 1:
+            raise ValueError(f"gpu_memory_utilization must be in (0, 1]; got {self.gpu_memory_utilization}.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardConfig:
+    """Everything an LLMShard actor needs to start; travels to the actor as it is."""
+
+    model: str
+    """Hugging Face model id, or a folder with config.json and weights."""
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    """The engine."""
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    """How samples are drawn."""
+    esamp: ESampConfig | None = None
+    """Exploratory Sampling; None runs vLLM's own worker, untouched."""

@@ -1,0 +1,161 @@
+"""Values that cross an actor boundary. Plain and frozen; arrays are numpy, which the object store reads without a copy.
+
+Legend: T answer tokens of one sample, R hidden-state rows of one decode step, G prompt groups in it, H hidden size.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from ray import ObjectRef
+
+from esamp.config import ESampConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkUnit:
+    """Samples to draw for one problem on one shard: the unit that is planned, generated, written and resumed.
+
+    Example: WorkUnit(unit_id="p17#0", problem_id="p17", prompt="3 5 7 -> 22\\n", sample_indices=(0, 1), seeds=(11, 12))
+    """
+
+    unit_id: str
+    """Unique in a run."""
+    problem_id: str
+    """Also the ESamp prompt group: samples of one problem on one shard share a Distiller slot."""
+    prompt: str
+    """Fully formatted prompt; the chat template, where there is one, is already applied."""
+    sample_indices: tuple[int, ...]
+    """Index of each sample within its problem, in launch order."""
+    seeds: tuple[int, ...]
+    """Seed of each sample."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """One finished answer, with what the sampler did to it."""
+
+    problem_id: str
+    sample_index: int
+    seed: int
+    prompt_token_ids: list[int]
+    text: str
+    token_ids: list[int]
+    """[T]"""
+    finish_reason: str
+    """vLLM's word: "stop" or "length"."""
+    behaviour_logprobs: list[float]
+    """[T] log-probability of each token under the policy it was drawn from: after temperature, filters and fusion."""
+    policy_logprobs: list[float]
+    """[T] log-probability of each token under the plain model at temperature 1 without filters."""
+    intervened: list[bool]
+    """[T] True where the Distiller took part in the draw."""
+    novelty: list[float]
+    """[T] |h - prediction| / |h| where intervened, else NaN (arXiv:2604.24927, section 4.2)."""
+    lag: list[int]
+    """[T] decode steps of the group that the Distiller's weights had not yet learned from, where intervened, else -1."""
+    loss: list[float]
+    """[T] Distiller loss of the sample's group at that step: squared error per hidden channel. NaN where not
+    intervened, and before the first training of the group is known."""
+    distiller_version: str
+    """Last weights used, as "incarnation:step"; empty if none."""
+    shard: str
+    """Name of the shard that drew it."""
+    generation_seconds: float
+    """From the unit's arrival at the shard to this sample's end."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardStats:
+    """Counters of one shard since it started."""
+
+    shard: str
+    samples: int
+    decode_tokens: int
+    """Tokens sampled in decode steps (all answer tokens but the first of each sample)."""
+    intervened_tokens: int
+    """Tokens the Distiller took part in drawing."""
+    trained_rows: int
+    """Hidden-state rows the Distiller has learned from (local) or has handed to the trainer (actor)."""
+    optimiser_steps: int
+    """Slot updates; with a trainer actor: the steps of the versions received."""
+    dropped_rows: int
+    """Rows not sent because the trainer was behind."""
+    vanilla_groups: int
+    """Prompt groups that stayed vanilla because every slot was taken."""
+    nonfinite_rows: int
+    """Rows that stayed vanilla because a prediction was not finite."""
+    stale_rows: int
+    """Rows whose beta was lowered because the weights were older than half of max_staleness."""
+    versions_received: int
+    """Weight sets received from the trainer actor."""
+    trainer_failures: int
+    """Calls to the trainer actor that failed because it was gone."""
+    generation_seconds: float
+    """Time in which the engine had work."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainerSpec:
+    """What a DistillerTrainer needs to start."""
+
+    config: ESampConfig
+    output_gain: np.ndarray
+    """[H] fp32, initial output gain: the weights of the model's final norm."""
+    max_groups: int
+    """Distiller slots: at least the sum of those of its shards."""
+    device: str = "cpu"
+    """torch device."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowBatch:
+    """Hidden states of one decode step of one shard.
+
+    Example: groups=["s0/ab12/7/p17", "s0/ab12/9/p4"], group_of_row=[0, 0, 1], steps=[12, 3]
+    """
+
+    source: np.ndarray
+    """[R, H] fp32 residual stream after the shallow layer."""
+    target: np.ndarray
+    """[R, H] fp32 what lm_head consumes."""
+    groups: list[str]
+    """[G] names that no other group, shard or restart uses."""
+    group_of_row: list[int]
+    """[R] index into groups."""
+    steps: list[int]
+    """[G] decode steps of the group up to and including this one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupWeights:
+    """Version of one group's published weights."""
+
+    group: str
+    incarnation: str
+    """Changes when the trainer restarts: its step counts begin again."""
+    step: int
+    """Last decode step of the group that these weights have learned from."""
+    loss: float
+    """Squared error per hidden channel at that step, before it was learned."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Publication:
+    """What a trainer publishes when asked: the groups that changed, and their weights in the object store."""
+
+    versions: list[GroupWeights]
+    """[G]"""
+    weights: list[ObjectRef]
+    """One reference to an fp32 array [G, P], or none; in a list, so that the call hands over the reference and not the array."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainerStats:
+    """Counters of one trainer incarnation."""
+
+    incarnation: str
+    groups: int
+    """Groups with a slot now."""
+    trained_rows: int
+    refused_rows: int
+    """Rows of groups that found every slot taken."""

@@ -1,0 +1,84 @@
+"""What a user may set about Exploratory Sampling. Standard library only: a light process can import it.
+
+Defaults are the profile of the paper (arXiv:2604.24927, section 5.1 and appendix E.2). Values the paper leaves open say so.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+TrainerPlacement = Literal["local", "sync", "actor"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ESampConfig:
+    """Distiller, fusion and training settings of one engine. Raises ValueError on a value outside its range."""
+
+    beta: float = 0.25
+    """Strength of exploration, >= 0: z = (1+beta) z_model - beta z_distiller. 0 leaves the engine exactly as vLLM ships it."""
+    max_groups: int = 32
+    """Distiller slots, >= 1: prompt groups that can explore at the same time. Further groups stay vanilla and are counted."""
+    source_layer: int = 1
+    """Shallow hidden state the Distiller reads: the residual stream after this many decoder layers, >= 1. The paper: 1."""
+    inner_width: int = 384
+    """Inner width of each SwiGLU block, >= 1. The paper: 384."""
+    num_blocks: int = 1
+    """Residual SwiGLU blocks, >= 1. The paper's memory figure fits 1; its ablation found no difference up to 4."""
+    init_scale: float = 0.02
+    """Standard deviation of the random initial weights. The paper says only "random"."""
+    learning_rate: float = 4e-4
+    """Adam step size, > 0."""
+    adam_beta1: float = 0.9
+    """Decay of Adam's first moment, in [0, 1). Not stated in the paper."""
+    adam_beta2: float = 0.999
+    """Decay of Adam's second moment, in [0, 1). Not stated in the paper."""
+    adam_eps: float = 1e-4
+    """Adam's epsilon, > 0."""
+    clip_norm: float = 0.5
+    """Largest gradient norm of one slot, > 0. Clipped per slot, so that one group never scales another's step."""
+    warmup_steps: int = 0
+    """Optimiser steps a slot must have taken before its prediction steers sampling, >= 0. The paper: 0."""
+    max_staleness: int = 256
+    """Decode steps of its group that a slot's weights may lag before beta falls to 0 (linearly from half this bound), >= 2.
+    Only trainer="actor" can lag by more than one step."""
+    seed: int = 0
+    """Seed of the initial weights. Every slot starts from the same draw, so the result does not depend on allocation order."""
+    trainer: TrainerPlacement = "local"
+    """Where slots learn: "local" trains in the background of the next forward pass and is joined before it predicts (lag 1,
+    deterministic); "sync" trains within the step, token for token the same; "actor" sends rows to a DistillerTrainer."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.beta) and self.beta >= 0):
+            raise ValueError(
+                f"beta must be finite and >= 0; got {self.beta}. Use 0 for vanilla sampling, 0.25 as in the paper."
+            )
+        for name in ("max_groups", "source_layer", "inner_width", "num_blocks"):
+            value = asdict(self)[name]
+            if value < 1:
+                raise ValueError(f"{name} must be >= 1; got {value}.")
+        for name in ("learning_rate", "adam_eps", "clip_norm", "init_scale"):
+            value = asdict(self)[name]
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} must be finite and > 0; got {value}.")
+        for name in ("adam_beta1", "adam_beta2"):
+            value = asdict(self)[name]
+            if not 0 <= value < 1:
+                raise ValueError(f"{name} must be in [0, 1); got {value}.")
+        if self.warmup_steps < 0:
+            raise ValueError(f"warmup_steps must be >= 0; got {self.warmup_steps}.")
+        if self.max_staleness < 2:
+            raise ValueError(f"max_staleness must be >= 2 decode steps; got {self.max_staleness}.")
+        if self.trainer not in ("local", "sync", "actor"):
+            raise ValueError(f'trainer must be "local", "sync" or "actor"; got {self.trainer!r}.')
+
+    @classmethod
+    def from_dict(cls, settings: dict[str, Any]) -> "ESampConfig":
+        """Config from plain settings such as vLLM's additional_config["esamp"]. Raises ValueError on an unknown name."""
+        unknown = sorted(set(settings) - set(cls.__dataclass_fields__))
+        if unknown:
+            raise ValueError(f"unknown esamp settings {unknown}; known are {sorted(cls.__dataclass_fields__)}.")
+        return cls(**settings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain settings that `from_dict` reads back; they fit vLLM's additional_config."""
+        return asdict(self)

@@ -1,0 +1,163 @@
+"""The one module that reads vLLM's private state. It knows vLLM 0.32, V1 model runner, and refuses anything else at start-up.
+
+Nothing here is a documented vLLM interface; where a release moves something, this file is what changes.
+
+Legend: B batch rows, H hidden size, V vocabulary.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import vllm
+from torch import Tensor, nn
+from vllm.model_executor.layers.layernorm import GemmaRMSNorm
+from vllm.model_executor.models.interfaces import supports_eagle3
+from vllm.sampling_params import SamplingParams
+from vllm.v1.core.sched.output import SchedulerOutput
+from vllm.v1.sample.sampler import Sampler
+
+from esamp.sampler import ESampSampler
+
+KNOWN_VERSIONS = ("0.32.",)
+"""Releases this module was run against."""
+
+
+class UnsupportedEngine(RuntimeError):
+    """This engine cannot run Exploratory Sampling; the message says why and what would."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStep:
+    """One step after the forward pass and before sampling."""
+
+    request_ids: tuple[str, ...]
+    """[B]"""
+    is_decode: tuple[bool, ...]
+    """[B] the row's last token is one the model has sampled, and a next one will be sampled from it."""
+    draws_token: tuple[bool, ...]
+    """[B] False for a prompt that is only partly read: what is sampled there is thrown away."""
+    source_BH: Tensor
+    """[B, H] residual stream after the shallow layer; empty [0] where the engine does not output it."""
+    target_BH: Tensor
+    """[B, H] what lm_head consumes."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewRequest:
+    """What a request that was just scheduled asked for."""
+
+    request_id: str
+    prompt_token_ids: tuple[int, ...]
+    temperature: float
+    extra_args: dict[str, Any]
+
+
+def check_worker(worker: Any) -> None:
+    """Raise UnsupportedEngine unless this worker is one whose private state we know."""
+    config = worker.vllm_config
+    if not vllm.__version__.startswith(KNOWN_VERSIONS):
+        raise UnsupportedEngine(
+            f"esamp knows vLLM {', '.join(v + 'x' for v in KNOWN_VERSIONS)}; this is {vllm.__version__}. Install vllm==0.32.0."
+        )
+    if worker.use_v2_model_runner:
+        raise UnsupportedEngine(
+            "esamp runs on vLLM's V1 model runner; this engine uses V2. Set VLLM_USE_V2_MODEL_RUNNER=0."
+        )
+    if config.speculative_config is not None:
+        raise UnsupportedEngine("esamp does not support speculative decoding; leave speculative_config out.")
+    parallel = config.parallel_config
+    if parallel.pipeline_parallel_size > 1 or parallel.tensor_parallel_size > 1:
+        raise UnsupportedEngine(
+            f"esamp runs on one device per engine; got tensor_parallel_size={parallel.tensor_parallel_size}, "
+            f"pipeline_parallel_size={parallel.pipeline_parallel_size}. Use more shards instead."
+        )
+
+
+def enable_source_layer(worker: Any, source_layer: int) -> None:
+    """Make the model return the residual stream after `source_layer` decoder layers with every forward pass.
+
+    Call after the weights are loaded and before profiling, compilation and graph capture, which then honour it.
+    """
+    model = worker.model_runner.get_model()
+    name = type(model).__name__
+    if not supports_eagle3(model):
+        raise UnsupportedEngine(
+            f"{name} has no auxiliary hidden states in vLLM {vllm.__version__} (the SupportsEagle3 interface), which esamp reads; "
+            "use a model that has them (Llama, Qwen2, Qwen3, GPT-OSS, ...) or sampler=vanilla."
+        )
+    num_layers = worker.model_config.hf_text_config.num_hidden_layers
+    if source_layer >= num_layers:
+        raise UnsupportedEngine(f"source_layer must be below the model's {num_layers} layers; got {source_layer}.")
+    if getattr(model, "logits_processor", None) is not None and model.logits_processor.soft_cap is not None:
+        raise UnsupportedEngine(f"{name} soft-caps its logits; esamp has not been proven there. Use sampler=vanilla.")
+    model.set_aux_hidden_state_layers((source_layer,))
+    worker.model_runner.use_aux_hidden_state_outputs = True
+
+
+def final_norm_weights(worker: Any) -> Tensor:
+    """Scale [H] of the norm in front of lm_head."""
+    model = worker.model_runner.get_model()
+    text_model = getattr(model, "language_model", model)
+    norm = getattr(getattr(text_model, "model", None), "norm", None)
+    if not isinstance(norm, nn.Module) or not isinstance(getattr(norm, "weight", None), Tensor):
+        raise UnsupportedEngine(
+            f"{type(model).__name__} has no final norm at model.norm, where esamp takes the Distiller's output scale from."
+        )
+    weight = norm.weight.detach()
+    return 1.0 + weight if isinstance(norm, GemmaRMSNorm) else weight
+
+
+def install_sampler(worker: Any) -> ESampSampler:
+    """Put our sampler in the place of vLLM's, with the same settings."""
+    stock = worker.model_runner.sampler
+    if type(stock) is not Sampler:
+        raise UnsupportedEngine(f"esamp replaces vLLM's own V1 sampler; this engine has {type(stock).__qualname__}.")
+    sampler = ESampSampler(stock)
+    worker.model_runner.sampler = sampler
+    return sampler
+
+
+def new_requests(scheduled: SchedulerOutput) -> list[NewRequest]:
+    """Requests that run for the first time in the coming step."""
+    return [
+        NewRequest(
+            request_id=request.req_id,
+            prompt_token_ids=tuple(request.prompt_token_ids or ()),
+            temperature=request.sampling_params.temperature,
+            extra_args=request.sampling_params.extra_args or {},
+        )
+        for request in scheduled.scheduled_new_reqs
+        if isinstance(request.sampling_params, SamplingParams)
+    ]
+
+
+def read_step(worker: Any) -> BatchStep | None:
+    """The step that waits for its tokens; None if the engine ran nothing."""
+    runner = worker.model_runner
+    state = runner.execute_model_state
+    if state is None or state.logits is None:
+        return None
+    batch = runner.input_batch
+    num_rows = batch.num_reqs
+    draws_token = ~runner.discard_request_mask.np[:num_rows]
+    # A row decodes if the token it ends on lies past the prompt; so does a preempted request that was read again.
+    is_decode = draws_token & (runner.optimistic_seq_lens_cpu[:num_rows].numpy() > batch.num_prompt_tokens[:num_rows])
+    if state.aux_hidden_states:
+        source_BH = state.aux_hidden_states[0][runner.query_start_loc.gpu[1 : num_rows + 1].long() - 1]
+    else:
+        source_BH = state.sample_hidden_states.new_empty(0)
+    return BatchStep(
+        request_ids=tuple(batch.req_ids[:num_rows]),
+        is_decode=tuple(is_decode.tolist()),
+        draws_token=tuple(draws_token.tolist()),
+        source_BH=source_BH,
+        target_BH=state.sample_hidden_states,
+    )
+
+
+def project_to_vocabulary(worker: Any, hidden_RH: Tensor) -> Tensor:
+    """Logits [R, V], fp32, of hidden states [R, H] through the model's own head, scale and padding included."""
+    runner = worker.model_runner
+    logits_RV: Tensor = runner.get_model().compute_logits(hidden_RH.to(runner.dtype))
+    return logits_RV.to(torch.float32)

@@ -1,0 +1,50 @@
+"""Samples as rollouts for reinforcement learning, in Parquet: from a finished Pass@k run, or drawn first.
+
+python -m jobs.rollouts runs/countdown-esamp-0 --output rollouts.parquet
+python -m jobs.rollouts --output rollouts.parquet --run.model Qwen/Qwen2.5-7B-Instruct --run.dataset train.jsonl
+"""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tyro
+
+from jobs.exit_codes import one_line_errors
+from pipelines.config import RunConfig
+from pipelines.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutsCommand:
+    """The command line of this job."""
+
+    run_folder: tyro.conf.Positional[Path | None] = None
+    """Folder of a Pass@k run; without it the run that --run.* describes is made first."""
+    output: Path
+    """Parquet file to write."""
+    run: RunConfig = field(default_factory=RunConfig)
+    """The run to make first, as in jobs.passk."""
+
+
+def main(args: list[str]) -> None:
+    """Parse, run where asked for, write."""
+    with one_line_errors():
+        command = tyro.cli(RolloutsCommand, prog="python -m jobs.rollouts", description=__doc__, args=args)
+        if command.run_folder is not None and command.run != RunConfig():
+            raise InputError(f"give either a run folder or --run.* settings; got {command.run_folder} and settings.")
+        # Imported late: Ray and torch take seconds that --help and a mistyped flag need not wait for.
+        from pipelines.passk import run_passk
+        from pipelines.progress import run_console
+        from pipelines.rollouts import write_rollouts
+        from pipelines.run_folder import RunFolder
+
+        console = run_console()
+        if command.run_folder is None:
+            run_passk(command.run, console=console)
+        count = write_rollouts(RunFolder(command.run_folder or command.run.run_folder), command.output)
+        console.print(f"{count} rollouts: {command.output}", highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

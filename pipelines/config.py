@@ -1,0 +1,237 @@
+"""One Pass@k run. The command line is generated from these fields, and the strings under them are its help."""
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+import yaml
+
+from actors.config import EngineConfig, SamplingConfig, ShardConfig
+from esamp.config import ESampConfig
+from pipelines.errors import InputError
+
+EMBEDDED_MODEL = Path(__file__).parent / "countdown_model"
+"""The model that `--model embedded` names."""
+
+LOCAL_SUFFIXES = (".jsonl", ".parquet")
+"""Endings of local datasets."""
+
+VERIFIER_NAMES = ("countdown", "math", "exact")
+"""Verifiers that ship with the project."""
+
+MAY_CHANGE = frozenset(
+    {
+        "output",
+        "pass_at",
+        "shards",
+        "verifiers",
+        "units_per_part",
+        "engine.num_gpus",
+        "engine.num_cpus",
+        "engine.kv_cache_gib",
+        "engine.gpu_memory_utilization",
+    }
+)
+"""Settings that may differ between a run and its continuation: where it runs and what is reported, not what a sample or a verdict is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Draw samples of every problem of a dataset, score them, estimate pass@k."""
+
+    model: str = "embedded"
+    """Hugging Face model id or local folder; "embedded" is the small Countdown model that ships with the project."""
+    dataset: str = "countdown"
+    """Hugging Face dataset id, a .jsonl or .parquet file, or "countdown", the task that ships with the project."""
+    split: str = "test"
+    """Split of a hub dataset."""
+    subset: str | None = None
+    """Configuration name of a hub dataset."""
+    limit: int | None = None
+    """Use only the first so many problems."""
+    problem_column: str | None = None
+    """Column with the problem's text; by default the first of problem, question, prompt."""
+    answer_column: str | None = None
+    """Column with the reference answer; by default the first of answer, expected_answer, solution."""
+    id_column: str | None = None
+    """Column with a unique id; by default the first of problem_id, unique_id, task_id, id, and the row number if there is none."""
+    template: str = "{problem}"
+    """Prompt around the problem's text."""
+    chat: bool = True
+    """Apply the model's chat template, if it has one."""
+    samples: int = 16
+    """Samples per problem (n)."""
+    pass_at: tuple[int, ...] = ()
+    """Report pass@k for these k; by default 1, 2, 4, ... n."""
+    sampler: Literal["vanilla", "esamp"] = "esamp"
+    """vanilla: the model's own distribution; esamp: Exploratory Sampling."""
+    verifier: str = "auto"
+    """countdown, math, exact, or module:function of your own; auto: countdown for that task, math otherwise."""
+    verifier_timeout_s: float = 30.0
+    """Seconds one verdict may take."""
+    output: Path | None = None
+    """Run folder; by default runs/<dataset>-<sampler>-<seed>. The same command goes on with a run that was stopped."""
+    shards: int = 1
+    """LLM shards (vLLM engines)."""
+    samples_per_unit: int | None = None
+    """Samples of one problem that are drawn, and saved, as one unit of work; by default all of them, so that they share a Distiller."""
+    units_per_part: int = 4
+    """Units of work per output file: what a kill can lose, besides the units under way."""
+    verifiers: int = 1
+    """Processes that score samples."""
+    seed: int = 0
+    """Seed of the run; every sample's seed follows from it, the problem's id and the sample's index."""
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    """One shard's engine."""
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    """How a sample is drawn."""
+    esamp: ESampConfig = field(default_factory=lambda: ESampConfig(trainer="actor"))
+    """Exploratory Sampling; used with --sampler esamp."""
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "shards", "units_per_part", "verifiers"):
+            value = asdict(self)[name]
+            if value < 1:
+                raise InputError(f"{name} must be >= 1; got {value}.")
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"limit must be >= 1; got {self.limit}. Leave it out to use every problem.")
+        if self.samples_per_unit is not None and self.samples_per_unit < 1:
+            raise InputError(
+                f"samples_per_unit must be >= 1; got {self.samples_per_unit}. Leave it out to draw all at once."
+            )
+        impossible = [k for k in self.pass_at if not 1 <= k <= self.samples]
+        if impossible:
+            raise InputError(
+                f"pass@k needs 1 <= k <= samples; got k={impossible[0]} with samples={self.samples}. "
+                "Draw more --samples or ask for a smaller --pass-at."
+            )
+        if "{problem}" not in self.template:
+            raise InputError(f'template must contain "{{problem}}"; got {self.template!r}.')
+        if not (math.isfinite(self.verifier_timeout_s) and self.verifier_timeout_s > 0):
+            raise InputError(f"verifier_timeout_s must be finite and > 0; got {self.verifier_timeout_s}.")
+        if self.verifier not in ("auto", *VERIFIER_NAMES) and ":" not in self.verifier:
+            raise InputError(
+                f"verifier must be auto, {', '.join(VERIFIER_NAMES)} or module:function; got {self.verifier!r}."
+            )
+
+    @property
+    def run_folder(self) -> Path:
+        """Where the run is kept."""
+        return self.output or Path("runs") / f"{self.dataset_name}-{self.sampler}-{self.seed}"
+
+    @property
+    def dataset_name(self) -> str:
+        """The dataset in one word: the last part of a hub id, a file's name without its ending."""
+        path = Path(self.dataset)
+        return path.stem if path.suffix in LOCAL_SUFFIXES else path.name
+
+    @property
+    def verifier_name(self) -> str:
+        """The verifier with "auto" resolved."""
+        if self.verifier != "auto":
+            return self.verifier
+        return "countdown" if self.dataset == "countdown" else "math"
+
+    @property
+    def beta(self) -> float:
+        """Strength of exploration: 0 for vanilla sampling."""
+        return self.esamp.beta if self.sampler == "esamp" else 0.0
+
+    @property
+    def model_path(self) -> str:
+        """What vLLM and transformers load."""
+        return str(EMBEDDED_MODEL) if self.model == "embedded" else self.model
+
+    @property
+    def shard(self) -> ShardConfig:
+        """What one LLMShard needs."""
+        return ShardConfig(
+            model=self.model_path,
+            engine=self.engine,
+            sampling=self.sampling,
+            esamp=self.esamp if self.sampler == "esamp" else None,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as in a YAML file."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        return plain
+
+    @property
+    def settings_that_matter(self) -> dict[str, Any]:
+        """What decides samples and verdicts, flat: {"sampling.temperature": 1.0, ...}. ESamp's settings only if it is used."""
+        return {
+            name: value
+            for name, value in flatten(self.to_dict()).items()
+            if name not in MAY_CHANGE and (self.sampler == "esamp" or not name.startswith("esamp."))
+        }
+
+    @property
+    def config_hash(self) -> str:
+        """Short sha256 of `settings_that_matter`."""
+        return hashlib.sha256(json.dumps(self.settings_that_matter, sort_keys=True).encode()).hexdigest()[:12]
+
+    @classmethod
+    def from_dict(cls, settings: dict[str, Any]) -> "RunConfig":
+        """The config that `to_dict` gave. Raises InputError on a name that does not exist."""
+        config: RunConfig = config_from_dict(cls, settings)
+        return config
+
+
+def config_from_dict(cls: type, settings: dict[str, Any]) -> Any:
+    """A config dataclass from plain values, nested ones included. Raises InputError on a name that does not exist."""
+    known = {f.name for f in fields(cls)}
+    unknown = sorted(set(settings) - known)
+    if unknown:
+        raise InputError(f"{cls.__name__} has no setting {unknown[0]!r}; known are {', '.join(sorted(known))}.")
+    types = get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for name, value in settings.items():
+        if is_dataclass(types[name]):
+            value = config_from_dict(types[name], value)
+        elif isinstance(value, list):
+            value = tuple(value)
+        elif types[name] == Path | None and value is not None:
+            value = Path(value)
+        values[name] = value
+    return cls(**values)
+
+
+def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def flags_from_yaml(path: Path) -> list[str]:
+    """The flags a YAML file stands for: {"engine": {"num_gpus": 1}} -> ["--engine.num-gpus", "1"].
+
+    They are put before the user's own flags, which win; so a file is checked exactly as a command line is. Raises InputError if it
+    cannot be read.
+    """
+    try:
+        settings = yaml.safe_load(path.read_text()) or {}
+    except OSError as error:
+        raise InputError(f"config file {path} cannot be read: {error.strerror}.") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"config file {path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(settings, dict):
+        raise InputError(
+            f"config file {path} must hold settings such as `samples: 64`; it holds a {type(settings).__name__}."
+        )
+    flags: list[str] = []
+    for name, value in flatten(settings).items():
+        *parents, last = name.replace("_", "-").split(".")
+        if isinstance(value, bool):
+            flags.append("--" + ".".join([*parents, last if value else f"no-{last}"]))
+        else:
+            flags += [
+                "--" + ".".join([*parents, last]),
+                *(map(str, value) if isinstance(value, list) else [str(value)]),
+            ]
+    return flags

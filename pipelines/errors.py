@@ -1,0 +1,16 @@
+"""What ends a run, told in one line: the thing, the rule, the value and the way out."""
+
+
+class InputError(ValueError):
+    """What the user asked for cannot be done. Raised before anything is written; jobs exit with code 2."""
+
+
+class RunError(RuntimeError):
+    """The run cannot go on, or did not do what it says. What was finished stays on disk; jobs exit with code 1."""
+
+
+def root_cause(error: BaseException) -> str:
+    """What went wrong first, in one line. An error that came through Ray is a chain of tracebacks, the first of them the remote one."""
+    first, _, _ = str(error).partition("\nThe above exception was the direct cause")
+    lines = [line.strip() for line in first.splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,82 @@
+"""Generation: units of work go to LLM shards, samples come back. The stage of the pipeline that Ray Data calls per batch of units.
+
+    batch of units -> GenerateSamples (one actor per shard, all alike) -> ShardRouter: which shard? -> shard.generate(unit)
+                      table per unit, as soon as it is drawn          <-------------------------------- list[Sample]
+
+Every unit goes to the shard with the fewest units under way; units of one problem stay together, so that they share a Distiller and
+the prefix cache.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import AsyncIterator
+
+import pyarrow as pa
+from ray.actor import ActorHandle
+
+from actors.types import Sample
+from pipelines.config import RunConfig
+from pipelines.errors import root_cause
+from pipelines.plan import PlannedUnit, planned_units
+from pipelines.sample_table import RunLabels, failed_table, samples_table
+
+logger = logging.getLogger(__name__)
+
+
+class ShardRouter:
+    """Knows how many units each shard has under way. One small Ray actor per run."""
+
+    def __init__(self, num_shards: int) -> None:
+        self._units_under_way = [0] * num_shards
+        self._shard_of_problem: dict[str, int] = {}
+
+    def take(self, problem_id: str) -> int:
+        """Index of the shard that shall draw the next unit of this problem: its own, or the one with the least to do."""
+        if problem_id not in self._shard_of_problem:
+            self._shard_of_problem[problem_id] = self._units_under_way.index(min(self._units_under_way))
+        shard = self._shard_of_problem[problem_id]
+        self._units_under_way[shard] += 1
+        return shard
+
+    def give_back(self, shard: int) -> None:
+        """A unit has ended."""
+        self._units_under_way[shard] -= 1
+
+
+class GenerateSamples:
+    """Ray Data's callable of this stage: a batch of the plan in, a table of samples per unit out, in the order they finish."""
+
+    def __init__(self, shards: list[ActorHandle], router: ActorHandle, labels: RunLabels) -> None:
+        self._shards = shards
+        self._router = router
+        self._labels = labels
+
+    async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
+        """Draw all units of the batch at the same time. Raises what the engine raised, and RayActorError if a shard is gone."""
+        for unit in asyncio.as_completed([self._generate(unit) for unit in planned_units(batch)]):
+            yield await unit
+
+    async def _generate(self, unit: PlannedUnit) -> pa.Table:
+        work, problem = unit.work, unit.problem
+        shard = await self._router.take.remote(work.problem_id)
+        try:
+            samples: list[Sample] = await self._shards[shard].generate.remote(work)
+        except ValueError as error:
+            # The named boundary: a unit that the model cannot take (a prompt too long, an empty one) must not end the run. What
+            # breaks an engine does: see LLMShard.generate.
+            logger.exception("unit %s failed", work.unit_id)
+            return failed_table(
+                root_cause(error), work, problem=problem.text, answer=problem.answer, labels=self._labels
+            )
+        finally:
+            self._router.give_back.remote(shard)
+        return samples_table(samples, work, problem=problem.text, answer=problem.answer, labels=self._labels)
+
+
+def units_in_flight(config: RunConfig) -> int:
+    """Units one shard is given at a time: its batch twice over, so that it never runs dry; while exploring never more than there
+    are Distiller slots, since a problem without a slot stays vanilla."""
+    samples_per_unit = min(config.samples_per_unit or config.samples, config.samples)
+    wanted = math.ceil(2 * config.engine.max_num_seqs / samples_per_unit)
+    return max(1, min(wanted, config.esamp.max_groups) if config.beta > 0 else wanted)

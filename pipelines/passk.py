@@ -1,0 +1,255 @@
+"""A Pass@k run: plan -> samples -> verdicts -> Parquet, over Ray Data, then its summary.
+
+    plan/plan.parquet -> units not finished yet -> GenerateSamples -> VerifySamples -> samples/*.parquet -> summary.json
+                                                        |  ^
+                                                    LLM shards (actors.Fleet)
+
+Promises: bad input is refused before anything is written. A unit of work is on disk soon after it is finished, so a run that is stopped,
+however, goes on from there with the same command. A unit that fails leaves rows that say why, and is tried again next time.
+"""
+
+import errno
+import logging
+import math
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+import ray
+import ray.data
+from ray.actor import ActorHandle
+from ray.data import ActorPoolStrategy, Dataset, SaveMode
+from ray.data.exceptions import SystemException
+from ray.data.expressions import col
+from ray.exceptions import RayError
+from rich.console import Console
+
+from actors.config import ShardConfig
+from actors.fleet import EngineStartError, Fleet
+from actors.types import ShardStats, TrainerStats
+from pipelines.cluster import ray_session
+from pipelines.config import RunConfig
+from pipelines.errors import InputError, RunError, root_cause
+from pipelines.generation import GenerateSamples, ShardRouter, units_in_flight
+from pipelines.model import format_prompt, load_model_config, load_tokenizer, model_fingerprint
+from pipelines.plan import PlannedUnit, plan_units
+from pipelines.problems import data_fingerprint, load_problems
+from pipelines.progress import LiveProgress, Progress
+from pipelines.run_folder import Manifest, RunFolder, Session, new_manifest, now
+from pipelines.sample_table import RunLabels, run_labels
+from pipelines.summary import RunSummary, summarise
+from pipelines.verification import VerifierSettings, VerifySamples
+from pipelines.verifiers import BUILT_IN, load_verifier
+
+logger = logging.getLogger(__name__)
+
+
+class ShardFleet(Protocol):
+    """What a run needs of its shards: actors.Fleet, or a stand-in of the same form."""
+
+    shards: list[ActorHandle]
+
+    def stats(self) -> list[ShardStats]: ...
+
+    def trainer_stats(self) -> TrainerStats | None: ...
+
+
+class StartFleet(Protocol):
+    """Starts shards for a `with` block."""
+
+    def __call__(self, config: ShardConfig, *, num_shards: int) -> AbstractContextManager[ShardFleet]: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreparedRun:
+    """A run that passed every check that can be made without an engine."""
+
+    config: RunConfig
+    folder: RunFolder
+    manifest: Manifest
+    units: list[PlannedUnit]
+
+
+def run_passk(config: RunConfig, *, console: Console, start_fleet: StartFleet = Fleet) -> RunSummary:
+    """Make the run, or go on with it, and summarise it.
+
+    Raises InputError (nothing was written), RunError (what was finished stays), and KeyboardInterrupt with a message that says what was
+    finished.
+    """
+    [summary] = run_side_by_side([config], console=console, start_fleet=start_fleet)
+    return summary
+
+
+def run_side_by_side(
+    configs: list[RunConfig], *, console: Console, start_fleet: StartFleet = Fleet
+) -> list[RunSummary]:
+    """Make several runs, one after the other; raises as `run_passk`. All are checked before the first begins."""
+    runs = [prepare_run(config) for config in configs]
+    is_finished = all(not run.folder.unfinished(run.units) for run in runs)
+    with nullcontext() if is_finished else ray_session(configs):
+        return [complete_run(run, console=console, start_fleet=start_fleet) for run in runs]
+
+
+def complete_run(run: PreparedRun, *, console: Console, start_fleet: StartFleet) -> RunSummary:
+    """Draw what is not finished, then summarise; needs Ray."""
+    run.folder.set_torn_parts_aside()
+    if run.folder.unfinished(run.units):
+        with failures_in_one_line(run):
+            draw_units(run, console=console, start_fleet=start_fleet)
+    return summarise(run.folder, pass_at=run.config.pass_at)
+
+
+def prepare_run(config: RunConfig) -> PreparedRun:
+    """Load and check what the run is made of. Raises InputError; writes nothing."""
+    load_model_config(config)
+    load_verifier(BUILT_IN.get(config.verifier_name, config.verifier_name))
+    problems = load_problems(config)
+    tokenizer = load_tokenizer(config)
+    prompts = [format_prompt(problem, config, tokenizer) for problem in problems]
+    units = plan_units(problems, prompts, config)
+    manifest = new_manifest(
+        config,
+        data_fingerprint=data_fingerprint(problems),
+        model_fingerprint=model_fingerprint(config),
+        num_problems=len(problems),
+        num_units=len(units),
+    )
+    folder = RunFolder(config.run_folder)
+    folder.check(manifest)
+    return PreparedRun(config=config, folder=folder, manifest=manifest, units=units)
+
+
+def draw_units(run: PreparedRun, *, console: Console, start_fleet: StartFleet) -> None:
+    """One session: draw, score and save the units that are not finished. Raises RunError if the session did not do its work."""
+    config = run.config
+    console.print(f"starting {config.shards} shard(s) of {config.model} for {run.folder.path} ...", highlight=False)
+    with start_fleet(config.shard, num_shards=config.shards) as fleet:
+        manifest = run.folder.open(run.manifest, run.units)
+        labels = run_labels(config, run_id=manifest.run_id, model_fingerprint=manifest.model_fingerprint)
+        # Only now: workers of a session that was killed a moment ago may have saved their last part while the engines started.
+        unfinished = run.folder.unfinished(run.units)
+        expected = expected_samples(unfinished)
+        console.print(
+            f"{len(run.units) - len(unfinished)} of {len(run.units)} units of work are finished", highlight=False
+        )
+        progress = ray.remote(Progress).options(num_cpus=0).remote(expected)
+        started, clock_start = now(), time.monotonic()
+        with LiveProgress(progress, num_problems=len(expected), console=console) as live:
+            save_samples(run.folder, unfinished, config=config, labels=labels, shards=fleet.shards, progress=progress)
+        counts = live.counts()
+        session = Session(
+            started=started,
+            seconds=time.monotonic() - clock_start,
+            units=len(unfinished),
+            samples=counts.samples,
+            tokens=counts.tokens,
+            shards=[asdict(stats) for stats in fleet.stats()],
+            trainer=asdict(stats) if (stats := fleet.trainer_stats()) else None,
+        )
+    run.folder.add_session(session)
+    check_exploration(config, session)
+
+
+def save_samples(
+    folder: RunFolder,
+    unfinished: list[PlannedUnit],
+    *,
+    config: RunConfig,
+    labels: RunLabels,
+    shards: list[ActorHandle],
+    progress: ActorHandle,
+) -> None:
+    """The pipeline: what happens to a unit of work, in order. Returns when every unit is on disk."""
+    router = ray.remote(ShardRouter).options(num_cpus=0).remote(len(shards))
+    calls = math.ceil(units_in_flight(config) / config.units_per_part)
+    plan: Dataset = ray.data.read_parquet(str(folder.plan.resolve()))
+    samples = (
+        plan.filter(expr=col("unit_id").is_in([unit.work.unit_id for unit in unfinished]))
+        # Without this a small plan is one block: one shard busy, and nothing saved until the end.
+        .repartition(target_num_rows_per_block=config.units_per_part)
+        .map_batches(
+            GenerateSamples,
+            fn_constructor_args=(shards, router, labels),
+            batch_size=config.units_per_part,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(
+                size=len(shards), max_concurrent_calls_per_actor=calls, max_tasks_in_flight_per_actor=2 * calls
+            ),
+            num_cpus=0,
+        )
+        .map_batches(
+            VerifySamples,
+            fn_constructor_args=(
+                VerifierSettings(name=config.verifier_name, timeout_s=config.verifier_timeout_s),
+                progress,
+            ),
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(size=config.verifiers),
+            num_cpus=1,
+        )
+    )
+    samples.write_parquet(str(folder.samples.resolve()), mode=SaveMode.APPEND)
+
+
+def expected_samples(units: list[PlannedUnit]) -> dict[str, int]:
+    """Samples of each problem in these units."""
+    expected: Counter[str] = Counter()
+    for unit in units:
+        expected[unit.problem.problem_id] += len(unit.work.sample_indices)
+    return expected
+
+
+def check_exploration(config: RunConfig, session: Session) -> None:
+    """Raise RunError if ESamp was asked for and did nothing: such samples are vanilla samples under another name."""
+    if config.beta == 0 or session.tokens == 0:
+        return
+    learners = session.shards if session.trainer is None else [session.trainer]
+    counted = {
+        "intervened on": sum(shard["intervened_tokens"] for shard in session.shards),
+        "trained on": sum(learner["trained_rows"] for learner in learners),
+    }
+    for what, count in counted.items():
+        if count == 0:
+            raise RunError(
+                f"esamp with beta={config.beta:g} must explore, but of {session.tokens} tokens in {session.samples} samples none was "
+                f"{what}: these are vanilla samples. Look at sampling.max_tokens, esamp.warmup_steps and esamp.max_staleness."
+            )
+
+
+@contextmanager
+def failures_in_one_line(run: PreparedRun) -> Iterator[None]:
+    """The named boundary of a session: what Ray, an engine or the disk raise becomes one line. What was finished stays."""
+    try:
+        yield
+    except EngineStartError as error:
+        raise InputError(f"no engine for model {run.config.model}: {error}") from error
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"stopped. {finished_line(run)}") from None
+    except (RayError, SystemException, OSError) as error:
+        if is_disk_full(error):
+            raise RunError(f"the disk of {run.folder.path} is full. Free some space. {finished_line(run)}") from error
+        failure = run.folder.path / "failure.txt"
+        if run.folder.path.is_dir():
+            failure.write_text(traceback.format_exc())
+        raise RunError(f"{root_cause(error)} (in full: {failure}). {finished_line(run)}") from error
+
+
+def finished_line(run: PreparedRun) -> str:
+    """What a stopped run has, and how it goes on."""
+    finished = len(run.units) - len(run.folder.unfinished(run.units))
+    return f"{finished} of {len(run.units)} units of work are saved in {run.folder.path}; the same command goes on from there."
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """True if "no space left on device" is at the bottom of an error, which may come through Ray."""
+    chain: BaseException | None = error
+    while chain is not None:
+        if isinstance(chain, OSError) and chain.errno == errno.ENOSPC:
+            return True
+        chain = chain.__cause__ or chain.__context__
+    return f"[Errno {errno.ENOSPC}]" in str(error) or "No space left on device" in str(error)

@@ -1,0 +1,97 @@
+"""The plan of a run: one row per unit of work, fixed before anything is drawn, kept as Parquet in the run folder.
+
+A unit is one problem and a chunk of its samples (all of them, by default). Seeds are part of the plan, so a unit that is run again, on
+whatever shard, draws from the same seeds.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from actors.types import WorkUnit
+from pipelines.config import RunConfig
+from pipelines.problems import Problem
+
+PLAN_SCHEMA = pa.schema(
+    {
+        "unit_id": pa.string(),
+        "problem_id": pa.string(),
+        "problem": pa.string(),
+        "answer": pa.string(),
+        "prompt": pa.string(),
+        "sample_indices": pa.list_(pa.int32()),
+        "seeds": pa.list_(pa.int64()),
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedUnit:
+    """A unit of work and the problem it belongs to."""
+
+    work: WorkUnit
+    problem: Problem
+
+
+def plan_units(problems: Iterable[Problem], prompts: Iterable[str], config: RunConfig) -> list[PlannedUnit]:
+    """Units of a run, in the order of its problems; `prompts` are the problems' formatted prompts."""
+    size = config.samples_per_unit or config.samples
+    return [
+        PlannedUnit(
+            problem=problem, work=make_unit(problem, prompt, first, min(size, config.samples - first), config.seed)
+        )
+        for problem, prompt in zip(problems, prompts, strict=True)
+        for first in range(0, config.samples, size)
+    ]
+
+
+def make_unit(problem: Problem, prompt: str, first: int, count: int, run_seed: int) -> WorkUnit:
+    """Samples first, first+1, ... of a problem."""
+    indices = tuple(range(first, first + count))
+    return WorkUnit(
+        unit_id=f"{problem.problem_id}#{first}",
+        problem_id=problem.problem_id,
+        prompt=prompt,
+        sample_indices=indices,
+        seeds=tuple(sample_seed(run_seed, problem.problem_id, index) for index in indices),
+    )
+
+
+def sample_seed(run_seed: int, problem_id: str, sample_index: int) -> int:
+    """Seed in [0, 2^31) of one sample: the same on every machine, whatever the order and number of problems."""
+    digest = hashlib.sha256(f"{run_seed}/{problem_id}/{sample_index}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def plan_table(units: Iterable[PlannedUnit]) -> pa.Table:
+    """The plan as it is stored."""
+    rows = [
+        {
+            "unit_id": unit.work.unit_id,
+            "problem_id": unit.problem.problem_id,
+            "problem": unit.problem.text,
+            "answer": unit.problem.answer,
+            "prompt": unit.work.prompt,
+            "sample_indices": unit.work.sample_indices,
+            "seeds": unit.work.seeds,
+        }
+        for unit in units
+    ]
+    return pa.Table.from_pylist(rows, schema=PLAN_SCHEMA)
+
+
+def planned_units(table: pa.Table) -> Iterator[PlannedUnit]:
+    """The units of a stored plan, or of a batch of it."""
+    for row in table.to_pylist():
+        yield PlannedUnit(
+            problem=Problem(row["problem_id"], row["problem"], row["answer"]),
+            work=WorkUnit(
+                unit_id=row["unit_id"],
+                problem_id=row["problem_id"],
+                prompt=row["prompt"],
+                sample_indices=tuple(row["sample_indices"]),
+                seeds=tuple(row["seeds"]),
+            ),
+        )

@@ -1,0 +1,96 @@
+"""Samples as rollouts for reinforcement learning: one row per sample, grouped by problem, with advantages.
+
+ESamp samples are off-policy: drawn from the fused distribution, not from the model's. Both log-probabilities of every token travel along,
+so that a trainer can weigh them: exp(policy_logprobs - behaviour_logprobs), per token.
+"""
+
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from pipelines.errors import InputError
+from pipelines.run_folder import RunFolder, write_whole
+from pipelines.verdict import VerdictStatus
+
+ADVANTAGE_EPS = 1e-4
+"""Added to a group's standard deviation, as GRPO's implementations do."""
+
+RENAMED = {
+    "problem_id": "group_id",
+    "token_ids": "response_token_ids",
+    "text": "response",
+    "score": "reward",
+}
+"""Columns that have another name among RL trainers."""
+KEPT = (
+    "run_id",
+    "sample_index",
+    "seed",
+    "prompt",
+    "answer",
+    "prompt_token_ids",
+    "behaviour_logprobs",
+    "policy_logprobs",
+    "finish_reason",
+    "status",
+    "sampler",
+    "beta",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "distiller_version",
+    "model",
+    "model_fingerprint",
+    "config_hash",
+)
+"""Columns as they are in samples/*.parquet."""
+
+
+def write_rollouts(folder: RunFolder, output: Path) -> int:
+    """Write a run's samples as rollouts to a Parquet file; returns their number.
+
+    Samples without a verdict (generation or the verifier failed) are left out: they have no reward. Raises InputError if the folder
+    holds no run or no sample.
+    """
+    folder.manifest()
+    rollouts = rollouts_table(folder.read_samples([*RENAMED, *KEPT]))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    sink = pa.BufferOutputStream()
+    pa.parquet.write_table(rollouts, sink)
+    write_whole(output, sink.getvalue().to_pybytes())
+    return rollouts.num_rows
+
+
+def rollouts_table(samples: pa.Table) -> pa.Table:
+    """Rollouts from stored samples, ordered by group and sample index. Raises InputError if none has a reward."""
+    has_reward = [status != VerdictStatus.ERROR for status in samples["status"].to_pylist()]
+    samples = samples.filter(pa.array(has_reward)).sort_by([("problem_id", "ascending"), ("sample_index", "ascending")])
+    if samples.num_rows == 0:
+        raise InputError(
+            "no sample of this run has a verdict, so there is no reward; look at the errors in its summary.json."
+        )
+    advantages = group_advantages(samples["problem_id"].to_pylist(), samples["score"].to_pylist())
+    renamed = samples.rename_columns([RENAMED.get(name, name) for name in samples.column_names])
+    return renamed.append_column("advantage", pa.array(advantages, pa.float32()))
+
+
+def group_advantages(groups: list[str], rewards: list[float]) -> list[float]:
+    """(reward - mean) / (std + 1e-4) with the mean and the population standard deviation of the reward's own group.
+
+    Outcome supervision of DeepSeekMath (arXiv:2402.03300), section 4.1.2. A group whose rewards are all the same has advantages 0: it
+    teaches nothing.
+
+    >>> [round(a, 3) for a in group_advantages(["p", "p", "q"], [1.0, 0.0, 1.0])]
+    [1.0, -1.0, 0.0]
+    """
+    rewards_of: dict[str, list[float]] = defaultdict(list)
+    for group, reward in zip(groups, rewards, strict=True):
+        rewards_of[group].append(reward)
+    centre = {group: (np.mean(values), np.std(values) + ADVANTAGE_EPS) for group, values in rewards_of.items()}
+    return [
+        float((reward - centre[group][0]) / centre[group][1]) for group, reward in zip(groups, rewards, strict=True)
+    ]

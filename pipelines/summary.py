@@ -1,0 +1,218 @@
+"""What came out of a run: pass@k with intervals, what the Distiller did, how fast it went, what went wrong.
+
+Legend: P problems, T tokens of one sample.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import pyarrow as pa
+from rich.table import Table
+
+from esamp.pass_at_k import PassAtK, ks_up_to, pass_at_k_curve
+from pipelines.errors import RunError
+from pipelines.run_folder import RunFolder, Session, write_whole
+from pipelines.verdict import VerdictStatus
+
+CONFIDENCE = 0.95
+COLUMNS = ["problem_id", "status", "num_tokens", "finish_reason", "intervened_tokens", "loss", "lag_mean", "error"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunSummary:
+    """One run in numbers."""
+
+    run_folder: str
+    sampler: str
+    beta: float
+    problems: int
+    """Problems all of whose samples are there; the others do not count."""
+    samples_per_problem: int
+    pass_at: list[PassAtK]
+    solved: int
+    """Problems with at least one correct sample."""
+    distiller_loss_start: float | None
+    """Mean squared error per hidden channel over the first tenth of each sample's tokens; None without a Distiller."""
+    distiller_loss_end: float | None
+    """The same over the last tenth."""
+    intervened_share: float
+    """Share of decode tokens (all answer tokens but the first of a sample) that the Distiller took part in drawing."""
+    mean_lag: float | None
+    """Decode steps the Distiller's weights were behind, mean over samples; None without a Distiller."""
+    rows_not_learned: int
+    """Hidden-state rows that no Distiller learned from, since the trainer was behind or had no slot for them."""
+    tokens: int
+    tokens_per_s: float | None
+    """Answer tokens per second in which engines had work, over completed sessions; None if there is none."""
+    errors: int
+    """Samples that could not be drawn or not be scored. They count as not correct."""
+    truncated: int
+    """Samples cut off at max_tokens."""
+    no_answer: int
+    """Samples in which the verifier found no answer."""
+    timeouts: int
+    """Samples whose verifier was killed for time."""
+
+    @property
+    def label(self) -> str:
+        """The run in a few words."""
+        return f"esamp (beta {self.beta:g})" if self.sampler == "esamp" else self.sampler
+
+
+def summarise(folder: RunFolder, *, pass_at: tuple[int, ...] = ()) -> RunSummary:
+    """Read a run folder, write summary.json, return its content.
+
+    Raises RunError if there is nothing to report: no sample could be drawn, or beta > 0 and nothing was intervened on.
+    """
+    config = folder.manifest().config
+    samples = folder.read_samples(COLUMNS)
+    check_samples(samples, config.beta)
+    counts = Counter(samples["problem_id"].to_pylist())
+    complete = [problem for problem, count in counts.items() if count == config.samples]
+    correct = Counter(
+        problem
+        for problem, status in zip(samples["problem_id"].to_pylist(), samples["status"].to_pylist(), strict=True)
+        if status == VerdictStatus.CORRECT
+    )
+    num_correct_P = np.array([correct[problem] for problem in complete])
+    curve = pass_at_k_curve(
+        np.full(len(complete), config.samples),
+        num_correct_P,
+        pass_at or ks_up_to(config.samples),
+        confidence=CONFIDENCE,
+    )
+    loss_start, loss_end = loss_edges(samples)
+    summary = RunSummary(
+        run_folder=str(folder.path),
+        sampler=config.sampler,
+        beta=config.beta,
+        problems=len(complete),
+        samples_per_problem=config.samples,
+        pass_at=curve,
+        solved=int((num_correct_P > 0).sum()),
+        distiller_loss_start=loss_start,
+        distiller_loss_end=loss_end,
+        intervened_share=intervened_share(samples),
+        mean_lag=mean_or_none(lag for lag in samples["lag_mean"].to_pylist() if lag is not None),
+        rows_not_learned=rows_not_learned(folder.sessions()),
+        tokens=sum(samples["num_tokens"].to_pylist()),
+        tokens_per_s=tokens_per_s(folder.sessions()),
+        errors=samples["status"].to_pylist().count(VerdictStatus.ERROR),
+        truncated=samples["finish_reason"].to_pylist().count("length"),
+        no_answer=samples["status"].to_pylist().count(VerdictStatus.NO_ANSWER),
+        timeouts=samples["status"].to_pylist().count(VerdictStatus.TIMEOUT),
+    )
+    write_whole(folder.path / "summary.json", json.dumps(asdict(summary), indent=2).encode())
+    return summary
+
+
+def check_samples(samples: pa.Table, beta: float) -> None:
+    """Raise RunError if every sample failed, or if ESamp was asked for and took no part in any token."""
+    errors = samples["error"].to_pylist()
+    if all(error is not None for error in errors):
+        raise RunError(f"none of {len(errors)} samples could be drawn; the first failed with: {errors[0]}")
+    if beta > 0 and not any(samples["intervened_tokens"].to_pylist()):
+        raise RunError(
+            f"esamp with beta={beta:g} must explore, but none of the tokens of {len(errors)} samples was intervened on: "
+            "these are vanilla samples."
+        )
+
+
+def intervened_share(samples: pa.Table) -> float:
+    """Share of decode tokens intervened on; 0 if there are none."""
+    decode_tokens = sum(max(0, tokens - 1) for tokens in samples["num_tokens"].to_pylist())
+    return (
+        sum(tokens or 0 for tokens in samples["intervened_tokens"].to_pylist()) / decode_tokens
+        if decode_tokens
+        else 0.0
+    )
+
+
+def loss_edges(samples: pa.Table) -> tuple[float | None, float | None]:
+    """Mean Distiller loss over the first and the last tenth (at least one token) of each sample's tokens that have a loss, then over
+    samples; None if no sample has one."""
+    starts, ends = [], []
+    for losses in samples["loss"]:
+        loss_T = np.array(losses.as_py() or [], dtype=np.float64)
+        loss_T = loss_T[~np.isnan(loss_T)]
+        if len(loss_T):
+            tenth = max(1, len(loss_T) // 10)
+            starts.append(loss_T[:tenth].mean())
+            ends.append(loss_T[-tenth:].mean())
+    return mean_or_none(starts), mean_or_none(ends)
+
+
+def tokens_per_s(sessions: list[Session]) -> float | None:
+    """Tokens per second of the time in which the busiest shard of each session had work."""
+    seconds = sum(max(shard["generation_seconds"] for shard in session.shards) for session in sessions)
+    return sum(session.tokens for session in sessions) / seconds if seconds else None
+
+
+def rows_not_learned(sessions: list[Session]) -> int:
+    """Rows dropped by shards and refused by the trainer, over completed sessions."""
+    dropped = sum(shard["dropped_rows"] for session in sessions for shard in session.shards)
+    refused = sum(session.trainer["refused_rows"] for session in sessions if session.trainer is not None)
+    return dropped + refused
+
+
+def mean_or_none(values: Iterable[float]) -> float | None:
+    """The mean; None of nothing."""
+    numbers = [float(value) for value in values]
+    return fmean(numbers) if numbers else None
+
+
+def summary_table(summaries: list[RunSummary]) -> Table:
+    """Runs side by side, one column each."""
+    table = Table(title=table_title(summaries), title_justify="left")
+    table.add_column("")
+    for summary in summaries:
+        table.add_column(summary.label, justify="right")
+    for name, cells in table_rows(summaries):
+        table.add_row(name, *cells)
+    return table
+
+
+def table_title(summaries: list[RunSummary]) -> str:
+    """How much was drawn."""
+    sizes = dict.fromkeys(f"{s.problems} problems x {s.samples_per_problem} samples" for s in summaries)
+    return "; ".join(sizes) + ", 95% intervals over problems"
+
+
+def table_rows(summaries: list[RunSummary]) -> Iterable[tuple[str, list[str]]]:
+    """Name and cells of each row."""
+    for k in sorted({point.k for summary in summaries for point in summary.pass_at}):
+        yield f"pass@{k}", [pass_at_cell(summary, k) for summary in summaries]
+    yield "problems solved", [f"{s.solved}/{s.problems}" for s in summaries]
+    yield "distiller loss, start -> end", [loss_cell(s) for s in summaries]
+    yield "tokens intervened on", [f"{s.intervened_share:.1%}" for s in summaries]
+    yield "distiller lag, steps", ["-" if s.mean_lag is None else f"{s.mean_lag:.1f}" for s in summaries]
+    yield "rows not learned from", [str(s.rows_not_learned) if s.beta else "-" for s in summaries]
+    yield "tokens/s", ["-" if s.tokens_per_s is None else f"{s.tokens_per_s:,.0f}" for s in summaries]
+    for name, field in (("errors", "errors"), ("truncated", "truncated"), ("no answer", "no_answer")):
+        yield name, [str(asdict(s)[field]) for s in summaries]
+
+
+def pass_at_cell(summary: RunSummary, k: int) -> str:
+    """ "41.2% [35.0, 47.3]"; "-" if the run has no such k."""
+    for point in summary.pass_at:
+        if point.k == k:
+            return f"{point.estimate:.1%} [{100 * point.low:.1f}, {100 * point.high:.1f}]"
+    return "-"
+
+
+def loss_cell(summary: RunSummary) -> str:
+    """ "1.93 -> 0.41"; "-" without a Distiller."""
+    if summary.distiller_loss_start is None or summary.distiller_loss_end is None:
+        return "-"
+    return f"{summary.distiller_loss_start:.3g} -> {summary.distiller_loss_end:.3g}"
+
+
+def read_summary(folder: Path) -> RunSummary:
+    """The summary that `summarise` wrote."""
+    plain = json.loads((folder / "summary.json").read_text())
+    return RunSummary(**{**plain, "pass_at": [PassAtK(**point) for point in plain["pass_at"]]})

@@ -1,0 +1,174 @@
+"""Verification: every sample gets a verdict. A CPU stage of the pipeline.
+
+    table of samples -> VerifySamples (a Ray actor) -> Scorer -> the same rows with a verdict
+
+Verifiers that are known to be quick run in the actor itself. The others (math-verify, a user's own) run in a child process that is
+killed when its time is up: signals do not reach a thread, and a hung verifier would stop the whole run.
+"""
+
+import importlib
+import logging
+import math
+import multiprocessing
+import resource
+import signal
+import time
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+from pebble import ProcessExpired, ProcessPool
+from ray.actor import ActorHandle
+
+from pipelines.problems import Problem
+from pipelines.progress import FinishedSample
+from pipelines.sample_table import STORED_SCHEMA
+from pipelines.verdict import Verdict, VerdictStatus, plain_verdict
+from pipelines.verifiers import BUILT_IN, load_verifier
+
+logger = logging.getLogger(__name__)
+
+QUICK = ("countdown", "exact")
+"""Verifiers whose time and memory are bounded by the length of the text."""
+CHILD_MEMORY_GIB = 4
+"""Address space of a verifier's child: sympy can ask for all there is to expand one power."""
+
+
+class Scorer(Protocol):
+    """Runs a verifier; never raises for what an answer holds."""
+
+    def score(self, problem: Problem, text: str) -> Verdict:
+        """The verdict on one answer."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VerifierSettings:
+    """What a scorer needs to start, in an actor elsewhere."""
+
+    name: str
+    """countdown, math, exact, or module:function."""
+    timeout_s: float
+
+    def build(self) -> Scorer:
+        """The scorer for this verifier."""
+        path = BUILT_IN.get(self.name, self.name)
+        return InProcessScorer(path) if self.name in QUICK else ChildScorer(path, timeout_s=self.timeout_s)
+
+
+class InProcessScorer:
+    """Runs a verifier right here."""
+
+    def __init__(self, path: str) -> None:
+        load_verifier(path)
+        self._path = path
+
+    def score(self, problem: Problem, text: str) -> Verdict:
+        return run_verifier(self._path, problem, text)
+
+
+class ChildScorer:
+    """Runs a verifier in one child process, which is killed and replaced if it takes too long or too much memory."""
+
+    def __init__(self, path: str, *, timeout_s: float) -> None:
+        self._path = path
+        self._timeout_s = timeout_s
+        # A fork of this process would copy Ray's threads in mid-air: the child is started afresh, and forks from there.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["math_verify", __name__])
+        self._pool = ProcessPool(
+            max_workers=1, initializer=prepare_child, initargs=(path, CHILD_MEMORY_GIB), context=context
+        )
+
+    def score(self, problem: Problem, text: str) -> Verdict:
+        """The verdict; a child that was killed or died gives its own status, and the next answer gets a new child."""
+        future = self._pool.schedule(run_verifier, args=[self._path, problem, text], timeout=self._timeout_s)
+        try:
+            verdict: Verdict = future.result()
+        except FutureTimeout:
+            return plain_verdict(VerdictStatus.TIMEOUT, detail=f"killed after {self._timeout_s:g} s")
+        except ProcessExpired as error:
+            if error.exitcode == -signal.SIGKILL:
+                return plain_verdict(
+                    VerdictStatus.OUT_OF_MEMORY, detail="killed by the kernel, most likely for its memory"
+                )
+            return plain_verdict(
+                VerdictStatus.SANDBOX_ERROR, detail=f"the verifier's process ended with {error.exitcode}"
+            )
+        return verdict
+
+    def close(self) -> None:
+        """End the child."""
+        self._pool.stop()  # type: ignore[no-untyped-call]
+        self._pool.join()
+
+
+def prepare_child(path: str, memory_gib: int) -> None:
+    """Import the verifier before its first call, so that its time limit does not pay for that; then bound the memory."""
+    load_verifier(path)
+    if path == BUILT_IN["math"]:
+        importlib.import_module("math_verify")
+    resource.setrlimit(resource.RLIMIT_AS, (memory_gib * 2**30, memory_gib * 2**30))
+
+
+def run_verifier(path: str, problem: Problem, text: str) -> Verdict:
+    """Call a verifier; what it raises becomes a verdict."""
+    try:
+        result = load_verifier(path)(problem, text)
+        return result if isinstance(result, Verdict) else verdict_of(result)
+    except MemoryError:
+        return plain_verdict(VerdictStatus.OUT_OF_MEMORY, detail=f"more than {CHILD_MEMORY_GIB} GiB")
+    except Exception as error:
+        # The named boundary: one verifier call. Its failure is this sample's verdict, not the run's end.
+        logger.exception("verifier %s failed on problem %s", path, problem.problem_id)
+        return plain_verdict(VerdictStatus.ERROR, detail=f"{type(error).__name__}: {error}")
+
+
+def verdict_of(result: bool | float) -> Verdict:
+    """A verdict from what a user's verifier may return. Raises TypeError or ValueError for anything else."""
+    if not isinstance(result, bool | float | int):
+        raise TypeError(f"a verifier must return a Verdict, a bool or a number; got {type(result).__name__}")
+    score = float(result)
+    if not math.isfinite(score):
+        raise ValueError(f"a score must be finite; got {score}")
+    return Verdict(VerdictStatus.CORRECT if score >= 1 else VerdictStatus.WRONG, score)
+
+
+class VerifySamples:
+    """Ray Data's callable of this stage: rows with their verdicts; tells `progress` what was done."""
+
+    def __init__(self, settings: VerifierSettings, progress: ActorHandle) -> None:
+        self._scorer = settings.build()
+        self._progress = progress
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Score every row that holds an answer."""
+        rows = batch.to_pylist()
+        for row in rows:
+            started = time.perf_counter()
+            verdict = self._verdict(row)
+            row |= {
+                "status": verdict.status.value,
+                "score": verdict.score,
+                "extracted": verdict.extracted,
+                "detail": verdict.detail,
+                "verdict_ms": 1000 * (time.perf_counter() - started),
+            }
+        self._progress.add.remote([finished_sample(row) for row in rows])
+        return pa.Table.from_pylist(rows, schema=STORED_SCHEMA)
+
+    def _verdict(self, row: dict[str, Any]) -> Verdict:
+        if row["error"] is not None:
+            return plain_verdict(VerdictStatus.ERROR, detail="no answer: generation failed")
+        return self._scorer.score(Problem(row["problem_id"], row["problem"], row["answer"]), row["text"])
+
+
+def finished_sample(row: dict[str, Any]) -> FinishedSample:
+    """What progress needs of a row."""
+    return FinishedSample(
+        problem_id=row["problem_id"],
+        num_tokens=row["num_tokens"],
+        is_correct=row["status"] == VerdictStatus.CORRECT,
+        is_error=row["status"] == VerdictStatus.ERROR,
+    )

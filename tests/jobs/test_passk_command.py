@@ -1,0 +1,126 @@
+"""The command line of jobs.passk: bad input ends with one line and code 2, --dry-run starts nothing, --config is flags."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from jobs import passk
+from pipelines.config import RunConfig
+from pipelines.run_folder import RunFolder, new_manifest
+
+
+def write_rows(path: Path, rows: list[dict[str, object]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("flags", "parts"),
+    [
+        (["--samples", "4", "--pass-at", "8"], ["k=8 with samples=4", "Draw more --samples"]),
+        (["--esamp.beta", "-1"], ["beta must be finite and >= 0; got -1.0"]),
+        (["--esamp.beta", "nan"], ["beta must be finite and >= 0; got nan"]),
+        (["--model", "/no/such/folder"], ["model folder /no/such/folder does not exist"]),
+        (["--dataset", "missing.jsonl"], ["dataset file missing.jsonl does not exist"]),
+        (["--dataset", "EMPTY"], ["has no rows"]),
+        (["--dataset", "DOUBLE"], ["ids must be unique; 'a' in column 'id' appears 2 times"]),
+        (["--dataset", "UNNAMED"], ["no problem column", "it has text", "--problem-column"]),
+        (["--verifier", "nonsense"], ["verifier must be auto"]),
+        (["--verifier", "no_such_module:f"], ["module no_such_module cannot be imported"]),
+        (["--config", "missing.yaml"], ["config file missing.yaml cannot be read"]),
+        (["--no-such-flag", "3"], ["--no-such-flag"]),
+        (["--samples", "many"], ["--samples", "'many'"]),
+    ],
+)
+def test_bad_input_ends_with_code_2_and_leaves_nothing(
+    flags: list[str], parts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    datasets = {
+        "EMPTY": write_rows(tmp_path / "empty.jsonl", []),
+        "DOUBLE": write_rows(tmp_path / "double.jsonl", [{"id": "a", "problem": "x", "answer": "1"}] * 2),
+        "UNNAMED": write_rows(tmp_path / "unnamed.jsonl", [{"text": "x", "answer": "1"}]),
+    }
+    output = tmp_path / "run"
+    with pytest.raises(SystemExit) as stop:
+        passk.main(["--output", str(output), *(datasets.get(flag, flag) for flag in flags)])
+    assert stop.value.code == 2
+    errors = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert all(part in errors for part in parts), errors
+    assert not output.exists()
+
+
+def test_a_folder_of_another_run_is_refused_with_the_difference(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "run"
+    other = RunConfig(limit=2, output=output, seed=5)
+    RunFolder(output).open(
+        new_manifest(other, data_fingerprint="d", model_fingerprint="f", num_problems=2, num_units=2), []
+    )
+    with pytest.raises(SystemExit) as stop:
+        passk.main(["--limit", "2", "--output", str(output)])
+    assert stop.value.code == 2
+    errors = capsys.readouterr().err
+    assert "seed: 5 -> 0" in errors
+    assert "Give another --output" in errors
+    assert len(errors.splitlines()) == 1
+
+
+def test_a_dry_run_shows_config_prompt_and_estimate_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = write_rows(tmp_path / "data.jsonl", [{"problem": "12 [bold]+ 30=", "answer": "42"}] * 3)
+    passk.main(
+        [
+            "--dry-run",
+            "--dataset",
+            dataset,
+            "--samples",
+            "8",
+            "--template",
+            "Q: {problem}",
+            "--output",
+            str(tmp_path / "run"),
+        ]
+    )
+    text = capsys.readouterr().out
+    assert "Q: 12 [bold]+ 30=" in text
+    assert "samples: 8" in text
+    assert "temperature: 1.0" in text
+    assert "3 problems x 8 samples = 24 samples" in text
+    assert "at most about" in text
+    assert not (tmp_path / "run").exists()
+
+
+def test_flags_win_over_the_config_file(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("samples: 64\nchat: false\nengine:\n  max_num_seqs: 8\nesamp:\n  beta: 0.5\n")
+    config = passk.parse(["--config", str(file), "--samples", "4"]).run
+    assert (config.samples, config.chat, config.engine.max_num_seqs, config.esamp.beta) == (4, False, 8, 0.5)
+    assert passk.parse([f"--config={file}"]).run.samples == 64
+
+
+def test_help_describes_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        passk.main(["--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for flag in (
+        "--model",
+        "--dataset",
+        "--samples",
+        "--sampler",
+        "--engine.num-gpus",
+        "--sampling.temperature",
+        "--esamp.beta",
+    ):
+        assert flag in text
+
+
+def test_the_config_that_a_dry_run_prints_is_a_config_file(tmp_path: Path) -> None:
+    config = RunConfig(limit=3, samples=5, pass_at=(1, 5), template="Solve\n{problem}:", output=tmp_path / "run")
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(config.to_dict()))
+    assert passk.parse(["--config", str(file)]).run == config

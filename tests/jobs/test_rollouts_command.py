@@ -1,0 +1,33 @@
+"""The command line of jobs.rollouts."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from jobs import rollouts
+from pipelines.config import RunConfig
+from tests.pipelines.stored_rows import make_run, row, wrong
+
+
+def test_a_finished_run_becomes_rollouts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(tmp_path / "run", RunConfig(samples=2), [[row(0, 0), wrong(0, 1)]])
+    rollouts.main([str(tmp_path / "run"), "--output", str(tmp_path / "rollouts.parquet")])
+    assert "2 rollouts" in capsys.readouterr().out
+    table = pq.read_table(tmp_path / "rollouts.parquet")
+    assert table["reward"].to_pylist() == [1.0, 0.0]
+    assert table["advantage"].to_pylist() == pytest.approx([1.0, -1.0], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [(["nowhere"], "holds no run"), (["nowhere", "--run.samples", "4"], "either a run folder or --run.* settings")],
+)
+def test_bad_input_ends_with_code_2(
+    flags: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        rollouts.main([*flags, "--output", str(tmp_path / "rollouts.parquet")])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "rollouts.parquet").exists()

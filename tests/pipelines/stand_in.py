@@ -1,0 +1,122 @@
+"""A shard without an engine, for tests of what happens around generation. It answers a prompt with the prompt's last word where the
+sample's seed is even, and with "no idea" where it is odd. Prompts say what else shall happen:
+
+    "impossible ..."    ValueError, as for a prompt the model cannot take
+    "slow ..."          takes SLOW_SECONDS
+    "breaks ..."        RuntimeError, as from an engine that broke
+"""
+
+import asyncio
+import math
+import time
+from types import TracebackType
+
+import ray
+from ray.actor import ActorHandle
+
+from actors.config import ShardConfig
+from actors.types import Sample, ShardStats, TrainerStats, WorkUnit
+
+SLOW_SECONDS = 2.0
+
+
+class StandInShard:
+    """Same calls as actors.llm_shard.LLMShard."""
+
+    def __init__(self, config: ShardConfig, *, name: str) -> None:
+        self.name = name
+        self.explores = config.esamp is not None and config.esamp.beta > 0
+        self.samples: list[Sample] = []
+        self.busy_seconds = 0.0
+
+    async def generate(self, unit: WorkUnit) -> list[Sample]:
+        started = time.monotonic()
+        if unit.prompt.startswith("impossible"):
+            raise ValueError(f"the prompt {unit.prompt!r} is too long.")
+        if unit.prompt.startswith("breaks"):
+            raise RuntimeError("the engine broke")
+        await asyncio.sleep(SLOW_SECONDS if unit.prompt.startswith("slow") else 0.01)
+        samples = [self.sample(unit, index, seed) for index, seed in zip(unit.sample_indices, unit.seeds, strict=True)]
+        self.samples += samples
+        self.busy_seconds += time.monotonic() - started
+        return samples
+
+    def sample(self, unit: WorkUnit, index: int, seed: int) -> Sample:
+        text = unit.prompt.split()[-1] if seed % 2 == 0 else "no idea"
+        steers = [self.explores and position > 0 for position in range(4)]
+        return Sample(
+            problem_id=unit.problem_id,
+            sample_index=index,
+            seed=seed,
+            prompt_token_ids=[1, 2],
+            text=text,
+            token_ids=[3, 4, 5, 6],
+            finish_reason="stop",
+            behaviour_logprobs=[-1.0, -2.0, -3.0, -4.0],
+            policy_logprobs=[-1.0, -2.5, -3.5, -4.5],
+            intervened=steers,
+            novelty=[0.5 if steer else math.nan for steer in steers],
+            lag=[1 if steer else -1 for steer in steers],
+            loss=[4.0 - position if steer else math.nan for position, steer in enumerate(steers)],
+            distiller_version="abc:3" if self.explores else "",
+            shard=self.name,
+            generation_seconds=0.01,
+        )
+
+    async def stats(self) -> ShardStats:
+        intervened = sum(sum(sample.intervened) for sample in self.samples)
+        return ShardStats(
+            shard=self.name,
+            samples=len(self.samples),
+            decode_tokens=3 * len(self.samples),
+            intervened_tokens=intervened,
+            trained_rows=intervened,
+            optimiser_steps=intervened,
+            dropped_rows=0,
+            vanilla_groups=0,
+            nonfinite_rows=0,
+            stale_rows=0,
+            versions_received=0,
+            trainer_failures=0,
+            generation_seconds=self.busy_seconds,
+        )
+
+
+class IdleShard(StandInShard):
+    """An ESamp shard whose Distiller never takes part."""
+
+    def __init__(self, config: ShardConfig, *, name: str) -> None:
+        super().__init__(config, name=name)
+        self.explores = False
+
+
+class StandInFleet:
+    """Same form as actors.fleet.Fleet."""
+
+    shard_class: type[StandInShard] = StandInShard
+
+    def __init__(self, config: ShardConfig, *, num_shards: int) -> None:
+        actor_class = ray.remote(self.shard_class).options(num_cpus=0, max_concurrency=64)
+        self.shards: list[ActorHandle] = [actor_class.remote(config, name=f"shard-{i}") for i in range(num_shards)]
+
+    def __enter__(self) -> "StandInFleet":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for shard in self.shards:
+            ray.kill(shard)
+
+    def stats(self) -> list[ShardStats]:
+        stats: list[ShardStats] = ray.get([shard.stats.remote() for shard in self.shards])
+        return stats
+
+    def trainer_stats(self) -> TrainerStats | None:
+        return None
+
+
+class IdleFleet(StandInFleet):
+    """A fleet of idle shards."""
+
+    shard_class = IdleShard

@@ -1,0 +1,92 @@
+"""A run's settings: what is refused, what makes two runs the same, and YAML as flags."""
+
+from pathlib import Path
+
+import pytest
+
+from actors.config import EngineConfig, SamplingConfig
+from esamp.config import ESampConfig
+from pipelines.config import RunConfig, flags_from_yaml
+from pipelines.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"samples": 4, "pass_at": (2, 8)}, "k=8 with samples=4"),
+        ({"samples": 4, "pass_at": (0,)}, "k=0"),
+        ({"samples": 0}, "samples must be >= 1; got 0"),
+        ({"limit": 0}, "limit must be >= 1"),
+        ({"shards": 0}, "shards must be >= 1"),
+        ({"template": "Solve this"}, "template must contain"),
+        ({"verifier": "maths"}, "got 'maths'"),
+        ({"verifier_timeout_s": float("inf")}, "verifier_timeout_s"),
+        ({"samples_per_unit": 0}, "samples_per_unit"),
+    ],
+)
+def test_a_setting_outside_its_range_is_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        RunConfig(**settings)  # type: ignore[arg-type]
+
+
+def test_where_a_run_runs_does_not_change_its_hash() -> None:
+    here = RunConfig()
+    there = RunConfig(shards=8, output=Path("x"), pass_at=(1,), engine=EngineConfig(num_gpus=1, kv_cache_gib=4.0))
+    assert here.config_hash == there.config_hash
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        RunConfig(sampling=SamplingConfig(temperature=0.7)),
+        RunConfig(esamp=ESampConfig(trainer="actor", beta=0.5)),
+        RunConfig(seed=1),
+        RunConfig(samples=8),
+        RunConfig(verifier="exact"),
+    ],
+)
+def test_what_decides_samples_and_verdicts_changes_the_hash(changed: RunConfig) -> None:
+    assert changed.config_hash != RunConfig().config_hash
+
+
+def test_esamp_settings_do_not_matter_to_a_vanilla_run() -> None:
+    strong = RunConfig(sampler="vanilla", esamp=ESampConfig(beta=2.0))
+    assert strong.config_hash == RunConfig(sampler="vanilla").config_hash
+    assert strong.beta == 0
+
+
+def test_a_config_survives_its_dictionary() -> None:
+    config = RunConfig(output=Path("runs/x"), pass_at=(1, 2), sampling=SamplingConfig(top_k=5), limit=3)
+    assert RunConfig.from_dict(config.to_dict()) == config
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match=r"'sample'; known are .*samples"):
+        RunConfig.from_dict({"sample": 3})
+
+
+def test_yaml_stands_for_flags(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        "samples: 64\nchat: false\npass_at: [1, 8]\nlimit: null\nengine:\n  num_gpus: 1\n  enforce_eager: true\n"
+    )
+    plain = ["--samples", "64", "--no-chat", "--pass-at", "1", "8", "--limit", "None"]
+    assert flags_from_yaml(file) == [*plain, "--engine.num-gpus", "1", "--engine.enforce-eager"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("a: [", "is not YAML"), ("- a\n- b\n", "holds a list"), (None, "cannot be read")]
+)
+def test_a_file_that_is_no_config_is_refused(tmp_path: Path, text: str | None, message: str) -> None:
+    file = tmp_path / "run.yaml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(InputError, match=message):
+        flags_from_yaml(file)
+
+
+def test_the_run_folder_is_named_after_the_run() -> None:
+    assert RunConfig(dataset="HuggingFaceH4/MATH-500", sampler="vanilla", seed=3).run_folder == Path(
+        "runs/MATH-500-vanilla-3"
+    )
+    assert RunConfig(dataset="data/train.v2.jsonl").run_folder == Path("runs/train.v2-esamp-0")

@@ -1,0 +1,40 @@
+"""The plan: every sample once, with a seed that depends on nothing but run, problem and index."""
+
+from pipelines.config import RunConfig
+from pipelines.plan import plan_table, plan_units, planned_units, sample_seed
+from pipelines.problems import Problem
+
+PROBLEMS = [Problem(f"p{i}", f"say {i}", str(i)) for i in range(3)]
+PROMPTS = [problem.text for problem in PROBLEMS]
+
+
+def test_all_samples_of_a_problem_are_one_unit() -> None:
+    units = plan_units(PROBLEMS, PROMPTS, RunConfig(samples=5))
+    assert [unit.work.unit_id for unit in units] == ["p0#0", "p1#0", "p2#0"]
+    assert units[0].work.sample_indices == (0, 1, 2, 3, 4)
+
+
+def test_chunks_cover_every_sample_once_with_the_same_seeds() -> None:
+    whole = plan_units(PROBLEMS, PROMPTS, RunConfig(samples=5))
+    chunks = plan_units(PROBLEMS, PROMPTS, RunConfig(samples=5, samples_per_unit=2))
+    assert [unit.work.sample_indices for unit in chunks[:3]] == [(0, 1), (2, 3), (4,)]
+    assert sum((unit.work.seeds for unit in chunks[:3]), ()) == whole[0].work.seeds
+
+
+def test_seeds_do_not_depend_on_the_other_problems() -> None:
+    alone = plan_units(PROBLEMS[2:], PROMPTS[2:], RunConfig(samples=4))
+    assert alone[0].work.seeds == plan_units(PROBLEMS, PROMPTS, RunConfig(samples=4))[2].work.seeds
+
+
+def test_seeds_differ_and_stay_the_same_for_ever() -> None:
+    seeds = {
+        sample_seed(run, problem.problem_id, index) for run in range(3) for problem in PROBLEMS for index in range(50)
+    }
+    assert len(seeds) == 450
+    assert all(0 <= seed < 2**31 for seed in seeds)
+    assert sample_seed(0, "p0", 0) == 1851546684, "a run that was begun with an older version must go on with its seeds"
+
+
+def test_a_plan_survives_its_table() -> None:
+    units = plan_units(PROBLEMS, PROMPTS, RunConfig(samples=3))
+    assert list(planned_units(plan_table(units))) == units

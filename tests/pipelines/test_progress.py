@@ -1,0 +1,27 @@
+"""Counting finished samples, and the line that shows it."""
+
+from pipelines.progress import Counts, FinishedSample, Progress, clock, progress_line
+
+
+def sample(problem_id: str, *, is_correct: bool = False, is_error: bool = False) -> FinishedSample:
+    return FinishedSample(problem_id=problem_id, num_tokens=10, is_correct=is_correct, is_error=is_error)
+
+
+def test_a_problem_is_done_when_all_its_samples_are() -> None:
+    progress = Progress({"a": 2, "b": 1})
+    progress.add([sample("a", is_correct=True), sample("b", is_error=True)])
+    assert progress.counts() == Counts(problems=1, samples=2, solved=1, tokens=20, errors=1)
+    progress.add([sample("a", is_correct=True)])
+    assert progress.counts() == Counts(problems=2, samples=3, solved=1, tokens=30, errors=1)
+
+
+def test_the_line_says_how_far_how_fast_and_how_long() -> None:
+    counts = Counts(problems=12, samples=192, solved=9, tokens=55_200, errors=0)
+    assert progress_line(counts, num_problems=32, seconds=30.0) == (
+        "problems 12/32 | samples 192 | solved 9 | 1,840 tokens/s | errors 0 | ETA 0:50"
+    )
+    assert progress_line(Counts(), num_problems=32, seconds=1.0).endswith("ETA -")
+
+
+def test_clock() -> None:
+    assert [clock(5), clock(65), clock(3725)] == ["0:05", "1:05", "1:02:05"]

@@ -1,0 +1,111 @@
+"""A run folder holds one run, knows what is finished, and survives a kill."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from actors.config import SamplingConfig
+from pipelines.config import RunConfig
+from pipelines.errors import InputError
+from pipelines.plan import plan_units
+from pipelines.problems import Problem
+from pipelines.run_folder import Manifest, RunFolder, Session, new_manifest
+from tests.pipelines.stored_rows import failed, make_run, row, wrong
+
+CONFIG = RunConfig(samples=2)
+
+
+def manifest(config: RunConfig = CONFIG, *, data: str = "d", model: str = "f") -> Manifest:
+    return new_manifest(config, data_fingerprint=data, model_fingerprint=model, num_problems=2, num_units=2)
+
+
+def units(config: RunConfig = CONFIG):  # type: ignore[no-untyped-def]
+    problems = [Problem(f"p{i}", f"say {i}", str(i)) for i in range(2)]
+    return plan_units(problems, [problem.text for problem in problems], config)
+
+
+def test_a_manifest_survives_its_text() -> None:
+    first = manifest(replace(CONFIG, output=Path("runs/x"), pass_at=(1, 2)))
+    assert Manifest.from_json(first.to_json()) == first
+
+
+def test_the_same_run_goes_on_under_its_first_id(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    first = folder.open(manifest(), units())
+    assert folder.open(manifest(replace(CONFIG, shards=3)), units()).run_id == first.run_id
+
+
+@pytest.mark.parametrize(
+    ("other", "difference"),
+    [
+        (manifest(replace(CONFIG, sampling=SamplingConfig(temperature=0.5))), r"sampling.temperature: 1.0 -> 0.5"),
+        (manifest(replace(CONFIG, sampler="vanilla")), r"sampler: esamp -> vanilla"),
+        (manifest(data="other"), r"data_fingerprint: d -> other"),
+        (manifest(model="other"), r"model_fingerprint: f -> other"),
+    ],
+)
+def test_another_run_is_refused_with_the_difference(tmp_path: Path, other: Manifest, difference: str) -> None:
+    folder = make_run(tmp_path / "run", CONFIG, [[row(0, 0)]])
+    before = sorted(path.read_bytes() for path in folder.path.rglob("*") if path.is_file())
+    with pytest.raises(InputError, match=f"{difference}.*--output"):
+        folder.open(other, units())
+    assert sorted(path.read_bytes() for path in folder.path.rglob("*") if path.is_file()) == before
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(InputError, match="files that are no run"):
+        RunFolder(tmp_path).check(manifest())
+
+
+def test_a_kill_before_the_manifest_leaves_a_usable_folder(tmp_path: Path) -> None:
+    (tmp_path / ".run.json.draft").write_text("{")
+    RunFolder(tmp_path).open(manifest(), units())
+
+
+def test_units_are_finished_when_all_their_samples_have_an_answer(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", CONFIG, [[row(0, 0)], [row(0, 1), wrong(1, 0)]])
+    assert [unit.work.unit_id for unit in folder.unfinished(units())] == ["p1#0"]
+
+
+def test_a_unit_that_failed_runs_again_and_its_answer_replaces_the_failure(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", CONFIG, [[failed(0, 0), failed(0, 1)], [row(1, 0), row(1, 1)]])
+    assert [unit.work.unit_id for unit in folder.unfinished(units())] == ["p0#0"]
+    make_run(tmp_path / "run", CONFIG, [[failed(0, 0), failed(0, 1)], [row(1, 0), row(1, 1)], [row(0, 0), wrong(0, 1)]])
+    samples = folder.read_samples(["problem_id", "sample_index", "status"]).to_pylist()
+    assert sorted((s["problem_id"], s["sample_index"], s["status"]) for s in samples) == [
+        ("p0", 0, "correct"),
+        ("p0", 1, "wrong"),
+        ("p1", 0, "correct"),
+        ("p1", 1, "correct"),
+    ]
+
+
+def test_a_torn_part_is_set_aside_and_said_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = make_run(tmp_path / "run", CONFIG, [[row(0, 0), row(0, 1)], [row(1, 0), row(1, 1)]])
+    part = folder.samples / "1.parquet"
+    part.write_bytes(part.read_bytes()[:-20])
+    with caplog.at_level(logging.WARNING):
+        folder.set_torn_parts_aside()
+    assert "1.parquet was left unreadable" in caplog.text
+    assert (folder.path / "torn" / "1.parquet").is_file()
+    assert not part.exists()
+    assert [unit.work.unit_id for unit in folder.unfinished(units())] == ["p1#0"]
+
+
+def test_reading_a_folder_that_is_no_run_says_so(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no run\.json"):
+        RunFolder(tmp_path).manifest()
+    with pytest.raises(InputError, match="no samples yet"):
+        make_run(tmp_path / "run", CONFIG, []).read_samples(["text"])
+
+
+def test_sessions_add_up(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", CONFIG, [])
+    session = Session(started="now", seconds=1.5, units=1, samples=2, tokens=8, shards=[{"samples": 2}], trainer=None)
+    folder.add_session(session)
+    folder.add_session(replace(session, units=5))
+    assert [kept.units for kept in folder.sessions()] == [1, 5]
+    assert folder.sessions()[0] == session

@@ -1,0 +1,56 @@
+"""Who may import whom: jobs -> pipelines -> actors -> esamp, and esamp without Ray or vLLM."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FORBIDDEN = {
+    "esamp": {"ray", "actors", "pipelines", "jobs", "tests", "tyro", "argparse"},
+    "actors": {"pipelines", "jobs", "tests", "tyro", "argparse"},
+    "pipelines": {"jobs", "tests", "tyro", "argparse"},
+    "jobs": {"tests"},
+}
+VLLM_MODULES = {"sampler.py", "vllm_adapter.py", "worker.py"}
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("room", FORBIDDEN)
+def test_rooms_import_only_downwards(room: str) -> None:
+    for path in (ROOT / room).rglob("*.py"):
+        assert not imported(path) & FORBIDDEN[room], path
+
+
+def test_vllm_is_imported_only_where_it_is_extended() -> None:
+    users = {path.name for path in (ROOT / "esamp").rglob("*.py") if "vllm" in imported(path)}
+    assert users == VLLM_MODULES
+
+
+def test_esamp_imports_where_ray_and_vllm_cannot() -> None:
+    program = """
+import importlib.abc, sys
+class Refuse(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("ray", "vllm"):
+            raise ImportError(f"{name} is not here")
+sys.meta_path.insert(0, Refuse())
+import esamp, esamp.config, esamp.distiller, esamp.fusion, esamp.groups, esamp.learner, esamp.reference, esamp.telemetry
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+def test_the_config_needs_the_standard_library_only() -> None:
+    program = "import sys, esamp.config, actors.config; assert not {'torch', 'numpy', 'ray', 'vllm'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)

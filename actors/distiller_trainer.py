@@ -3,8 +3,9 @@
     LLMShard 0 --rows (object refs)--> DistillerTrainer --weights (object refs)--> LLMShard 0
     LLMShard 1 --rows--------------->                   --weights-------------->   LLMShard 1
 
-One Distiller per prompt group, keyed by the shard's own name for the group, which it never uses twice. A trainer that was
-restarted knows no group: it begins each anew under a new incarnation, so an old step count is never mistaken for a newer one.
+One Distiller per prompt group, keyed by the shard's own name for the group, which it never uses twice; or one that all shards name
+alike (scope="cluster"). A trainer that was restarted knows no group: it begins each anew under a new incarnation, so an old step count is
+never mistaken for a newer one.
 """
 
 import logging
@@ -15,7 +16,9 @@ import ray
 import torch
 
 from actors.types import GroupWeights, Publication, RowBatch, TrainerSpec, TrainerStats
-from esamp.distiller import DistillerBank, HiddenRows
+from esamp.distiller import DistillerBank
+from esamp.hidden_rows import HiddenRows
+from esamp.prior import PriorBank
 
 logger = logging.getLogger(__name__)
 
@@ -25,16 +28,16 @@ class DistillerTrainer:
 
     def __init__(self, spec: TrainerSpec) -> None:
         self.incarnation = uuid.uuid4().hex[:8]
-        self._bank = DistillerBank(
-            spec.config,
-            torch.from_numpy(spec.output_gain.copy()),
-            num_slots=spec.max_groups,
-            device=torch.device(spec.device),
-        )
+        gain_H = torch.from_numpy(spec.output_gain.copy()).to(spec.device)
+        bank_type = PriorBank if spec.config.scope == "prior" else DistillerBank
+        self._bank = bank_type(spec.config, gain_H, num_slots=spec.max_groups, device=gain_H.device)
         self._slots: dict[str, int] = {}
         self._free = list(range(spec.max_groups))
         self._steps: dict[str, int] = {}
-        self._published: dict[str, int] = {}
+        self._learned: dict[tuple[str, str], int] = {}
+        """(group, shard) -> the shard's last decode step that the group has learned from."""
+        self._published: dict[tuple[str, str], int] = {}
+        """(group, shard) -> the optimiser step that the shard has the weights of."""
         self._trained_rows = 0
         self._refused_rows = 0
 
@@ -52,37 +55,50 @@ class DistillerTrainer:
         row_slots = tuple(slot for row in keep if (slot := slots[batch.group_of_row[row]]) is not None)
         device = self._bank.theta_SP.device
         source, target = (torch.from_numpy(rows[keep]).to(device) for rows in (batch.source, batch.target))
-        self._bank.train(HiddenRows(source, target, row_slots))
+        self._bank.train(HiddenRows.of(source, target, row_slots))
         for group, slot, step in zip(batch.groups, slots, batch.steps, strict=True):
             if slot is not None:
-                self._steps[group] = step
+                self._steps[group] += 1
+                self._learned[group, batch.shard] = step
         self._trained_rows += len(keep)
 
-    def publish(self, groups: list[str]) -> Publication:
-        """Weights of those of `groups` that learned since they were last published."""
+    def publish(self, groups: list[str], shard: str) -> Publication:
+        """Weights of those of `groups` that learned since they were last published to `shard`."""
         changed = [
-            group for group in groups if group in self._slots and self._published.get(group) != self._steps[group]
+            group
+            for group in groups
+            if group in self._slots and self._published.get((group, shard)) != self._steps[group]
         ]
         if not changed:
             return Publication(versions=[], weights=[])
         slots = [self._slots[group] for group in changed]
-        losses = self._bank.loss_S[slots].tolist()
+        losses, errors = self._bank.loss_S[slots].tolist(), self._bank.relative_error_S[slots].tolist()
         versions = []
-        for group, loss in zip(changed, losses, strict=True):
-            self._published[group] = self._steps[group]
-            versions.append(GroupWeights(group=group, incarnation=self.incarnation, step=self._steps[group], loss=loss))
+        for group, loss, relative_error in zip(changed, losses, errors, strict=True):
+            self._published[group, shard] = self._steps[group]
+            versions.append(
+                GroupWeights(
+                    group=group,
+                    incarnation=self.incarnation,
+                    step=self._steps[group],
+                    learned=self._learned.get((group, shard), 0),
+                    loss=loss,
+                    relative_error=relative_error,
+                )
+            )
         weights: np.ndarray = self._bank.theta_SP[slots].cpu().numpy()
         return Publication(versions=versions, weights=[ray.put(weights)])
 
-    def close(self, groups: list[str]) -> None:
-        """Forget groups that ended; their slots are free."""
+    def close(self, groups: list[str], shard: str) -> None:
+        """Forget groups of `shard` that ended; their slots are free."""
         for group in groups:
             slot = self._slots.pop(group, None)
             if slot is not None:
                 self._free.append(slot)
                 self._free.sort()
                 self._steps.pop(group, None)
-                self._published.pop(group, None)
+                self._learned.pop((group, shard), None)
+                self._published.pop((group, shard), None)
 
     def stats(self) -> TrainerStats:
         """Counters since this incarnation began."""

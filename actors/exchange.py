@@ -11,6 +11,7 @@ weights it has, whose lag grows until beta has faded to 0 (esamp.fusion.stale_be
 
 import itertools
 import logging
+import math
 import threading
 import uuid
 from collections import deque
@@ -23,7 +24,8 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
 from actors.types import GroupWeights, RowBatch
-from esamp.distiller import DistillerBank, HiddenRows
+from esamp.distiller import DistillerBank, Forward
+from esamp.hidden_rows import HiddenRows
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +36,8 @@ REPLY_WAIT_SECONDS = 0.005
 Ray's C++ code, so that the decode thread has the interpreter to itself."""
 QUIET_WAIT_SECONDS = 0.1
 """The same while nothing is under way; new rows end it at once."""
+CLUSTER_GROUP = "cluster"
+"""Name of the one group that all shards share with scope="cluster"."""
 RETRY_SECONDS = 1.0
 """Pause after the trainer failed, before it is tried again."""
 
@@ -57,9 +61,10 @@ class WaitingStep:
     group_of_row: list[int]
     steps: list[int]
 
-    def to_batch(self) -> RowBatch:
+    def to_batch(self, shard: str) -> RowBatch:
         """The message, on the host."""
         return RowBatch(
+            shard=shard,
             source=self.rows.source_RH.float().cpu().numpy(),
             target=self.rows.target_RH.float().cpu().numpy(),
             groups=self.groups,
@@ -96,7 +101,7 @@ class ActorLearner:
         self._lock = threading.Lock()
         self._group_of_slot: dict[int, str] = {}
         self._slot_of_group: dict[str, int] = {}
-        self._versions: dict[int, tuple[str, int]] = {}
+        self._versions: dict[int, GroupWeights] = {}
         self._steps_sent: dict[int, int] = {}
         # In order: a group's end must not overtake its rows, or the trainer would open the group again.
         self._outbox: deque[WaitingStep | EndedGroup] = deque()
@@ -109,11 +114,13 @@ class ActorLearner:
 
     def open(self, slot: int, group: str) -> None:
         self.bank.reset(slot)
-        name = f"{self._shard}/{next(self._serial)}/{group}"
+        name = CLUSTER_GROUP if self.bank.config.scope == "cluster" else f"{self._shard}/{next(self._serial)}/{group}"
         with self._lock:
             self._group_of_slot[slot] = name
             self._slot_of_group[name] = slot
-        self._versions[slot] = ("initial", 0)
+        self._versions[slot] = GroupWeights(
+            group=name, incarnation="initial", step=0, learned=0, loss=math.nan, relative_error=math.nan
+        )
         self._steps_sent[slot] = 0
 
     def close(self, slot: int) -> None:
@@ -130,7 +137,7 @@ class ActorLearner:
         for weights in arrived:
             self._flip(weights)
 
-    def learn(self, rows: HiddenRows) -> None:
+    def learn(self, rows: HiddenRows, forward: Forward | None = None) -> None:
         """Queue the rows for the trainer; drops the oldest waiting step if it is behind."""
         slots = sorted(set(rows.slots))
         for slot in slots:
@@ -146,7 +153,7 @@ class ActorLearner:
         self._has_work.set()
 
     def version(self, slot: int) -> tuple[str, int]:
-        return self._versions[slot]
+        return self._versions[slot].incarnation, self._versions[slot].learned
 
     def stop(self) -> None:
         """End the exchange thread."""
@@ -158,14 +165,14 @@ class ActorLearner:
         slot = self._slot_of_group.get(version.group)
         if slot is None:
             return  # its group has ended while the weights were on their way
-        incarnation, step = self._versions[slot]
-        if version.incarnation == incarnation and version.step <= step:
+        present = self._versions[slot]
+        if version.incarnation == present.incarnation and version.step <= present.step:
             return
         weights_P = torch.from_numpy(
             arrived.weights.copy()
         )  # the store's memory is read-only, which torch cannot express
-        self.bank.load(slot, weights_P, steps=version.step, loss=version.loss)
-        self._versions[slot] = (version.incarnation, version.step)
+        self.bank.load(slot, weights_P, steps=version.step, loss=version.loss, relative_error=version.relative_error)
+        self._versions[slot] = version
         self.counters.versions_received += 1
 
     def _run(self) -> None:
@@ -198,9 +205,9 @@ class ActorLearner:
                     return
                 item = self._outbox.popleft()
             if isinstance(item, EndedGroup):
-                training.append(self._trainer.close.remote([item.name]))
+                training.append(self._trainer.close.remote([item.name], self._shard))
             else:
-                training.append(self._trainer.train.remote(ray.put(item.to_batch())))
+                training.append(self._trainer.train.remote(ray.put(item.to_batch(self._shard))))
                 self.counters.sent_rows += len(item.group_of_row)
 
     def _ask_for_weights(self, publishing: list[ray.ObjectRef]) -> None:
@@ -211,7 +218,7 @@ class ActorLearner:
             groups = list(self._slot_of_group)
         if groups:
             self._has_news = False
-            publishing.append(self._trainer.publish.remote(groups))
+            publishing.append(self._trainer.publish.remote(groups, self._shard))
 
     def _settle(
         self, done: list[ray.ObjectRef], training: list[ray.ObjectRef], publishing: list[ray.ObjectRef]

@@ -33,7 +33,9 @@ from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind
 
 from actors.exchange import ActorLearner
-from esamp.explorer import GROUP_KEY, RECORD_KEY, Explorer
+from esamp.explorer import GROUP_KEY, Explorer
+from esamp.policy import Counters
+from esamp.telemetry import RECORD_KEY, TelemetryBook
 from esamp.worker import ESampWorker
 
 logger = logging.getLogger(__name__)
@@ -144,19 +146,20 @@ class LLMShard:
 
     async def stats(self) -> ShardStats:
         """Counters since the shard started."""
-        explored = self._explorer().read_counters()
+        explored = self._counters()
         exchange = self._learner.counters if self._learner else None
         return ShardStats(
             shard=self.name,
             samples=self._samples,
-            decode_tokens=explored["decode_rows"],
-            intervened_tokens=explored["explored_rows"] - explored["nonfinite_rows"],
-            trained_rows=exchange.sent_rows if exchange else explored["trained_rows"],
-            optimiser_steps=explored["optimiser_steps"],
+            decode_tokens=explored.decode_rows,
+            intervened_tokens=explored.explored_rows - explored.nonfinite_rows,
+            trained_rows=exchange.sent_rows if exchange else explored.trained_rows,
+            optimiser_steps=explored.optimiser_steps,
             dropped_rows=exchange.dropped_rows if exchange else 0,
-            vanilla_groups=explored["vanilla_groups"],
-            nonfinite_rows=explored["nonfinite_rows"],
-            stale_rows=explored["stale_rows"],
+            vanilla_groups=explored.vanilla_groups,
+            nonfinite_rows=explored.nonfinite_rows,
+            broken_slots=explored.broken_slots,
+            stale_rows=explored.stale_rows,
             versions_received=exchange.versions_received if exchange else 0,
             trainer_failures=exchange.trainer_failures if exchange else 0,
             generation_seconds=self._busy_seconds,
@@ -166,8 +169,17 @@ class LLMShard:
         return self.config.esamp or VANILLA
 
     def _explorer(self) -> Explorer:
-        [explorer] = self._engine.collective_rpc(explorer_of)
-        return explorer
+        return self._worker().explorer
+
+    def _counters(self) -> Counters:
+        return Counters(**self._worker().esamp_counters())
+
+    def _telemetry(self) -> TelemetryBook:
+        return self._worker().telemetry
+
+    def _worker(self) -> ESampWorker:
+        [worker] = self._engine.collective_rpc(the_worker)
+        return worker
 
     def _run(self) -> None:
         try:
@@ -208,7 +220,7 @@ class LLMShard:
     def _finish_sample(self, output: RequestOutput) -> None:
         progress, index = self._samples_in_progress.pop(output.request_id)
         unit = progress.unit
-        records = self._explorer().telemetry.pop([output.request_id])[output.request_id]
+        records = self._telemetry().pop([output.request_id])[output.request_id]
         [completion] = output.outputs
         progress.samples[index] = Sample(
             problem_id=unit.problem_id,
@@ -220,6 +232,8 @@ class LLMShard:
             finish_reason=completion.finish_reason or "",
             behaviour_logprobs=records.behaviour_logprobs,
             policy_logprobs=records.policy_logprobs,
+            num_candidates=records.num_candidates,
+            flipped=records.flipped,
             intervened=records.intervened,
             novelty=records.novelty,
             lag=records.lag,
@@ -241,9 +255,9 @@ class LLMShard:
             progress.loop.call_soon_threadsafe(_set_exception, progress.future, error)
 
 
-def explorer_of(worker: ESampWorker) -> Explorer:
+def the_worker(worker: ESampWorker) -> ESampWorker:
     """For collective_rpc on an in-process engine."""
-    return worker.explorer
+    return worker
 
 
 def _set_result(future: asyncio.Future[list[Sample]], samples: list[Sample]) -> None:

@@ -46,7 +46,11 @@ class Sample:
     behaviour_logprobs: list[float]
     """[T] log-probability of each token under the policy it was drawn from: after temperature, filters and fusion."""
     policy_logprobs: list[float]
-    """[T] log-probability of each token under the plain model at temperature 1 without filters."""
+    """[T] log-probability of each token under the plain model at temperature 1 without filters; NaN with record="behaviour"."""
+    num_candidates: list[int]
+    """[T] tokens that could have been drawn: what filters and masks left."""
+    flipped: list[bool]
+    """[T] True where the same random numbers would have drawn another token without the policy; False with record="behaviour"."""
     intervened: list[bool]
     """[T] True where the Distiller took part in the draw."""
     novelty: list[float]
@@ -84,6 +88,8 @@ class ShardStats:
     """Prompt groups that stayed vanilla because every slot was taken."""
     nonfinite_rows: int
     """Rows that stayed vanilla because a prediction was not finite."""
+    broken_slots: int
+    """Distiller slots that met non-finite numbers of their own making and stayed vanilla from then on."""
     stale_rows: int
     """Rows whose beta was lowered because the weights were older than half of max_staleness."""
     versions_received: int
@@ -114,16 +120,18 @@ class RowBatch:
     Example: groups=["s0/ab12/7/p17", "s0/ab12/9/p4"], group_of_row=[0, 0, 1], steps=[12, 3]
     """
 
+    shard: str
+    """Who sends it."""
     source: np.ndarray
     """[R, H] fp32 residual stream after the shallow layer."""
     target: np.ndarray
     """[R, H] fp32 what lm_head consumes."""
     groups: list[str]
-    """[G] names that no other group, shard or restart uses."""
+    """[G] names that no other group, shard or restart uses; but for the one group of the whole cluster (scope="cluster")."""
     group_of_row: list[int]
     """[R] index into groups."""
     steps: list[int]
-    """[G] decode steps of the group up to and including this one."""
+    """[G] decode steps of the group on this shard, up to and including this one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,9 +142,13 @@ class GroupWeights:
     incarnation: str
     """Changes when the trainer restarts: its step counts begin again."""
     step: int
-    """Last decode step of the group that these weights have learned from."""
+    """Optimiser steps of the group: what is newer has more."""
+    learned: int
+    """Last decode step of the asking shard's that these weights have learned from."""
     loss: float
-    """Squared error per hidden channel at that step, before it was learned."""
+    """Squared error per hidden channel at the latest step, before it was learned."""
+    relative_error: float
+    """|y - f(x)|^2 / |y|^2 of that step."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,9 +5,21 @@ Defaults are the profile of the paper (arXiv:2604.24927, section 5.1 and appendi
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-TrainerPlacement = Literal["local", "sync", "actor"]
+TrainerPlacement = Literal["local", "sync", "actor", "none"]
+Scope = Literal["prompt", "shard", "cluster", "prior"]
+Prediction = Literal["distiller", "shuffled", "noise", "running_mean", "vocabulary"]
+FusionForm = Literal["proposed", "subtraction", "clamped", "entropy_matched"]
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "trainer": get_args(TrainerPlacement),
+    "scope": get_args(Scope),
+    "prediction": get_args(Prediction),
+    "fusion": get_args(FusionForm),
+    "warmup": ("none", "fit"),
+    "record": ("behaviour", "full"),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,6 +28,18 @@ class ESampConfig:
 
     beta: float = 0.25
     """Strength of exploration, >= 0: z = (1+beta) z_model - beta z_distiller. 0 leaves the engine exactly as vLLM ships it."""
+    scope: Scope = "prompt"
+    """Who shares a Distiller: "prompt", the samples of a prompt, as in the paper; "shard", all requests of an engine; "cluster", all
+    engines (needs trainer="actor"); "prior", each prompt its own, started from one that learns from all prompts of the engine."""
+    prediction: Prediction = "distiller"
+    """What stands for the deep state. Besides the Distiller, controls: "shuffled", the Distiller of another prompt; "noise", the
+    true state plus noise as long as the Distiller's error; "running_mean", the mean of the group's deep states; "vocabulary", a
+    Distiller trained on the model's next-token distribution instead of its hidden state."""
+    fusion: FusionForm = "proposed"
+    """How predictions are fused: "proposed", the paper's; "subtraction", its ablation z_model - beta z_distiller; "clamped", the
+    paper's with at most `max_shift`; "entropy_matched", a control: the model at the temperature that gives the same entropy."""
+    max_shift: float = 2.0
+    """Largest change of a logit relative to the others, in nats, > 0; with fusion="clamped"."""
     max_groups: int = 32
     """Distiller slots, >= 1: prompt groups that can explore at the same time. Further groups stay vanilla and are counted."""
     source_layer: int = 1
@@ -36,6 +60,8 @@ class ESampConfig:
     """Adam's epsilon, > 0."""
     clip_norm: float = 0.5
     """Largest gradient norm of one slot, > 0. Clipped per slot, so that one group never scales another's step."""
+    warmup: Literal["none", "fit"] = "none"
+    """"fit" lets beta grow with the share of the deep state that the slot explains; "none" is the paper."""
     warmup_steps: int = 0
     """Optimiser steps a slot must have taken before its prediction steers sampling, >= 0. The paper: 0."""
     max_staleness: int = 256
@@ -45,18 +71,26 @@ class ESampConfig:
     """Seed of the initial weights. Every slot starts from the same draw, so the result does not depend on allocation order."""
     trainer: TrainerPlacement = "local"
     """Where slots learn: "local" trains in the background of the next forward pass and is joined before it predicts (lag 1,
-    deterministic); "sync" trains within the step, token for token the same; "actor" sends rows to a DistillerTrainer."""
+    deterministic); "sync" trains within the step, token for token the same; "actor" sends rows to a DistillerTrainer; "none" is a
+    control: random weights that never learn."""
+    lag: int = 1
+    """Decode steps until a row is learned from, >= 1, for experiments with trainer="local" or "sync"; the paper: 1."""
+    candidate_cap: int = 256
+    """Requests whose top_k is at most this have the Distiller's logits computed for their candidates alone, >= 1."""
+    record: Literal["behaviour", "full"] = "full"
+    """What requests with esamp_record keep per token: "full" adds the plain model's log-probability, the number of candidates and
+    whether the token was flipped, for which the model's own logits are needed beside the fused ones; "behaviour" leaves them out."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.beta) and self.beta >= 0):
             raise ValueError(
                 f"beta must be finite and >= 0; got {self.beta}. Use 0 for vanilla sampling, 0.25 as in the paper."
             )
-        for name in ("max_groups", "source_layer", "inner_width", "num_blocks"):
+        for name in ("max_groups", "source_layer", "inner_width", "num_blocks", "lag", "candidate_cap"):
             value = asdict(self)[name]
             if value < 1:
                 raise ValueError(f"{name} must be >= 1; got {value}.")
-        for name in ("learning_rate", "adam_eps", "clip_norm", "init_scale"):
+        for name in ("learning_rate", "adam_eps", "clip_norm", "init_scale", "max_shift"):
             value = asdict(self)[name]
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} must be finite and > 0; got {value}.")
@@ -68,8 +102,16 @@ class ESampConfig:
             raise ValueError(f"warmup_steps must be >= 0; got {self.warmup_steps}.")
         if self.max_staleness < 2:
             raise ValueError(f"max_staleness must be >= 2 decode steps; got {self.max_staleness}.")
-        if self.trainer not in ("local", "sync", "actor"):
-            raise ValueError(f'trainer must be "local", "sync" or "actor"; got {self.trainer!r}.')
+        for name, choices in CHOICES.items():
+            value = asdict(self)[name]
+            if value not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}.")
+        if self.scope == "cluster" and self.trainer != "actor":
+            raise ValueError(f'scope="cluster" needs trainer="actor"; got trainer={self.trainer!r}.')
+        if self.trainer == "actor" and self.prediction in ("running_mean", "vocabulary"):
+            raise ValueError(f'prediction={self.prediction!r} learns inside the engine; use trainer="local".')
+        if self.lag > 1 and self.trainer not in ("local", "sync"):
+            raise ValueError(f'lag={self.lag} needs trainer="local" or "sync"; got trainer={self.trainer!r}.')
 
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> "ESampConfig":

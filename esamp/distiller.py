@@ -12,29 +12,20 @@ Network (arXiv:2604.24927, section 5.1 and appendix E.2), for one slot:
 The paper leaves the norms open. The input norm has no parameters: raw residual streams have outlier channels. The output gain is
 per channel and learned; it starts at the weights of the model's final norm, so that an untrained f already has the scale of y.
 
-Legend: S slots, R rows, M rows per slot (padded), N blocks, H hidden size, F inner width, P parameters of one slot.
+Legend: S slots, R rows, A slots in a batch's range, M rows per slot (padded), N blocks, H hidden size, F inner width, P parameters of
+one slot.
 """
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 from esamp.config import ESampConfig
+from esamp.hidden_rows import HiddenRows, SlotBatch
 
 RMS_EPS = 1e-6
-
-
-@dataclass(frozen=True, slots=True)
-class HiddenRows:
-    """Decode rows of one step, ready to be learned from."""
-
-    source_RH: Tensor
-    """[R, H] residual stream after the shallow layer."""
-    target_RH: Tensor
-    """[R, H] post-final-norm hidden state: what lm_head consumes."""
-    slots: tuple[int, ...]
-    """[R] slot of each row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,65 +46,54 @@ class SlotLayout:
         """P: entries of a slot's flat row."""
         return 3 * self.num_weights + self.hidden_size
 
-    def split(self, flat_SP: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Views up [S,N,F,H], gate [S,N,F,H], down [S,N,H,F], gain [S,H] of flat rows [S,P]."""
+    def split(self, flat_SP: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Views up and gate together [S, N, 2F, H], down [S, N, H, F] and gain [S, H] of flat rows [S, P]."""
         n, f, h, w = self.num_blocks, self.inner_width, self.hidden_size, self.num_weights
         return (
-            flat_SP[:, :w].unflatten(1, (n, f, h)),
-            flat_SP[:, w : 2 * w].unflatten(1, (n, f, h)),
+            flat_SP[:, : 2 * w].unflatten(1, (n, 2 * f, h)),
             flat_SP[:, 2 * w : 3 * w].unflatten(1, (n, h, f)),
             flat_SP[:, 3 * w :],
         )
 
 
-@dataclass(frozen=True, slots=True)
-class SlotBatch:
-    """Rows grouped by slot, padded to the largest group: row `index_AM[a, m]` belongs to slot `first + a`.
+@dataclass(frozen=True, slots=True, eq=False)
+class BlockInput:
+    """What the backward pass of one block needs."""
 
-    The slots of a batch form one contiguous range, so that their weights are a view and not a copy; slots inside the range
-    without rows have only padding. Padding points at row R, one past the last.
-    """
-
-    first: int
-    num_rows_A: tuple[int, ...]
-    index_AM: Tensor
-
-    @property
-    def span(self) -> slice:
-        """The range of slots."""
-        return slice(self.first, self.first + len(self.num_rows_A))
-
-    @classmethod
-    def of(cls, slots: tuple[int, ...], device: torch.device) -> "SlotBatch":
-        """Group rows by `slots` [R], each >= 0, R >= 1."""
-        first, last = min(slots), max(slots)
-        rows_of: list[list[int]] = [[] for _ in range(last - first + 1)]
-        for row, slot in enumerate(slots):
-            rows_of[slot - first].append(row)
-        most = max(map(len, rows_of))
-        padding = len(slots)
-        index_AM = torch.tensor([rows + [padding] * (most - len(rows)) for rows in rows_of], device=device)
-        return cls(first, tuple(map(len, rows_of)), index_AM)
-
-    def gather(self, rows_RH: Tensor) -> Tensor:
-        """[R, H] -> [A, M, H], zeros where padded."""
-        return torch.cat([rows_RH, rows_RH.new_zeros(1, rows_RH.shape[1])])[self.index_AM]
-
-    def scatter(self, grouped_AMH: Tensor) -> Tensor:
-        """[A, M, H] -> [R, H]; padding is dropped."""
-        rows = grouped_AMH.new_empty(sum(self.num_rows_A) + 1, grouped_AMH.shape[-1])
-        rows[self.index_AM.flatten()] = grouped_AMH.flatten(0, 1)
-        return rows[:-1]
+    h_AMH: Tensor
+    up_gate_AMF: Tensor
+    """[A, M, 2F]"""
+    silu_AMF: Tensor
+    """silu(gate)"""
+    inner_AMF: Tensor
+    """up * silu(gate)"""
 
 
-def rms_normalise(x: Tensor) -> Tensor:
-    """x / rms(x) over the last dimension, fp32."""
-    x = x.float()
-    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + RMS_EPS)
+@dataclass(frozen=True, slots=True, eq=False)
+class Forward:
+    """What a bank computed to predict some rows: the prediction, and what learning from the same rows can go on from."""
+
+    prediction_RH: Tensor
+    """[R, H] fp32; not finite where the shallow state was not, or where the slot broke."""
+    prediction_AMH: Tensor
+    """The same, grouped by slot."""
+    blocks: tuple[BlockInput, ...] = ()
+    output_AMH: Tensor | None = None
+    """h_N"""
+
+
+def rms_normalise(x_RH: Tensor) -> Tensor:
+    """x / rms(x) per row, fp32; zeros for a row that is not finite."""
+    return torch.nn.functional.rms_norm(x_RH.float(), x_RH.shape[1:], eps=RMS_EPS).nan_to_num_(0.0, 0.0, 0.0)
+
+
+def norms(x: Tensor) -> Tensor:
+    """Euclidean norm [A] of everything under each first index."""
+    return torch.linalg.vector_norm(x.flatten(1), dim=1)
 
 
 class DistillerBank:
-    """S Distillers with their Adam moments and step counts, fp32, on one device.
+    """S Distillers with their Adam moments and step counts, fp32, on one device: 4 numbers per parameter and slot.
 
     Not thread-safe: whoever trains and predicts takes turns (see esamp.learner).
     """
@@ -126,12 +106,22 @@ class DistillerBank:
         with torch.inference_mode(False), torch.no_grad():
             self._initial_P = self._draw_initial_weights(output_gain_H).to(device)
             self.theta_SP = self._initial_P.repeat(num_slots, 1)
+            self.gradient_SP = torch.zeros_like(self.theta_SP)
             self.first_moment_SP = torch.zeros_like(self.theta_SP)
             self.second_moment_SP = torch.zeros_like(self.theta_SP)
-            self.steps_S = torch.zeros(num_slots, dtype=torch.long, device=device)
-            """[S] optimiser steps of each slot since its reset. On the device: reading it must not stall a decode step."""
+            self.steps_S = torch.zeros(num_slots, device=device)
+            """[S] optimiser steps of each slot since its reset, fp32. On the device: reading it must not stall a decode step."""
             self.loss_S = torch.full((num_slots,), torch.nan, device=device)
-            """[S] squared error per hidden channel that the latest training found before its step; NaN before the first."""
+            """[S] loss per hidden channel that the latest training found before its step; NaN before the first."""
+            self.relative_error_S = torch.full((num_slots,), torch.nan, device=device)
+            """[S] |y - f(x)|^2 / |y|^2 over the rows of the latest training; 1 is what predicting zero would give."""
+            self.broken_slots = torch.zeros((), dtype=torch.long, device=device)
+            """Times that finite rows gave a slot a non-finite gradient; such a slot predicts NaN until its reset."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the slots are."""
+        return self.theta_SP.device
 
     @property
     def num_slots(self) -> int:
@@ -154,96 +144,133 @@ class DistillerBank:
         self.second_moment_SP[slot].zero_()
         self.steps_S[slot] = 0
         self.loss_S[slot] = torch.nan
+        self.relative_error_S[slot] = torch.nan
 
     @torch.no_grad()
-    def load(self, slot: int, weights_P: Tensor, *, steps: int, loss: float) -> None:
-        """Replace the weights of `slot` [P] by ones trained elsewhere: `steps` optimiser steps, `loss` as in `loss_S`."""
+    def load(self, slot: int, weights_P: Tensor, *, steps: int, loss: float, relative_error: float) -> None:
+        """Replace the weights of `slot` [P] by ones trained elsewhere: `steps` optimiser steps; the rest as in `loss_S` and
+        `relative_error_S`."""
         self.theta_SP[slot].copy_(weights_P)
         self.steps_S[slot] = steps
         self.loss_S[slot] = loss
+        self.relative_error_S[slot] = relative_error
 
     @torch.no_grad()
-    def predict(self, source_RH: Tensor, slots: tuple[int, ...]) -> Tensor:
-        """Predicted deep states [R, H], fp32, of rows `source_RH` [R, H], each by the Distiller of its slot."""
-        batch = SlotBatch.of(slots, source_RH.device)
-        prediction_AMH, _ = self._forward(batch.span, batch.gather(rms_normalise(source_RH)))
-        return batch.scatter(prediction_AMH)
+    def predict(self, rows: HiddenRows) -> Forward:
+        """Predict the deep state of each row by the Distiller of its slot; the targets are not looked at. A row that is not finite
+        counts as zero, and so is its prediction."""
+        batch = rows.batch
+        up_gate, down, gain = self.layout.split(self.theta_SP[batch.span])
+        blocks: list[BlockInput] = []
+        h = batch.gather(rms_normalise(rows.source_RH))
+        for b in range(self.layout.num_blocks):
+            up_gate_AMF = h @ up_gate[:, b].mT
+            up, gate = up_gate_AMF.chunk(2, dim=-1)
+            silu = torch.nn.functional.silu(gate)
+            inner = up * silu
+            blocks.append(BlockInput(h, up_gate_AMF, silu, inner))
+            h = torch.baddbmm(h, inner, down[:, b].mT)
+        prediction_AMH = h * gain.unsqueeze(1)
+        return Forward(batch.scatter(prediction_AMH), prediction_AMH, tuple(blocks), h)
 
     @torch.no_grad()
-    def train(self, rows: HiddenRows) -> None:
+    def train(self, rows: HiddenRows, forward: Forward | None = None) -> None:
         """One optimiser step of every slot that has rows; `loss_S` then holds the loss each had before its step.
 
         Loss of slot s (Eq. 10): mean over its rows of |y - f(x)|^2. The gradient is clipped per slot, then Adam.
         Rows with a non-finite number do not count; a slot left without rows, or with a non-finite gradient, takes no step.
+        `forward`: what `predict` gave for these very rows with the present weights, if it was asked; training goes on from there.
         """
-        source_RH, target_RH = rows.source_RH.float(), rows.target_RH.float()
-        finite_R1 = torch.isfinite(source_RH.sum(-1, keepdim=True) + target_RH.sum(-1, keepdim=True))
-        batch = SlotBatch.of(rows.slots, source_RH.device)
-        input_AMH = batch.gather(rms_normalise(torch.where(finite_R1, source_RH, 0.0)))
-        target_AMH = batch.gather(torch.where(finite_R1, target_RH, 0.0))
-        counted_AM1 = batch.gather(finite_R1.float())
-        num_rows_A1 = counted_AM1.sum(1)
+        forward = forward or self.predict(rows)
+        batch = rows.batch
+        finite_R1 = torch.isfinite(rows.source_RH.sum(-1, keepdim=True) + rows.target_RH.sum(-1, keepdim=True))
+        target_AMH = batch.gather(torch.where(finite_R1, rows.target_RH, 0.0).float())
+        # Padding and rows that are not finite have zero input: they drop out of every gradient once their error is zero.
+        counted_AM1 = batch.gather(finite_R1)
+        num_rows_A = counted_AM1.sum((1, 2))
+        error_AMH = torch.where(counted_AM1, forward.prediction_AMH - target_AMH, 0.0)
+        squared_error_A = norms(error_AMH).square()
+        d_prediction_AMH, loss_A = self._loss(
+            forward.prediction_AMH, target_AMH, error_AMH, squared_error_A, num_rows_A
+        )
+        self._backward(batch.span, forward, d_prediction_AMH)
 
-        prediction_AMH, inner = self._forward(batch.span, input_AMH)
-        error_AMH = (prediction_AMH - target_AMH) * counted_AM1
-        loss_A1 = error_AMH.square().sum((1, 2)).unsqueeze(1) / num_rows_A1
-        gradient_AP = self._backward(batch.span, inner, error_AMH * (2.0 / num_rows_A1.clamp(min=1)).unsqueeze(1))
+        norm_A = norms(self.gradient_SP[batch.span])
+        is_finite_A = torch.isfinite(norm_A)
+        is_live_A = is_finite_A & (num_rows_A > 0)
+        self._adam(batch, norm_A, is_live_A)
+        self._mark_broken(batch.span, ~is_finite_A)
+        for kept_S, latest_A in (
+            (self.loss_S, loss_A),
+            (self.relative_error_S, squared_error_A / norms(target_AMH).square()),
+        ):
+            kept_S[batch.span] = torch.where(is_live_A, latest_A, kept_S[batch.span])
 
-        norm_A1 = gradient_AP.norm(dim=1, keepdim=True)
-        is_live_A1 = (num_rows_A1 > 0) & torch.isfinite(norm_A1)
-        gradient_AP = torch.where(is_live_A1, gradient_AP * (self.config.clip_norm / norm_A1).clamp(max=1.0), 0.0)
-        self._adam(batch.span, gradient_AP, is_live_A1)
-        loss_A = torch.where(
-            is_live_A1, loss_A1 / self.layout.hidden_size, self.loss_S[batch.span].unsqueeze(1)
-        ).squeeze(1)
-        self.loss_S[batch.span] = loss_A
+    def _loss(
+        self,
+        prediction_AMH: Tensor,
+        target_AMH: Tensor,
+        error_AMH: Tensor,
+        squared_error_A: Tensor,
+        num_rows_A: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Gradient of the loss with respect to the prediction [A, M, H], and the loss per hidden channel [A]. Rows that do not count
+        have error 0 and must get gradient 0."""
+        d_prediction_AMH = error_AMH * (2.0 / num_rows_A.clamp(min=1))[:, None, None]
+        return d_prediction_AMH, squared_error_A / (num_rows_A * self.layout.hidden_size)
 
-    def _forward(self, span: slice, input_AMH: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor, Tensor]]]:
-        """Prediction [A, M, H] and, per block, what its backward pass needs; the last entry holds (h_N, -, -)."""
-        up, gate, down, gain = self.layout.split(self.theta_SP[span])
-        inner: list[tuple[Tensor, Tensor, Tensor]] = []
-        h = input_AMH
-        for b in range(self.layout.num_blocks):
-            u, g = h @ up[:, b].mT, h @ gate[:, b].mT
-            inner.append((h, u, g))
-            h = h + (u * torch.nn.functional.silu(g)) @ down[:, b].mT
-        inner.append((h, h, h))
-        return h * gain.unsqueeze(1), inner
-
-    def _backward(self, span: slice, inner: list[tuple[Tensor, Tensor, Tensor]], d_prediction_AMH: Tensor) -> Tensor:
-        """Gradient [A, P] of the loss, by hand: autograd cannot save tensors made in vLLM's inference mode."""
-        theta_AP = self.theta_SP[span]
-        up, gate, down, gain = self.layout.split(theta_AP)
-        gradient_AP = torch.empty_like(theta_AP)
-        d_up, d_gate, d_down, d_gain = self.layout.split(gradient_AP)
-        output = inner[-1][0]
-        d_gain.copy_((d_prediction_AMH * output).sum(1))
+    def _backward(self, span: slice, forward: Forward, d_prediction_AMH: Tensor) -> None:
+        """Gradient of the loss into `gradient_SP`, by hand: autograd cannot save tensors made in vLLM's inference mode."""
+        up_gate, down, gain = self.layout.split(self.theta_SP[span])
+        d_up_gate, d_down, d_gain = self.layout.split(self.gradient_SP[span])
+        assert forward.output_AMH is not None
+        torch.sum(d_prediction_AMH * forward.output_AMH, 1, out=d_gain)
         dh = d_prediction_AMH * gain.unsqueeze(1)
         for b in reversed(range(self.layout.num_blocks)):
-            h, u, g = inner[b]
-            sigmoid = torch.sigmoid(g)
-            silu = g * sigmoid
-            d_down[:, b] = dh.mT @ (u * silu)
+            block = forward.blocks[b]
+            up, gate = block.up_gate_AMF.chunk(2, dim=-1)
+            torch.bmm(dh.mT, block.inner_AMF, out=d_down[:, b])
             d_inner = dh @ down[:, b]
-            du = d_inner * silu
-            dg = d_inner * u * (sigmoid + silu * (1 - sigmoid))
-            d_up[:, b] = du.mT @ h
-            d_gate[:, b] = dg.mT @ h
+            d_silu = torch.ops.aten.silu_backward(d_inner * up, gate)
+            d_up_gate_AMF = torch.cat([d_inner * block.silu_AMF, d_silu], dim=-1)
+            torch.bmm(d_up_gate_AMF.mT, block.h_AMH, out=d_up_gate[:, b])
             if b:
-                dh = dh + du @ up[:, b] + dg @ gate[:, b]
-        return gradient_AP
+                dh = torch.baddbmm(dh, d_up_gate_AMF, up_gate[:, b])
 
-    def _adam(self, span: slice, gradient_AP: Tensor, is_live_A1: Tensor) -> None:
-        """Adam (arXiv:1412.6980, algorithm 1) on the live slots of `span`; the others keep every bit."""
+    def _mark_broken(self, span: slice, is_broken_A: Tensor) -> None:
+        """A broken slot predicts NaN until its reset, so that whoever asks it hears that it has nothing to say."""
+        last_gain_A = self.theta_SP[span, -1]
+        self.broken_slots += (is_broken_A & torch.isfinite(last_gain_A)).sum()
+        last_gain_A.masked_fill_(is_broken_A, torch.nan)
+
+    def _adam(self, batch: SlotBatch, norm_A: Tensor, is_live_A: Tensor) -> None:
+        """Clipping and Adam (arXiv:1412.6980) in one pass over each live slot; a slot that is not live keeps every bit.
+
+        torch's fused kernel divides the gradient by `grad_scale` and leaves everything alone where `found_inf` is 1: that is the clip
+        and the guard, with no need to look at either from the host.
+        """
         c = self.config
-        self.steps_S[span] += is_live_A1.squeeze(1)
-        steps_A1 = self.steps_S[span].double().unsqueeze(1)
-        weight_A1 = is_live_A1.float()
-        first, second = self.first_moment_SP[span], self.second_moment_SP[span]
-        first.lerp_(gradient_AP, (1 - c.adam_beta1) * weight_A1)
-        second.lerp_(gradient_AP.square(), (1 - c.adam_beta2) * weight_A1)
-        # A slot that never stepped has 1 - beta^0 = 0 below and weight 0 above: the clamp keeps 0 / 0 out.
-        correction_1 = (1 - c.adam_beta1**steps_A1).clamp(min=1e-12).float()
-        correction_2 = (1 - c.adam_beta2**steps_A1).clamp(min=1e-12).float()
-        step_size = c.learning_rate * weight_A1 / correction_1
-        self.theta_SP[span].sub_(step_size * first / ((second / correction_2).sqrt_() + c.adam_eps))
+        divisor_A = (norm_A / c.clip_norm).clamp(min=1.0)
+        is_dead_A = (~is_live_A).float()
+        for a, num_rows in enumerate(batch.num_rows_A):
+            if num_rows == 0:
+                continue
+            slot = batch.first + a
+            adam(
+                [self.theta_SP[slot]],
+                [self.gradient_SP[slot]],
+                [self.first_moment_SP[slot]],
+                [self.second_moment_SP[slot]],
+                [],
+                [self.steps_S[slot]],
+                fused=True,
+                grad_scale=divisor_A[a],
+                found_inf=is_dead_A[a],
+                amsgrad=False,
+                beta1=c.adam_beta1,
+                beta2=c.adam_beta2,
+                lr=c.learning_rate,
+                weight_decay=0.0,
+                eps=c.adam_eps,
+                maximize=False,
+            )

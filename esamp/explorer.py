@@ -1,11 +1,11 @@
 """Exploratory Sampling inside one vLLM worker: the algorithm of arXiv:2604.24927, step by step.
 
     follow          requests come and go; groups gain and lose slots
-    before_sampling refresh -> predict -> project -> hand the sampler what to fuse
-    after_sampling  learn from every decode row; record what was asked for
+    before_sampling refresh -> predict -> fuse, before the head or after the filters
+    after_sampling  learn from every decode row
 
 Rows stay vanilla, and are not learned from, if they read the prompt, are greedy, asked for beta 0, or belong to a group without a
-slot. A row whose prediction is not finite stays vanilla too, and is counted.
+slot. A row whose prediction is not finite, or whose slot broke, stays vanilla too, and is counted.
 
 Legend: B batch rows, R exploring rows, H hidden size, V vocabulary.
 """
@@ -13,21 +13,35 @@ Legend: B batch rows, R exploring rows, H hidden size, V vocabulary.
 import hashlib
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from esamp import vllm_adapter
+from esamp.bank import build_bank
 from esamp.config import ESampConfig
-from esamp.distiller import DistillerBank, HiddenRows
-from esamp.fusion import stale_beta
-from esamp.groups import ExploringRequest, GroupTable
-from esamp.learner import Learner, LocalLearner, StreamLearner, SyncLearner
-from esamp.sampler import GREEDY_TEMPERATURE, Draw, Intervention
-from esamp.telemetry import RecordedStep, TelemetryBook
-from esamp.vllm_adapter import BatchStep, NewRequest
+from esamp.distiller import Forward
+from esamp.fusion import ProposedFusion, build_fusion, stale_beta
+from esamp.groups import ExploringRequest, GroupTable, PromptGroup
+from esamp.hidden_rows import HiddenRows, SlotBatch
+from esamp.learner import Learner, build_learner
+from esamp.policy import Counters, SamplingOrder
+from esamp.prediction import build_predictor
+from esamp.sampler import GREEDY_TEMPERATURE
+from esamp.steering import (
+    CandidateSteering,
+    CountedCandidates,
+    DenseSteering,
+    FindCandidates,
+    KnownCandidates,
+    Steering,
+    mix_hidden,
+)
+from esamp.telemetry import PolicyMeasures
+from esamp.vllm_adapter import BatchStep, DeferredHead, NewRequest
+from esamp.warmup import build_warmup
 
 logger = logging.getLogger(__name__)
 
@@ -35,52 +49,48 @@ GROUP_KEY = "esamp_group"
 """extra_args key: name of the request's prompt group (str). Default: a hash of the prompt's tokens."""
 BETA_KEY = "esamp_beta"
 """extra_args key: beta of this request (float >= 0). Default: the engine's."""
-RECORD_KEY = "esamp_record"
-"""extra_args key: name (str) to record this request's tokens under, until they are popped."""
+SHARED_GROUP = "shared"
+"""Name of the one group of the scopes "shard" and "cluster"."""
 
 
-@dataclass(slots=True)
-class Counters:
-    """What the engine did since it started."""
+@dataclass(frozen=True, slots=True, eq=False)
+class RowPlan:
+    """Which rows of a batch explore: true for as long as the batch stays the same."""
 
-    decode_rows: int = 0
-    """Decode rows sampled, of all requests."""
-    explored_rows: int = 0
-    """Decode rows handed to the Distiller with beta > 0."""
-    nonfinite_rows: int = 0
-    """Of those, rows that stayed vanilla because their prediction was not finite."""
-    stale_rows: int = 0
-    """Rows whose beta was lowered because their weights were old."""
-    trained_rows: int = 0
-    """Rows learned from, or handed to the trainer."""
-    optimiser_steps: int = 0
-    """Training steps asked for, one per slot and decode step."""
-    rejected_requests: int = 0
-    """Requests whose esamp_beta was no number >= 0; they stayed vanilla."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExploringRow:
-    """One decode row with a Distiller."""
-
-    row: int
-    slot: int
-    beta: float
-    lag: int
-    version: str
-
-
-@dataclass(frozen=True, slots=True)
-class Steering:
-    """The Distillers' predictions for the rows they steer in one step."""
-
-    rows: list[ExploringRow]
-    rows_R: Tensor
+    request_ids: tuple[str, ...]
+    is_decode: tuple[bool, ...]
+    requests: tuple[ExploringRequest, ...]
+    """[R]"""
+    groups: tuple[PromptGroup, ...]
+    """[R]"""
+    live_groups: tuple[PromptGroup, ...]
+    """Each group once."""
+    rows: tuple[int, ...]
     """[R] batch row of each."""
-    prediction_RH: Tensor
-    """[R, H] fp32; zeros where the prediction was not finite."""
-    finite_R: Tensor
-    """[R] False where it was not: the row stays vanilla."""
+    index: Tensor | slice
+    """The same, to index with; a slice if that is every row, in order."""
+    batch: SlotBatch
+    slots_R: Tensor
+    beta_R: Tensor
+    """[R] as asked for."""
+
+    def describes(self, step: BatchStep) -> bool:
+        """True if `step` has the same rows."""
+        return self.request_ids == step.request_ids and self.is_decode == step.is_decode
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExploringStep:
+    """What one step found out about its exploring rows."""
+
+    plan: RowPlan
+    hidden: HiddenRows
+    lags: dict[str, int]
+    """Per group: decode steps, this one included, that its weights have not learned from."""
+    versions: dict[str, str]
+    steering: Steering | None
+    """None if no row is steered."""
+    forward: Forward | None
 
 
 def group_of_prompt(prompt_token_ids: tuple[int, ...]) -> str:
@@ -90,83 +100,129 @@ def group_of_prompt(prompt_token_ids: tuple[int, ...]) -> str:
 
 
 class Explorer:
-    """State of Exploratory Sampling in one worker."""
+    """Exploratory Sampling in one worker, beta > 0: a SamplingPolicy."""
 
     def __init__(self, config: ESampConfig, worker: Any) -> None:
-        """Checks the engine, taps the shallow layer and takes the sampler's place. Raises UnsupportedEngine."""
+        """Taps the shallow layer and takes over the head. Raises UnsupportedEngine."""
         self.config = config
         self.worker = worker
-        self.counters = Counters()
-        self.telemetry = TelemetryBook()
-        self._record_tags: dict[str, str] = {}
-        self._step: BatchStep | None = None
-        self._rows: list[ExploringRow] = []
-        self._steering: Steering | None = None
-        vllm_adapter.check_worker(worker)
-        self.sampler = vllm_adapter.install_sampler(worker)
-        self.is_exploring = config.beta > 0
-        if not self.is_exploring:
-            logger.info("esamp: beta is 0, this engine samples as vLLM ships it")
-            return
+        self._counters = Counters()
         vllm_adapter.enable_source_layer(worker, config.source_layer)
-        gain_H = vllm_adapter.final_norm_weights(worker)
-        self.bank = DistillerBank(config, gain_H, num_slots=config.max_groups, device=gain_H.device)
-        self._nonfinite_total = torch.zeros((), dtype=torch.long, device=gain_H.device)
-        self.learner: Learner | None = None
-        if config.trainer == "sync":
-            self.learner = SyncLearner(self.bank)
-        elif config.trainer == "local":
-            self.learner = StreamLearner(self.bank) if gain_H.is_cuda else LocalLearner(self.bank)
+        vllm_adapter.check_head(worker)
+        self.head = DeferredHead(worker)
+        self._head_weight_VH = vllm_adapter.plain_head_weight(worker)
+        self._may_mix = not vllm_adapter.has_custom_logits_processors(worker)
+        self.bank = build_bank(
+            config,
+            vllm_adapter.final_norm_weights(worker),
+            num_slots=config.max_groups,
+            head_weight_VH=self._head_weight_VH,
+        )
+        self.predictor = build_predictor(config, self.bank)
+        self.fusion = build_fusion(config)
+        self.warmup = build_warmup(config)
+        self.learner: Learner | None = build_learner(config, self.bank)
         self.groups = GroupTable(config.max_groups, self._open_slot, self._close_slot)
+        if config.scope in ("shard", "cluster"):
+            # Never ends: the one Distiller of all prompts keeps what it learned.
+            self.groups.add(ExploringRequest("", SHARED_GROUP, config.beta))
+        self._finite_total = torch.zeros((), dtype=torch.long, device=self.bank.device)
+        self._plan: RowPlan | None = None
+        self._step: ExploringStep | None = None
 
     def use_learner(self, learner: Learner) -> None:
         """Let `learner` train this engine's bank (config.trainer == "actor"). Before the first request."""
         self.learner = learner
 
     def follow(self, finished: set[str], new: list[NewRequest]) -> None:
-        """Requests that ended since the last step, then those that start: in this order, since a name may return."""
+        """See SamplingPolicy."""
         for request_id in finished:
-            self._record_tags.pop(request_id, None)
-            if self.is_exploring:
-                self.groups.remove(request_id)
+            self.groups.remove(request_id)
         for request in new:
-            if RECORD_KEY in request.extra_args:
-                self._record_tags[request.request_id] = request.extra_args[RECORD_KEY]
             beta = self._beta_of(request)
             if beta > 0 and request.temperature >= GREEDY_TEMPERATURE:
-                group = request.extra_args.get(GROUP_KEY) or group_of_prompt(request.prompt_token_ids)
-                self.groups.add(ExploringRequest(request.request_id, group, beta))
+                self.groups.add(
+                    ExploringRequest(
+                        request.request_id,
+                        self._group_of(request),
+                        beta,
+                        is_unfiltered=request.is_unfiltered,
+                        top_k=request.top_k,
+                    )
+                )
 
-    def before_sampling(self, step: BatchStep) -> None:
-        """Predict, project and hand the sampler its intervention."""
-        self._step = step
-        self.counters.decode_rows += sum(step.is_decode)
-        self.sampler.is_recording = any(request_id in self._record_tags for request_id in step.request_ids)
-        self._rows = self._exploring_rows(step)
-        self._steering = self._predict(step, [row for row in self._rows if row.beta > 0])
-        self.sampler.intervention = self._intervention(self._steering) if self._steering else None
+    def before_sampling(self, step: BatchStep, *, is_recording: bool) -> SamplingOrder:
+        """Predict and fuse."""
+        self._step = self._explore(step)
+        if self._step is None or self._step.steering is None:
+            self.head.set_logits(self.head.project(step.target_BH))
+            return SamplingOrder()
+        requests, steering = self._step.plan.requests, self._step.steering
+        must_see_plain = is_recording and self.config.record == "full"
+        if (
+            self._may_mix
+            and isinstance(self.fusion, ProposedFusion)
+            and not must_see_plain
+            and all(request.is_unfiltered for request in requests)
+        ):
+            self.head.set_logits(self.head.project(mix_hidden(step.target_BH, steering, self.fusion)))
+            return SamplingOrder(sees_plain_model=False)
+        find = self._candidates(requests)
+        if find is not None and self._head_weight_VH is not None:
+            self.head.set_logits(self.head.project(step.target_BH))
+            stage = CandidateSteering(steering, self.fusion, find, self._head_weight_VH, self._project_all)
+            return SamplingOrder(stage, sees_plain_model=must_see_plain)
+        # One projection of both: the head is bound by reading its weights, so the second half is nearly free.
+        self._counters.dense_steps += 1
+        size = step.target_BH.shape[0]
+        both = torch.cat([step.target_BH, steering.prediction_RH.to(step.target_BH.dtype)])
+        logits = self.head.project(both)
+        self.head.set_logits(logits[:size])
+        return SamplingOrder(DenseSteering(steering, self.fusion, logits[size:]), sees_plain_model=must_see_plain)
 
-    def after_sampling(self) -> None:
-        """Learn from every exploring row of the step, and record the rows that asked for it."""
-        assert self._step is not None
-        if self.sampler.draw is not None:
-            self._record(self._step, self.sampler.draw)
-        if self._rows:
-            assert self.learner is not None
-            rows_R = torch.tensor([row.row for row in self._rows], device=self._step.target_BH.device)
-            slots = tuple(row.slot for row in self._rows)
-            self.learner.learn(HiddenRows(self._step.source_BH[rows_R], self._step.target_BH[rows_R], slots))
-            self.counters.trained_rows += len(slots)
-            self.counters.optimiser_steps += len(set(slots))
-        self.sampler.intervention = self._steering = self._step = None
+    def after_sampling(self, step: BatchStep, tokens_B: Tensor) -> None:
+        """Learn from every exploring row of the step."""
+        explored, self._step = self._step, None
+        if explored is None:
+            return
+        assert self.learner is not None
+        self.learner.learn(explored.hidden, explored.forward)
+        self._counters.trained_rows += len(explored.plan.rows)
+        self._counters.optimiser_steps += len(explored.plan.live_groups)
 
-    def read_counters(self) -> dict[str, int]:
-        """All counters, as plain numbers; waits for the device."""
-        counters = {name: getattr(self.counters, name) for name in Counters.__dataclass_fields__}
-        counters["nonfinite_rows"] = self._nonfinite_total.item() if self.is_exploring else 0
-        counters["vanilla_groups"] = self.groups.vanilla_groups if self.is_exploring else 0
-        counters["live_groups"] = len(self.groups) if self.is_exploring else 0
-        return counters
+    def measures(self, step: BatchStep) -> PolicyMeasures:
+        """Novelty |h - prediction| / |h|, loss, lag and version of the steered rows."""
+        size, device = len(step.request_ids), step.target_BH.device
+        measures = PolicyMeasures.none(size, device)
+        if self._step is None or self._step.steering is None:
+            return measures
+        plan, steering = self._step.plan, self._step.steering
+        novelty_R = steering.error_RH.norm(dim=-1) / steering.hidden_RH.norm(dim=-1)
+        novelty_B, loss_B = measures.novelty_B.clone(), measures.loss_B.clone()
+        measures.intervened_B[plan.index] = (steering.is_finite_R & (steering.beta_R > 0)).float()
+        novelty_B[plan.index] = novelty_R
+        loss_B[plan.index] = self.bank.loss_S[plan.slots_R]
+        lags, versions = [-1] * size, [""] * size
+        for row, group in zip(plan.rows, plan.groups, strict=True):
+            lags[row], versions[row] = self._step.lags[group.name], self._step.versions[group.name]
+        return replace(measures, novelty_B=novelty_B, loss_B=loss_B, lags=tuple(lags), versions=tuple(versions))
+
+    def counters(self) -> Counters:
+        """See SamplingPolicy; waits for the device. Says so if a slot broke."""
+        broken = int(self.bank.broken_slots)
+        if broken > self._counters.broken_slots:
+            logger.warning(
+                "esamp: %d Distiller slot(s) met non-finite numbers and stay vanilla until their group ends", broken
+            )
+        self._counters.broken_slots = broken
+        return Counters(
+            **{
+                **asdict(self._counters),
+                "nonfinite_rows": self._counters.explored_rows - int(self._finite_total),
+                "vanilla_groups": self.groups.vanilla_groups,
+                "live_groups": len(self.groups),
+            }
+        )
 
     def initial_gain(self) -> Tensor:
         """Output gain [H] that Distillers start from, fp32 on the host."""
@@ -174,10 +230,8 @@ class Explorer:
 
     def _beta_of(self, request: NewRequest) -> float:
         beta = request.extra_args.get(BETA_KEY, self.config.beta)
-        if not self.is_exploring:
-            return 0.0
         if not isinstance(beta, int | float) or not math.isfinite(beta) or beta < 0:
-            self.counters.rejected_requests += 1
+            self._counters.rejected_requests += 1
             logger.warning(
                 "esamp: request %s stays vanilla: esamp_beta must be a finite number >= 0; got %r",
                 request.request_id,
@@ -186,75 +240,104 @@ class Explorer:
             return 0.0
         return beta
 
-    def _exploring_rows(self, step: BatchStep) -> list[ExploringRow]:
-        if not self.is_exploring:
-            return []
+    def _group_of(self, request: NewRequest) -> str:
+        if self.config.scope in ("shard", "cluster"):
+            return SHARED_GROUP
+        return request.extra_args.get(GROUP_KEY) or group_of_prompt(request.prompt_token_ids)
+
+    def _explore(self, step: BatchStep) -> ExploringStep | None:
+        """Bring the weights up to date and predict the exploring rows; None if there are none."""
         if self.learner is None:
             raise RuntimeError(
                 'trainer="actor" needs a learner before the first request: start the engine through actors.LLMShard, or use "local".'
             )
         self.learner.refresh()
-        seen: set[str] = set()
-        rows = []
+        if self._plan is None or not self._plan.describes(step):
+            self._plan = self._make_plan(step)
+        plan = self._plan
+        if not plan.rows:
+            return None
+        hidden = HiddenRows(step.source_BH[plan.index], step.target_BH[plan.index], plan.batch)
+        lags, versions, strengths = self._ages(plan)
+        beta_R = plan.beta_R
+        if any(strength < 1 for strength in strengths.values()):
+            factors = [strengths[group.name] for group in plan.groups]
+            self._counters.stale_rows += sum(0 < factor < 1 for factor in factors)
+            beta_R = beta_R * torch.tensor(factors, device=beta_R.device)
+            if not any(factors):
+                return ExploringStep(plan, hidden, lags, versions, None, None)
+        prediction = self.predictor.predict(hidden)
+        target_RH = hidden.target_RH.float()
+        error_RH = target_RH - prediction.hidden_RH
+        is_finite_R = torch.isfinite(error_RH.sum(-1))
+        self._finite_total += is_finite_R.sum()
+        self._counters.explored_rows += len(plan.rows)
+        steering = Steering(
+            rows=plan.index,
+            hidden_RH=target_RH,
+            prediction_RH=prediction.hidden_RH,
+            error_RH=error_RH,
+            is_finite_R=is_finite_R,
+            beta_R=self.warmup.scale(beta_R, self.bank, plan.slots_R),
+        )
+        return ExploringStep(plan, hidden, lags, versions, steering, prediction.forward)
+
+    def _make_plan(self, step: BatchStep) -> RowPlan:
+        rows, requests, groups = [], [], []
         for row, request_id in enumerate(step.request_ids):
             request = self.groups.request(request_id) if step.is_decode[row] else None
             group = self.groups.group_at_decode(request) if request else None
-            if request is None or group is None or group.slot is None:
-                continue
-            if group.name not in seen:
-                seen.add(group.name)
-                group.steps_seen += 1
-            incarnation, steps = self.learner.version(group.slot)
-            lag = group.steps_seen - steps
-            beta = (
-                stale_beta(request.beta, lag, self.config.max_staleness) if steps >= self.config.warmup_steps else 0.0
-            )
-            self.counters.stale_rows += steps >= self.config.warmup_steps and beta < request.beta
-            rows.append(ExploringRow(row, group.slot, beta, lag, f"{incarnation}:{steps}"))
-        return rows
-
-    def _predict(self, step: BatchStep, rows: list[ExploringRow]) -> Steering | None:
-        if not rows:
-            return None
-        rows_R = torch.tensor([row.row for row in rows], device=step.target_BH.device)
-        prediction_RH = self.bank.predict(step.source_BH[rows_R], tuple(row.slot for row in rows))
-        finite_R = torch.isfinite(prediction_RH.sum(-1))
-        self.counters.explored_rows += len(rows)
-        self._nonfinite_total += (~finite_R).sum()
-        return Steering(rows, rows_R, torch.where(finite_R.unsqueeze(1), prediction_RH, 0.0), finite_R)
-
-    def _intervention(self, steering: Steering) -> Intervention:
-        beta_R = torch.tensor([row.beta for row in steering.rows], device=steering.rows_R.device)
-        return Intervention(
-            rows_R=steering.rows_R,
-            z_dist_RV=vllm_adapter.project_to_vocabulary(self.worker, steering.prediction_RH),
-            beta_R=torch.where(steering.finite_R, beta_R, 0.0),
+            if request is not None and group is not None:
+                rows.append(row)
+                requests.append(request)
+                groups.append(group)
+        device = step.target_BH.device
+        slots = tuple(group.slot for group in groups if group.slot is not None)
+        is_everything = rows == list(range(len(step.request_ids)))
+        return RowPlan(
+            request_ids=step.request_ids,
+            is_decode=step.is_decode,
+            requests=tuple(requests),
+            groups=tuple(groups),
+            live_groups=tuple({group.name: group for group in groups}.values()),
+            rows=tuple(rows),
+            index=slice(None) if is_everything else torch.tensor(rows, dtype=torch.long, device=device),
+            batch=SlotBatch.of(slots, device) if slots else SlotBatch((), 0, (), torch.empty(0), False),
+            slots_R=torch.tensor(slots, dtype=torch.long, device=device),
+            beta_R=torch.tensor([request.beta for request in requests], device=device),
         )
 
-    def _record(self, step: BatchStep, draw: Draw) -> None:
-        size = len(step.request_ids)
-        measures_5B = torch.full((5, size), torch.nan, device=step.target_BH.device)
-        measures_5B[0], measures_5B[1], measures_5B[2] = draw.behaviour_logprobs_B, draw.policy_logprobs_B, 0.0
-        lags, versions = [-1] * size, [""] * size
-        if self._steering is not None:
-            rows_R = self._steering.rows_R
-            slots_R = torch.tensor([row.slot for row in self._steering.rows], device=rows_R.device)
-            target_RH = step.target_BH[rows_R].float()
-            error_RH = target_RH - self._steering.prediction_RH
-            measures_5B[2, rows_R] = self._steering.finite_R.float()
-            measures_5B[3, rows_R] = error_RH.norm(dim=-1) / target_RH.norm(dim=-1)
-            measures_5B[4, rows_R] = self.bank.loss_S[slots_R]
-            for row in self._steering.rows:
-                lags[row.row], versions[row.row] = row.lag, row.version
-        kept = [b for b in range(size) if step.draws_token[b] and step.request_ids[b] in self._record_tags]
-        self.telemetry.append(
-            RecordedStep(
-                tags=tuple(self._record_tags[step.request_ids[b]] for b in kept),
-                measures_5B=measures_5B[:, kept],
-                lags=tuple(lags[b] for b in kept),
-                versions=tuple(versions[b] for b in kept),
-            )
-        )
+    def _ages(self, plan: RowPlan) -> tuple[dict[str, int], dict[str, str], dict[str, float]]:
+        """Lag, version and share of beta of each group in the step, by name."""
+        assert self.learner is not None
+        lags, versions, strengths = {}, {}, {}
+        for group in plan.live_groups:
+            assert group.slot is not None
+            group.steps_seen += 1
+            incarnation, learned = self.learner.version(group.slot)
+            lags[group.name] = group.steps_seen - learned
+            versions[group.name] = f"{incarnation}:{learned}"
+            strengths[group.name] = self._share_of_beta(learned, lags[group.name])
+        return lags, versions, strengths
+
+    def _share_of_beta(self, learned: int, lag: int) -> float:
+        if learned < self.config.warmup_steps:
+            return 0.0
+        # Weights that never learn are the point of trainer="none", and a set lag that of lag=...: neither is stale.
+        if self.config.trainer in ("none", "sync", "local"):
+            return 1.0
+        return stale_beta(1.0, lag, self.config.max_staleness)
+
+    def _candidates(self, requests: tuple[ExploringRequest, ...]) -> FindCandidates | None:
+        """How to find the few candidates of these requests, if they may be few."""
+        cap = self.config.candidate_cap
+        if all(0 < request.top_k <= cap for request in requests):
+            return KnownCandidates(max(request.top_k for request in requests))
+        return CountedCandidates(cap) if self.bank.device.type == "cpu" else None
+
+    def _project_all(self, hidden_RH: Tensor) -> Tensor:
+        self._counters.dense_steps += 1
+        return self.head.project(hidden_RH)
 
     def _open_slot(self, slot: int, group: str) -> None:
         assert self.learner is not None

@@ -1,27 +1,110 @@
-"""Fusion of the model's and the Distiller's logits (arXiv:2604.24927, Eq. 8-9).
+"""Fusion of the model's and the Distiller's say in the next token (arXiv:2604.24927, Eq. 8-9). One class per form.
 
-pi_new is proportional to pi_ref^(1+beta) / q^beta, hence z = (1+beta) z_ref - beta z_dist, on the candidates that survive the
-filters; tokens outside them stay impossible.
+A form works on logits. The proposed one works on hidden states before the head as well: W((1+beta) h - beta h_dist) is
+(1+beta) W h - beta W h_dist, also with a bias, since the coefficients add up to 1.
 
-Legend: R rows, V vocabulary.
+Legend: R rows, N entries of a row: candidates, the vocabulary, or hidden channels.
 """
+
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from esamp.config import ESampConfig
 
-def fuse_logits(z_ref_RV: Tensor, z_dist_RV: Tensor, beta_R: Tensor) -> Tensor:
-    """Fused logits [R, V], fp32.
 
-    `z_ref_RV` is -inf outside the candidates and stays so. Both logits carry the same temperature, whatever it is: dividing
-    before or after fusing is the same. Written as z_ref + beta (z_ref - z_dist), so that a perfect prediction, or beta 0, gives
-    z_ref to the last bit.
+class Fusion(Protocol):
+    """How two predictions become the one that is drawn from."""
+
+    def fuse(self, z_ref_RN: Tensor, z_dist_RN: Tensor, beta_R: Tensor) -> Tensor:
+        """Fused rows [R, N], fp32. An entry that is -inf in `z_ref_RN` (filtered out) is -inf in the result. Both carry the same
+        temperature, whatever it is. Rows with beta 0 are returned to the last bit."""
+        ...
+
+
+class ProposedFusion:
+    """z = (1+beta) z_ref - beta z_dist: the paper's. Maximises log(pi_ref / q) under a KL anchor to pi_ref (Eq. 4-9)."""
+
+    def fuse(self, z_ref_RN: Tensor, z_dist_RN: Tensor, beta_R: Tensor) -> Tensor:
+        # As z_ref + beta (z_ref - z_dist), so that a perfect prediction, or beta 0, gives z_ref to the last bit.
+        return add_shift(z_ref_RN, beta_R.unsqueeze(1) * (z_ref_RN - z_dist_RN))
+
+    def mix(self, h_RH: Tensor, error_RH: Tensor, beta_R: Tensor) -> Tensor:
+        """The same before the head: fused hidden states [R, H] from true ones and their errors h - h_dist."""
+        return torch.addcmul(h_RH, beta_R.unsqueeze(1), error_RH)
+
+
+class SubtractionFusion:
+    """z = z_ref - beta z_dist: the ablation of the paper's Table 2, which penalises whatever the Distiller finds likely."""
+
+    def fuse(self, z_ref_RN: Tensor, z_dist_RN: Tensor, beta_R: Tensor) -> Tensor:
+        return add_shift(z_ref_RN, -beta_R.unsqueeze(1) * z_dist_RN)
+
+
+@dataclass(frozen=True, slots=True)
+class ClampedFusion:
+    """The proposed form, but no logit moves by more than `limit` nats relative to the row's mean shift over its candidates.
+
+    Not in the paper. Shifts are centred first, since a shift of all logits alike changes nothing.
     """
-    fused_RV = z_ref_RV + beta_R.unsqueeze(1) * (z_ref_RV - z_dist_RV)
-    return torch.where(torch.isneginf(z_ref_RV), z_ref_RV, fused_RV)
+
+    limit: float
+
+    def fuse(self, z_ref_RN: Tensor, z_dist_RN: Tensor, beta_R: Tensor) -> Tensor:
+        shift_RN = torch.where(torch.isneginf(z_ref_RN), torch.nan, z_ref_RN - z_dist_RN)
+        centred_RN = (shift_RN - shift_RN.nanmean(-1, keepdim=True)) * beta_R.unsqueeze(1)
+        return add_shift(z_ref_RN, centred_RN.clamp(-self.limit, self.limit))
 
 
-def stale_beta(beta: float, lag: int, max_staleness: int) -> float:
+class EntropyMatchedTemperature:
+    """A control nobody has published: each row at the temperature that gives it the entropy the proposed form would have given.
+
+    What ESamp does to a token's distribution is partly a change of sharpness, which any temperature can make. This keeps that part, token
+    for token, and leaves out where the Distiller points. A gain of ESamp over this control is due to the direction.
+    """
+
+    STEPS = 30
+    """Bisections of the inverse temperature on a log scale between 1/64 and 64: precise to 1e-8."""
+
+    def fuse(self, z_ref_RN: Tensor, z_dist_RN: Tensor, beta_R: Tensor) -> Tensor:
+        wanted_R1 = entropy(ProposedFusion().fuse(z_ref_RN, z_dist_RN, beta_R)).unsqueeze(1)
+        low_R1 = torch.full_like(wanted_R1, -6.0)
+        high_R1 = torch.full_like(wanted_R1, 6.0)
+        for _ in range(self.STEPS):
+            middle_R1 = (low_R1 + high_R1) / 2
+            is_too_flat_R1 = entropy(z_ref_RN * middle_R1.exp2()).unsqueeze(1) > wanted_R1
+            low_R1 = torch.where(is_too_flat_R1, middle_R1, low_R1)
+            high_R1 = torch.where(is_too_flat_R1, high_R1, middle_R1)
+        return torch.where(beta_R.unsqueeze(1) > 0, z_ref_RN * ((low_R1 + high_R1) / 2).exp2(), z_ref_RN)
+
+
+def add_shift(z_ref_RN: Tensor, shift_RN: Tensor) -> Tensor:
+    """z_ref + shift where z_ref is finite, else z_ref: what was filtered out stays out."""
+    return torch.where(torch.isneginf(z_ref_RN), z_ref_RN, z_ref_RN + shift_RN)
+
+
+def entropy(z_RN: Tensor) -> Tensor:
+    """Entropy [R], in nats, of softmax(z) [R, N]; -inf entries have no part in it."""
+    logp_RN = z_RN.log_softmax(-1)
+    return -(logp_RN.exp() * torch.where(torch.isneginf(logp_RN), 0.0, logp_RN)).sum(-1)
+
+
+def build_fusion(config: ESampConfig) -> Fusion:
+    """The form that the config asks for."""
+    match config.fusion:
+        case "proposed":
+            return ProposedFusion()
+        case "subtraction":
+            return SubtractionFusion()
+        case "clamped":
+            return ClampedFusion(config.max_shift)
+        case "entropy_matched":
+            return EntropyMatchedTemperature()
+
+
+def stale_beta(beta: float, lag: float, max_staleness: int) -> float:
     """beta, lowered linearly to 0 as `lag` (decode steps) goes from half of `max_staleness` to all of it.
 
     A stale map keeps penalising what it once knew, so it must fade rather than guide; the paper trains in step and has no such case.

@@ -19,6 +19,10 @@ class ExploringRequest:
     """Requests with the same name share a Distiller."""
     beta: float
     """Exploration strength, > 0."""
+    is_unfiltered: bool = True
+    """As in vllm_adapter.NewRequest."""
+    top_k: int = 0
+    """0 or -1: all tokens."""
 
 
 @dataclass(slots=True)

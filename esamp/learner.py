@@ -5,20 +5,24 @@
     LocalLearner      ########## (a thread; joined by the refresh of t+1)
     StreamLearner     ########## (a CUDA stream; the refresh of t+1 waits for it on the device, never on the host)
 
-In all three the prediction of step t+1 uses weights that have learned from every step up to t: lag 1, the same tokens. The fourth way,
-a trainer in another process, lives in actors/exchange.py.
+In all three the prediction of step t+1 uses weights that have learned from every step up to t: lag 1, the same tokens. LaggedLearner
+and FrozenLearner are for experiments. A trainer in another process lives in actors/exchange.py.
 """
 
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 import torch
 
-from esamp.distiller import DistillerBank, HiddenRows
+from esamp.bank import Bank
+from esamp.config import ESampConfig
+from esamp.distiller import Forward
+from esamp.hidden_rows import HiddenRows
 
 
 class Learner(Protocol):
-    """Keeps a DistillerBank learning."""
+    """Keeps a bank learning."""
 
     def open(self, slot: int, group: str) -> None:
         """`slot` now serves the prompt group of that name: it must start as new."""
@@ -29,8 +33,8 @@ class Learner(Protocol):
     def refresh(self) -> None:
         """Called before the bank predicts: bring its weights up to date. Raises what training raised."""
 
-    def learn(self, rows: HiddenRows) -> None:
-        """Learn from one decode step: one optimiser step of each slot that has rows."""
+    def learn(self, rows: HiddenRows, forward: Forward | None) -> None:
+        """Learn from one decode step: one optimiser step of each slot that has rows. `forward` as in DistillerBank.train."""
 
     def version(self, slot: int) -> tuple[str, int]:
         """(incarnation, decode steps learned from) of the slot's current weights."""
@@ -39,7 +43,7 @@ class Learner(Protocol):
 class SyncLearner:
     """Trains within the step: the obvious way, and the yardstick of the others."""
 
-    def __init__(self, bank: DistillerBank) -> None:
+    def __init__(self, bank: Bank) -> None:
         self.bank = bank
         self._steps: dict[int, int] = {}
 
@@ -53,22 +57,22 @@ class SyncLearner:
     def refresh(self) -> None:
         pass
 
-    def learn(self, rows: HiddenRows) -> None:
+    def learn(self, rows: HiddenRows, forward: Forward | None) -> None:
         for slot in set(rows.slots):
             self._steps[slot] += 1
-        self._train(rows)
+        self._train(rows, forward)
 
     def version(self, slot: int) -> tuple[str, int]:
         return "local", self._steps[slot]
 
-    def _train(self, rows: HiddenRows) -> None:
-        self.bank.train(rows)
+    def _train(self, rows: HiddenRows, forward: Forward | None) -> None:
+        self.bank.train(rows, forward)
 
 
 class LocalLearner(SyncLearner):
     """Trains in a thread during the next forward pass (torch's kernels release the interpreter)."""
 
-    def __init__(self, bank: DistillerBank) -> None:
+    def __init__(self, bank: Bank) -> None:
         super().__init__(bank)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="distiller")
         self._pending: Future[None] | None = None
@@ -78,23 +82,64 @@ class LocalLearner(SyncLearner):
             pending, self._pending = self._pending, None
             pending.result()
 
-    def _train(self, rows: HiddenRows) -> None:
-        self._pending = self._thread.submit(self.bank.train, rows)
+    def _train(self, rows: HiddenRows, forward: Forward | None) -> None:
+        self._pending = self._thread.submit(self.bank.train, rows, forward)
 
 
 class StreamLearner(SyncLearner):
     """Trains on a CUDA stream of its own, ordered by events alone. Unproven: written without a GPU at hand."""
 
-    def __init__(self, bank: DistillerBank) -> None:
+    def __init__(self, bank: Bank) -> None:
         super().__init__(bank)
-        self._stream = torch.cuda.Stream(bank.theta_SP.device)
+        self._stream = torch.cuda.Stream(bank.device)
+        self._in_use: tuple[HiddenRows, Forward | None] | None = None
 
     def refresh(self) -> None:
         torch.cuda.current_stream().wait_stream(self._stream)
+        # Only now may the allocator give this memory to the main stream again.
+        self._in_use = None
 
-    def _train(self, rows: HiddenRows) -> None:
+    def _train(self, rows: HiddenRows, forward: Forward | None) -> None:
+        self._in_use = (rows, forward)
         self._stream.wait_stream(torch.cuda.current_stream())
-        for tensor in (rows.source_RH, rows.target_RH):
-            tensor.record_stream(self._stream)
         with torch.cuda.stream(self._stream):
-            self.bank.train(rows)
+            self.bank.train(rows, forward)
+
+
+class LaggedLearner(SyncLearner):
+    """Learns from each step `lag` steps later: how much may a trainer be behind?"""
+
+    def __init__(self, bank: Bank, lag: int) -> None:
+        super().__init__(bank)
+        self._waiting: deque[HiddenRows] = deque()
+        self._lag = lag
+
+    def close(self, slot: int) -> None:
+        super().close(slot)
+        # Rows of a group that has ended must not train the next group of its slot.
+        self._waiting = deque(left for rows in self._waiting if (left := rows.without(slot)) is not None)
+
+    def learn(self, rows: HiddenRows, forward: Forward | None) -> None:
+        self._waiting.append(rows)
+        if len(self._waiting) >= self._lag:
+            super().learn(self._waiting.popleft(), None)
+
+
+class FrozenLearner(SyncLearner):
+    """Never learns. A control: what does a random Distiller do?"""
+
+    def learn(self, rows: HiddenRows, forward: Forward | None) -> None:
+        pass
+
+
+def build_learner(config: ESampConfig, bank: Bank) -> Learner | None:
+    """The learner that the config asks for; None for one that comes from outside (trainer="actor")."""
+    if config.trainer == "actor":
+        return None
+    if config.trainer == "none":
+        return FrozenLearner(bank)
+    if config.lag > 1:
+        return LaggedLearner(bank, config.lag)
+    if config.trainer == "sync":
+        return SyncLearner(bank)
+    return StreamLearner(bank) if bank.device.type == "cuda" else LocalLearner(bank)

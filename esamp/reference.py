@@ -24,8 +24,7 @@ class ReferenceDistiller(nn.Module):
             flat = torch.empty(config.num_blocks * rows * columns).normal_(std=config.init_scale, generator=generator)
             return nn.ParameterList(nn.Parameter(w) for w in flat.view(config.num_blocks, rows, columns))
 
-        self.up = random_weights(inner, hidden)
-        self.gate = random_weights(inner, hidden)
+        self.up_gate = random_weights(2 * inner, hidden)
         self.down = random_weights(hidden, inner)
         self.gain = nn.Parameter(output_gain_H.float().clone())
         self.clip_norm = config.clip_norm
@@ -39,7 +38,8 @@ class ReferenceDistiller(nn.Module):
     def forward(self, source_RH: Tensor) -> Tensor:
         """Predicted deep states [R, H]."""
         h = source_RH / (source_RH.square().mean(-1, keepdim=True) + RMS_EPS).sqrt()
-        for up, gate, down in zip(self.up, self.gate, self.down, strict=True):
+        for up_gate, down in zip(self.up_gate, self.down, strict=True):
+            up, gate = up_gate.chunk(2)
             h = h + (h @ up.T * nn.functional.silu(h @ gate.T)) @ down.T
         return h * self.gain
 

@@ -1,13 +1,14 @@
-"""vLLM's V1 sampler with the Distiller's logits fused in, after the filters and before the draw.
+"""vLLM's V1 sampler with one more stage: what a policy does to the logits after the filters and before the draw.
 
-Order, as in vLLM: penalties and masks -> temperature -> min-p -> top-k, top-p -> FUSE -> draw. Logits arrive at the fusion
-divided by the temperature, so the Distiller's are divided by it too: the temperature acts once. Penalties are part of the reference
-policy. The draw takes the same random numbers from the same generators as stock vLLM, so rows without an intervention get
-the token stock vLLM would have given them.
+Order, as in vLLM: penalties and masks -> temperature -> min-p -> top-k, top-p -> STAGE -> draw. Logits arrive at the stage divided by
+the temperature. The draw takes the same random numbers from the same generators as stock vLLM, so rows that a stage leaves alone get the
+token stock vLLM would have given them.
 
-Legend: B batch rows, R rows intervened on, V vocabulary.
+Legend: B batch rows, V vocabulary.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -16,102 +17,127 @@ from vllm.v1.sample.metadata import SamplingMetadata
 from vllm.v1.sample.ops.topk_topp_sampler import TopKTopPSampler, apply_top_k_top_p
 from vllm.v1.sample.sampler import Sampler
 
-from esamp.fusion import fuse_logits
+from esamp.steering import LogitStage
 
 GREEDY_TEMPERATURE = 1e-5
 """Below this vLLM takes the most likely token."""
 
 
-@dataclass(frozen=True, slots=True)
-class Intervention:
-    """The Distiller's say in one step."""
-
-    rows_R: Tensor
-    """[R] batch row of each."""
-    z_dist_RV: Tensor
-    """[R, V] Distiller logits, fp32, before temperature."""
-    beta_R: Tensor
-    """[R] strength, >= 0."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Draw:
-    """Log-probabilities [B] of the tokens drawn in one step."""
+    """What is known of the tokens drawn in one step, [B] each. A greedy row has behaviour log-probability 0 and is never flipped."""
 
     behaviour_logprobs_B: Tensor
     policy_logprobs_B: Tensor
+    """NaN unless the sampler was told to look at the plain model."""
+    num_candidates_B: Tensor
+    """Tokens that could have been drawn."""
+    is_flipped_B: Tensor
+    """True where the same random numbers would have drawn another token without the stage."""
 
 
-class FusingTopKTopP(nn.Module):
-    """vLLM's filter-and-draw with the fusion in between."""
+class StagedTopKTopP(nn.Module):
+    """vLLM's filter-and-draw with a stage in between."""
 
     def __init__(self, base: TopKTopPSampler) -> None:
         super().__init__()
         self.base = base
-        self.intervention: Intervention | None = None
+        self.stage: LogitStage | None = None
         self.temperature_B: Tensor | None = None
         self.keeps_logits = False
+        self.draws_twice = False
+        """Draw once without the stage, from the same random numbers, to see which tokens it flips."""
         self.drawn_logits_BV: Tensor | None = None
         """What the latest draw was made from, if `keeps_logits`."""
+        self.unstaged_tokens_B: Tensor | None = None
+        """What would have been drawn without the stage, if `draws_twice`."""
 
     def forward(
         self, logits: Tensor, generators: dict[int, torch.Generator], k: Tensor | None, p: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """Token ids [B] and, for processed log-probability modes, the logits or log-probabilities drawn from."""
-        if self.intervention is None and not self.keeps_logits:
+        if self.stage is None and not self.keeps_logits:
             return self.base(logits, generators, k, p)
         logits = apply_top_k_top_p(logits, k, p)
-        if self.intervention is not None:
-            logits = self._fuse(logits, self.intervention)
+        if self.stage is not None:
+            assert self.temperature_B is not None, "a stage for a batch that is all greedy"
+            if self.draws_twice:
+                with random_numbers_kept(logits.device, generators):
+                    self.unstaged_tokens_B = self.base(logits.clone(), generators, None, None)[0]
+            logits = self.stage(logits, self.temperature_B)
         if self.keeps_logits:
             self.drawn_logits_BV = logits
         return self.base(logits, generators, None, None)
 
-    def _fuse(self, logits: Tensor, step: Intervention) -> Tensor:
-        assert self.temperature_B is not None, "rows to intervene on in a batch that is all greedy"
-        z_dist_RV = step.z_dist_RV / self.temperature_B[step.rows_R].unsqueeze(1)
-        return logits.index_copy(0, step.rows_R, fuse_logits(logits[step.rows_R], z_dist_RV, step.beta_R))
+
+@contextmanager
+def random_numbers_kept(device: torch.device, generators: dict[int, torch.Generator]) -> Iterator[None]:
+    """Whatever is drawn inside is drawn again after it."""
+    states = {row: generator.get_state() for row, generator in generators.items()}
+    with torch.random.fork_rng([device.index] if device.type == "cuda" else [], device_type=device.type):
+        yield
+    for row, generator in generators.items():
+        generator.set_state(states[row])
 
 
 class ESampSampler(Sampler):
-    """Drop-in for vLLM's V1 sampler. Set `intervention` and `is_recording` before a step; read `draw` after it."""
+    """Drop-in for vLLM's V1 sampler. Set `stage` and what to record before a step; read `draw` after it."""
 
     def __init__(self, stock: Sampler) -> None:
         """Takes over the settings of the sampler it replaces."""
         super().__init__(stock.logprobs_mode, stock.use_fp64_gumbel)
-        self.fusion = FusingTopKTopP(TopKTopPSampler(stock.logprobs_mode, stock.use_fp64_gumbel))
-        self.topk_topp_sampler = self.fusion
+        self.staged = StagedTopKTopP(TopKTopPSampler(stock.logprobs_mode, stock.use_fp64_gumbel))
+        self.topk_topp_sampler = self.staged
         self.is_recording = False
+        self.sees_plain_model = True
+        """The logits of the coming step are the plain model's, so that its log-probabilities can be recorded."""
         self.draw: Draw | None = None
+        self.tokens_B: Tensor | None = None
+        """Tokens of the latest step."""
 
-    @property
-    def intervention(self) -> Intervention | None:
-        """What the Distiller says in the coming step; None leaves the step to vLLM."""
-        return self.fusion.intervention
-
-    @intervention.setter
-    def intervention(self, step: Intervention | None) -> None:
-        self.fusion.intervention = step
+    def prepare(self, stage: LogitStage | None, *, is_recording: bool, sees_plain_model: bool) -> None:
+        """What to do in the coming step."""
+        self.staged.stage = stage
+        self.is_recording = self.staged.keeps_logits = is_recording
+        self.sees_plain_model = sees_plain_model
+        self.staged.draws_twice = is_recording and sees_plain_model
+        self.draw = None
 
     def forward(self, logits: Tensor, sampling_metadata: SamplingMetadata, *args, **kwargs):  # type: ignore[no-untyped-def]
-        """As vLLM's; leaves the log-probabilities of the drawn tokens in `draw` if `is_recording`."""
-        self.draw = None
-        self.fusion.temperature_B = sampling_metadata.temperature
-        self.fusion.keeps_logits = self.is_recording
-        # vLLM scales fp32 logits in place, so the plain model's log-probabilities must be taken first.
-        plain_BV = self.compute_logprobs(logits) if self.is_recording else None
+        """As vLLM's; leaves the tokens in `tokens_B` and, if `is_recording`, what is known of them in `draw`."""
+        self.staged.temperature_B = sampling_metadata.temperature
+        # vLLM scales fp32 logits in place, so the plain model's must be kept first.
+        plain_BV = logits.float().clone() if self.is_recording and self.sees_plain_model else None
         output = super().forward(logits, sampling_metadata, *args, **kwargs)
-        if plain_BV is not None:
-            tokens_B1 = output.sampled_token_ids.long()
-            self.draw = Draw(
-                self._behaviour_logprobs(tokens_B1, sampling_metadata), plain_BV.gather(1, tokens_B1).squeeze(1)
-            )
-            self.fusion.drawn_logits_BV = None
+        self.tokens_B = output.sampled_token_ids.squeeze(1)
+        if self.is_recording:
+            self.draw = self._describe(output.sampled_token_ids.long(), plain_BV, sampling_metadata)
+        self.staged.stage = self.staged.drawn_logits_BV = self.staged.unstaged_tokens_B = None
         return output
 
-    def _behaviour_logprobs(self, tokens_B1: Tensor, sampling_metadata: SamplingMetadata) -> Tensor:
-        drawn_from_BV = self.fusion.drawn_logits_BV
-        if drawn_from_BV is None or sampling_metadata.temperature is None:
-            return torch.zeros(len(tokens_B1), device=tokens_B1.device)
-        logprobs_B = drawn_from_BV.gather(1, tokens_B1).squeeze(1) - drawn_from_BV.logsumexp(-1)
-        return torch.where(sampling_metadata.temperature < GREEDY_TEMPERATURE, 0.0, logprobs_B)
+    def _describe(self, tokens_B1: Tensor, plain_BV: Tensor | None, metadata: SamplingMetadata) -> Draw:
+        size, device = len(tokens_B1), tokens_B1.device
+        is_greedy_B = torch.ones(size, dtype=torch.bool, device=device)
+        behaviour_B = torch.zeros(size, device=device)
+        num_candidates_B = torch.ones(size, device=device)
+        if metadata.temperature is not None and self.staged.drawn_logits_BV is not None:
+            is_greedy_B = metadata.temperature < GREEDY_TEMPERATURE
+            drawn_from_BV = self.staged.drawn_logits_BV
+            behaviour_B = torch.where(is_greedy_B, 0.0, logprobs_of(tokens_B1, drawn_from_BV))
+            num_candidates_B = torch.where(is_greedy_B, 1.0, (drawn_from_BV > -torch.inf).sum(-1).float())
+        unstaged_B = self.staged.unstaged_tokens_B
+        return Draw(
+            behaviour_logprobs_B=behaviour_B,
+            policy_logprobs_B=torch.full_like(behaviour_B, torch.nan)
+            if plain_BV is None
+            else logprobs_of(tokens_B1, plain_BV),
+            num_candidates_B=num_candidates_B,
+            is_flipped_B=~is_greedy_B & (unstaged_B != tokens_B1.squeeze(1))
+            if unstaged_B is not None
+            else torch.zeros_like(is_greedy_B),
+        )
+
+
+def logprobs_of(tokens_B1: Tensor, logits_BV: Tensor) -> Tensor:
+    """Log-probability [B] of each row's token."""
+    return logits_BV.gather(1, tokens_B1).squeeze(1) - logits_BV.logsumexp(-1)

@@ -5,16 +5,19 @@ Nothing here is a documented vLLM interface; where a release moves something, th
 Legend: B batch rows, H hidden size, V vocabulary.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 import vllm
 from torch import Tensor, nn
 from vllm.model_executor.layers.layernorm import GemmaRMSNorm
+from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, UnquantizedEmbeddingMethod
 from vllm.model_executor.models.interfaces import supports_eagle3
 from vllm.sampling_params import SamplingParams
 from vllm.v1.core.sched.output import SchedulerOutput
+from vllm.v1.sample.logits_processor import BUILTIN_LOGITS_PROCESSORS
 from vllm.v1.sample.sampler import Sampler
 
 from esamp.sampler import ESampSampler
@@ -50,6 +53,10 @@ class NewRequest:
     request_id: str
     prompt_token_ids: tuple[int, ...]
     temperature: float
+    top_k: int
+    """0 or -1: all tokens."""
+    is_unfiltered: bool
+    """Drawn from softmax(logits / temperature): nothing filters, shifts or reports the logits but masks, which only forbid tokens."""
     extra_args: dict[str, Any]
 
 
@@ -95,6 +102,16 @@ def enable_source_layer(worker: Any, source_layer: int) -> None:
     worker.model_runner.use_aux_hidden_state_outputs = True
 
 
+def check_head(worker: Any) -> None:
+    """Raise UnsupportedEngine if lm_head is quantised: a prediction would be rounded in ways nobody has looked at."""
+    head = getattr(worker.model_runner.get_model(), "lm_head", None)
+    if isinstance(head, ParallelLMHead) and type(head.quant_method) is not UnquantizedEmbeddingMethod:
+        raise UnsupportedEngine(
+            f"lm_head is quantised ({type(head.quant_method).__name__}); esamp has not been proven there. Use a checkpoint whose lm_head "
+            "is not quantised, or sampler=vanilla."
+        )
+
+
 def final_norm_weights(worker: Any) -> Tensor:
     """Scale [H] of the norm in front of lm_head."""
     model = worker.model_runner.get_model()
@@ -106,6 +123,12 @@ def final_norm_weights(worker: Any) -> Tensor:
         )
     weight = norm.weight.detach()
     return 1.0 + weight if isinstance(norm, GemmaRMSNorm) else weight
+
+
+def has_custom_logits_processors(worker: Any) -> bool:
+    """True if the engine was given logits processors besides vLLM's own, which may do anything to the logits."""
+    processors = worker.model_runner.input_batch.logitsprocs.all
+    return any(type(processor) not in BUILTIN_LOGITS_PROCESSORS for processor in processors)
 
 
 def install_sampler(worker: Any) -> ESampSampler:
@@ -125,11 +148,27 @@ def new_requests(scheduled: SchedulerOutput) -> list[NewRequest]:
             request_id=request.req_id,
             prompt_token_ids=tuple(request.prompt_token_ids or ()),
             temperature=request.sampling_params.temperature,
+            top_k=request.sampling_params.top_k,
+            is_unfiltered=is_unfiltered(request.sampling_params),
             extra_args=request.sampling_params.extra_args or {},
         )
         for request in scheduled.scheduled_new_reqs
         if isinstance(request.sampling_params, SamplingParams)
     ]
+
+
+def is_unfiltered(params: SamplingParams) -> bool:
+    """True if masks alone stand between the logits and the draw, and nobody asked for the logits themselves."""
+    return (
+        params.top_k in (0, -1)
+        and params.top_p == 1
+        and params.min_p == 0
+        and params.presence_penalty == params.frequency_penalty == 0
+        and params.repetition_penalty == 1
+        and not params.logit_bias
+        and params.logprobs is None
+        and params.logprob_token_ids is None
+    )
 
 
 def read_step(worker: Any) -> BatchStep | None:
@@ -156,8 +195,56 @@ def read_step(worker: Any) -> BatchStep | None:
     )
 
 
-def project_to_vocabulary(worker: Any, hidden_RH: Tensor) -> Tensor:
-    """Logits [R, V], fp32, of hidden states [R, H] through the model's own head, scale and padding included."""
-    runner = worker.model_runner
-    logits_RV: Tensor = runner.get_model().compute_logits(hidden_RH.to(runner.dtype))
-    return logits_RV.to(torch.float32)
+class DeferredHead:
+    """lm_head, run by us between forward pass and sampling, so that hidden states can be fused before it.
+
+    While `deferring`, the runner's own call of `compute_logits` returns an empty placeholder; `set_logits` puts the real ones in its
+    place before the runner samples from them. The same projection, a moment later: nothing is computed twice.
+    """
+
+    def __init__(self, worker: Any) -> None:
+        self._runner = worker.model_runner
+        model = self._runner.get_model()
+        self._compute_logits = model.compute_logits
+        self._is_deferring = False
+        model.compute_logits = self._compute_or_defer
+
+    @contextmanager
+    def deferring(self) -> Iterator[None]:
+        """For the runner's execute_model."""
+        self._is_deferring = True
+        try:
+            yield
+        finally:
+            self._is_deferring = False
+
+    def project(self, hidden_RH: Tensor) -> Tensor:
+        """Logits [R, V] of hidden states [R, H] through the model's own head, scale and padding included."""
+        logits_RV: Tensor = self._compute_logits(hidden_RH.to(self._runner.dtype))
+        return logits_RV
+
+    def set_logits(self, logits_BV: Tensor) -> None:
+        """What the runner shall sample from in this step."""
+        self._runner.execute_model_state = self._runner.execute_model_state._replace(logits=logits_BV)
+
+    def _compute_or_defer(self, hidden_RH: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if self._is_deferring:
+            return hidden_RH.new_empty(hidden_RH.shape[0], 0)
+        logits_RV: Tensor = self._compute_logits(hidden_RH, *args, **kwargs)
+        return logits_RV
+
+
+def plain_head_weight(worker: Any) -> Tensor | None:
+    """Weights [V, H] of lm_head if logits are exactly hidden @ weight.T, row by row; None if the head does more than that."""
+    model = worker.model_runner.get_model()
+    head = getattr(model, "lm_head", None)
+    processor = getattr(model, "logits_processor", None)
+    if not isinstance(head, ParallelLMHead) or processor is None:
+        return None
+    is_plain = (
+        type(head.quant_method) is UnquantizedEmbeddingMethod
+        and head.bias is None
+        and processor.scale == 1.0
+        and worker.vllm_config.lora_config is None
+    )
+    return head.weight.detach() if is_plain else None

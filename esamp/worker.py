@@ -14,6 +14,8 @@ Requests with the same prompt share a Distiller; `SamplingParams(extra_args={"es
 `extra_args={"esamp_beta": 0.0}` leaves a request vanilla. On CUDA set VLLM_USE_V2_MODEL_RUNNER=0.
 """
 
+from contextlib import nullcontext
+from dataclasses import asdict
 from typing import Any
 
 from vllm.platforms import current_platform
@@ -21,9 +23,11 @@ from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.worker.gpu_worker import Worker
 
 from esamp import vllm_adapter
-from esamp.config import ESampConfig
 from esamp.explorer import Explorer
 from esamp.learner import Learner
+from esamp.policies import build_policy, parse_policy
+from esamp.policy import SamplingPolicy
+from esamp.telemetry import RECORD_KEY, TelemetryBook
 
 if current_platform.is_cpu():
     from vllm.v1.worker.cpu_worker import CPUWorker
@@ -34,39 +38,64 @@ else:
 
 
 class ESampWorker(PlatformWorker):
-    """vLLM's worker for this platform, with an Explorer between its forward pass and its sampling."""
+    """vLLM's worker for this platform, with a sampling policy between its forward pass and its draw."""
 
-    explorer: Explorer
+    policy: SamplingPolicy
+    telemetry: TelemetryBook
+    decode_rows: int
 
     def load_model(self, *, load_dummy_weights: bool = False) -> None:
-        """Load the model, then attach the Explorer; raises UnsupportedEngine, or ValueError on a bad setting."""
-        settings = self.vllm_config.additional_config
-        config = ESampConfig.from_dict(settings.get("esamp", {}) if isinstance(settings, dict) else {})
+        """Load the model, then attach the policy; raises UnsupportedEngine, or ValueError on a bad setting."""
+        config = parse_policy(self.vllm_config.additional_config)
         super().load_model(load_dummy_weights=load_dummy_weights)
-        self.explorer = Explorer(config, self)
+        vllm_adapter.check_worker(self)
+        self.telemetry = TelemetryBook()
+        self.decode_rows = 0
+        self.sampler = vllm_adapter.install_sampler(self)
+        self.policy = build_policy(config, self)
 
     def execute_model(self, scheduler_output: SchedulerOutput) -> Any:
-        """Follow the requests, then run the forward pass."""
-        self.explorer.follow(scheduler_output.finished_req_ids, vllm_adapter.new_requests(scheduler_output))
-        return super().execute_model(scheduler_output)
+        """Follow the requests, then run the forward pass; while exploring, the head waits for the Distiller."""
+        finished, new = scheduler_output.finished_req_ids, vllm_adapter.new_requests(scheduler_output)
+        for request_id in finished:
+            self.telemetry.forget(request_id)
+        for request in new:
+            if RECORD_KEY in request.extra_args:
+                self.telemetry.follow(request.request_id, request.extra_args[RECORD_KEY])
+        self.policy.follow(finished, new)
+        with self.policy.head.deferring() if isinstance(self.policy, Explorer) else nullcontext():
+            return super().execute_model(scheduler_output)
 
     def sample_tokens(self, grammar_output: Any) -> Any:
         """Predict, sample, learn."""
         step = vllm_adapter.read_step(self)
         if step is None:
             return super().sample_tokens(grammar_output)
-        self.explorer.before_sampling(step)
+        self.decode_rows += sum(step.is_decode)
+        is_recording = self.telemetry.wants(step)
+        order = self.policy.before_sampling(step, is_recording=is_recording)
+        self.sampler.prepare(order.stage, is_recording=is_recording, sees_plain_model=order.sees_plain_model)
         output = super().sample_tokens(grammar_output)
-        self.explorer.after_sampling()
+        if self.sampler.draw is not None:
+            self.telemetry.append(step, self.sampler.draw, self.policy.measures(step))
+        assert self.sampler.tokens_B is not None
+        self.policy.after_sampling(step, self.sampler.tokens_B)
         return output
+
+    @property
+    def explorer(self) -> Explorer:
+        """The policy, if it is ESamp with beta > 0. Raises TypeError if not."""
+        if not isinstance(self.policy, Explorer):
+            raise TypeError(f"this engine does not explore: its policy is {type(self.policy).__name__}.")
+        return self.policy
 
     def esamp_counters(self) -> dict[str, int]:
         """For collective_rpc: what the engine did since it started."""
-        return self.explorer.read_counters()
+        return {**asdict(self.policy.counters()), "decode_rows": self.decode_rows}
 
     def esamp_records(self, tags: list[str]) -> dict[str, dict[str, object]]:
         """For collective_rpc: per-token records of requests that had extra_args["esamp_record"]; they are forgotten here."""
-        return {tag: records.to_dict() for tag, records in self.explorer.telemetry.pop(tags).items()}
+        return {tag: records.to_dict() for tag, records in self.telemetry.pop(tags).items()}
 
     def esamp_use_learner(self, learner: Learner) -> None:
         """For an in-process engine whose Distillers learn in another process."""

@@ -62,6 +62,11 @@ SAMPLE_SCHEMA = pa.schema(
         "finish_reason": pa.string(),  # "stop", "length", or "error"
         "behaviour_logprobs": pa.list_(pa.float32()),  # [T] under the policy that was sampled
         "policy_logprobs": pa.list_(pa.float32()),  # [T] under the plain model at temperature 1
+        "num_candidates": pa.list_(pa.int32()),  # [T] tokens that could have been drawn
+        "flipped": pa.list_(
+            pa.bool_()
+        ),  # [T] the same random numbers would have drawn another token without the policy
+        "flipped_tokens": pa.int32(),
         "novelty": pa.list_(pa.float32()),  # [T] NaN where the Distiller took no part
         "novelty_mean": pa.float32(),  # over tokens intervened on; null if there is none
         "loss": pa.list_(pa.float32()),  # [T] Distiller loss of the problem's group, NaN where it took no part
@@ -151,6 +156,9 @@ def _drawn(sample: Sample) -> dict[str, Any]:
         "finish_reason": sample.finish_reason,
         "behaviour_logprobs": sample.behaviour_logprobs,
         "policy_logprobs": sample.policy_logprobs,
+        "num_candidates": sample.num_candidates,
+        "flipped": sample.flipped,
+        "flipped_tokens": sum(sample.flipped),
         "novelty": sample.novelty,
         "novelty_mean": fmean(novelty) if novelty else None,
         "loss": sample.loss,

@@ -8,11 +8,13 @@ import torch
 from actors.distiller_trainer import DistillerTrainer
 from actors.types import RowBatch, TrainerSpec
 from esamp.config import ESampConfig
-from esamp.distiller import DistillerBank, HiddenRows
+from esamp.distiller import DistillerBank
+from esamp.hidden_rows import HiddenRows
 
 pytestmark = pytest.mark.ray
 H = 16
 CONFIG = ESampConfig(inner_width=8, trainer="actor")
+SHARD = "s0"
 GAIN = np.linspace(0.5, 1.5, H, dtype=np.float32)
 
 
@@ -23,7 +25,14 @@ def make_trainer(max_groups: int = 4) -> DistillerTrainer:
 def rows(seed: int, groups: list[str], group_of_row: list[int], step: int) -> RowBatch:
     random = np.random.default_rng(seed)
     source, target = random.standard_normal((2, len(group_of_row), H)).astype(np.float32)
-    return RowBatch(source=source, target=target, groups=groups, group_of_row=group_of_row, steps=[step] * len(groups))
+    return RowBatch(
+        shard=SHARD,
+        source=source,
+        target=target,
+        groups=groups,
+        group_of_row=group_of_row,
+        steps=[step] * len(groups),
+    )
 
 
 def test_it_learns_like_a_local_bank(local_ray: None) -> None:
@@ -32,9 +41,9 @@ def test_it_learns_like_a_local_bank(local_ray: None) -> None:
     for step in range(1, 8):
         batch = rows(step, ["a", "b"], [0, 1, 1, 0], step)
         trainer.train(batch)
-        bank.train(HiddenRows(torch.from_numpy(batch.source), torch.from_numpy(batch.target), (0, 1, 1, 0)))
-    publication = trainer.publish(["b", "a"])
-    assert [(v.group, v.step) for v in publication.versions] == [("b", 7), ("a", 7)]
+        bank.train(HiddenRows.of(torch.from_numpy(batch.source), torch.from_numpy(batch.target), (0, 1, 1, 0)))
+    publication = trainer.publish(["b", "a"], SHARD)
+    assert [(v.group, v.step, v.learned) for v in publication.versions] == [("b", 7, 7), ("a", 7, 7)]
     assert {v.incarnation for v in publication.versions} == {trainer.incarnation}
     np.testing.assert_array_equal(ray.get(publication.weights[0]), bank.theta_SP[[1, 0]].numpy())
 
@@ -42,10 +51,10 @@ def test_it_learns_like_a_local_bank(local_ray: None) -> None:
 def test_weights_are_published_only_when_they_changed(local_ray: None) -> None:
     trainer = make_trainer()
     trainer.train(rows(1, ["a", "b"], [0, 1], 1))
-    assert len(trainer.publish(["a", "b"]).versions) == 2
+    assert len(trainer.publish(["a", "b"], SHARD).versions) == 2
     trainer.train(rows(2, ["b"], [0], 2))
-    assert [v.group for v in trainer.publish(["a", "b", "never seen"]).versions] == ["b"]
-    assert trainer.publish(["a", "b"]).weights == []
+    assert [v.group for v in trainer.publish(["a", "b", "never seen"], SHARD).versions] == ["b"]
+    assert trainer.publish(["a", "b"], SHARD).weights == []
 
 
 def test_a_closed_group_gives_its_slot_to_a_new_one_that_starts_afresh(local_ray: None) -> None:
@@ -53,11 +62,11 @@ def test_a_closed_group_gives_its_slot_to_a_new_one_that_starts_afresh(local_ray
     trainer.train(rows(1, ["a"], [0], 1))
     trainer.train(rows(2, ["b"], [0], 1))
     assert trainer.stats().refused_rows == 1
-    trainer.close(["a"])
+    trainer.close(["a"], SHARD)
     trainer.train(rows(3, ["b"], [0], 1))
     fresh = make_trainer(max_groups=1)
     fresh.train(rows(3, ["b"], [0], 1))
-    [one], [other] = (ray.get(t.publish(["b"]).weights) for t in (trainer, fresh))
+    [one], [other] = (ray.get(t.publish(["b"], SHARD).weights) for t in (trainer, fresh))
     np.testing.assert_array_equal(one, other)
 
 

@@ -12,7 +12,8 @@ from actors.distiller_trainer import DistillerTrainer
 from actors.exchange import MAX_IN_FLIGHT, ActorLearner, ArrivedWeights
 from actors.types import GroupWeights, Publication, RowBatch, TrainerSpec
 from esamp.config import ESampConfig
-from esamp.distiller import DistillerBank, HiddenRows
+from esamp.distiller import DistillerBank
+from esamp.hidden_rows import HiddenRows
 
 pytestmark = pytest.mark.ray
 H = 16
@@ -25,10 +26,10 @@ class SlowTrainer:
     def train(self, batch: RowBatch) -> None:
         time.sleep(1.0)
 
-    def publish(self, groups: list[str]) -> Publication:
+    def publish(self, groups: list[str], shard: str) -> Publication:
         return Publication(versions=[], weights=[])
 
-    def close(self, groups: list[str]) -> None:
+    def close(self, groups: list[str], shard: str) -> None:
         pass
 
 
@@ -38,7 +39,7 @@ def make_bank() -> DistillerBank:
 
 def make_rows(seed: int, slots: tuple[int, ...]) -> HiddenRows:
     source, target = torch.randn(2, len(slots), H, generator=torch.Generator().manual_seed(seed))
-    return HiddenRows(source, target, slots)
+    return HiddenRows.of(source, target, slots)
 
 
 def wait_until(claim: Callable[[], bool], timeout_s: float = 30.0) -> None:
@@ -111,7 +112,12 @@ def test_old_late_and_foreign_versions_are_dropped(learner: ActorLearner) -> Non
 
     def arrive(group: str, incarnation: str, step: int) -> tuple[str, int]:
         learner._arrived.append(
-            ArrivedWeights(GroupWeights(group=group, incarnation=incarnation, step=step, loss=1.0), newer)
+            ArrivedWeights(
+                GroupWeights(
+                    group=group, incarnation=incarnation, step=step, learned=step, loss=1.0, relative_error=0.5
+                ),
+                newer,
+            )
         )
         learner.refresh()
         return learner.version(0)

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from esamp.config import ESampConfig
-from esamp.distiller import DistillerBank, HiddenRows
+from esamp.distiller import DistillerBank
+from esamp.hidden_rows import HiddenRows
 from esamp.learner import StreamLearner, SyncLearner
 
 pytestmark = pytest.mark.gpu
@@ -18,7 +19,7 @@ def make_bank(device: str) -> DistillerBank:
 
 def rows(step: int, device: str) -> HiddenRows:
     source, target = torch.randn(2, 5, H, generator=torch.Generator().manual_seed(step)).to(device)
-    return HiddenRows(source, target, (0, 1, 1, 3, 3))
+    return HiddenRows.of(source, target, (0, 1, 1, 3, 3))
 
 
 def test_training_on_cuda_equals_training_on_the_cpu() -> None:
@@ -39,6 +40,7 @@ def test_training_on_a_side_stream_equals_training_in_step() -> None:
         predictions = []
         for learner in (in_step, beside):
             learner.refresh()
-            predictions.append(learner.bank.predict(batch.source_RH, batch.slots))
-            learner.learn(batch)
+            forward = learner.bank.predict(batch)
+            predictions.append(forward.prediction_RH)
+            learner.learn(batch, forward)
         torch.testing.assert_close(*predictions, rtol=0, atol=0)

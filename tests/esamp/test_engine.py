@@ -6,6 +6,9 @@ import pytest
 import torch
 from vllm import LLM
 
+from esamp.distiller import Forward
+from esamp.hidden_rows import HiddenRows
+from esamp.prediction import Prediction
 from esamp.reference import ReferenceDistiller
 from tests.esamp.engines import PROMPTS, explorer, generate, params, start_engine
 
@@ -81,17 +84,20 @@ def test_vanilla_requests_beside_exploring_ones_get_stock_tokens(stock: LLM, exp
     assert together[1::2] != alone
 
 
-def test_a_perfect_prediction_is_vanilla(stock: LLM, tiny_model: Path) -> None:
+class PerfectPrediction:
+    """Knows the deep states."""
+
+    def predict(self, rows: HiddenRows) -> Prediction:
+        return Prediction(rows.target_RH.float(), None)
+
+
+@pytest.mark.parametrize("filters", [{}, {"top_p": 0.95}, {"top_k": 9}, {"min_p": 0.05}], ids=str)
+def test_a_perfect_prediction_is_vanilla(filters: dict[str, float], stock: LLM, tiny_model: Path) -> None:
     engine = start_engine(tiny_model, {"beta": 1.0})
     inside = explorer(engine)
-
-    def perfect(source_RH: torch.Tensor, slots: tuple[int, ...]) -> torch.Tensor:
-        assert inside._step is not None
-        return inside._step.target_BH[[row.row for row in inside._rows]].float()
-
-    inside.bank.predict = perfect  # type: ignore[method-assign]
-    assert generate(engine, seeded(top_p=0.95)) == generate(stock, seeded(top_p=0.95))
-    assert inside.counters.explored_rows == 16 * 23
+    inside.predictor = PerfectPrediction()
+    assert generate(engine, seeded(**filters)) == generate(stock, seeded(**filters))
+    assert inside.counters().explored_rows == 16 * 23
 
 
 def test_training_in_the_background_gives_the_tokens_of_training_in_step(tiny_model: Path) -> None:
@@ -109,13 +115,17 @@ def test_the_engine_predicts_and_learns_like_the_reference(tiny_model: Path) -> 
     learned: list[tuple[torch.Tensor, torch.Tensor]] = []
     predict, learn = inside.bank.predict, inside.learner.learn
 
-    def watch_predict(source_RH: torch.Tensor, slots: tuple[int, ...]) -> torch.Tensor:
-        prediction = predict(source_RH, slots)
-        seen.append((source_RH.float(), prediction.clone()))
-        return prediction
+    def watch_predict(rows: HiddenRows) -> Forward:
+        forward = predict(rows)
+        seen.append((rows.source_RH.float(), forward.prediction_RH.clone()))
+        return forward
+
+    def watch_learn(rows: HiddenRows, forward: Forward | None) -> None:
+        learned.append((rows.source_RH.float(), rows.target_RH.float()))
+        learn(rows, forward)
 
     inside.bank.predict = watch_predict  # type: ignore[method-assign]
-    inside.learner.learn = lambda rows: (learned.append((rows.source_RH.float(), rows.target_RH.float())), learn(rows))  # type: ignore
+    inside.learner.learn = watch_learn  # type: ignore[method-assign]
     generate(engine, [(PROMPTS[0], params(n=6, max_tokens=20))])
     reference = ReferenceDistiller(inside.config, inside.initial_gain())
     assert len(seen) == len(learned) == 19
@@ -142,7 +152,7 @@ def test_loss_falls_within_a_prompt(tiny_model: Path) -> None:
 
 
 def test_first_tokens_and_greedy_requests_stay_vanilla(exploring: LLM) -> None:
-    before = explorer(exploring).read_counters()
+    before = explorer(exploring).counters()
     record = {"extra_args": {"esamp_record": "sampled"}}
     greedy = {"extra_args": {"esamp_record": "greedy"}, "temperature": 0.0}
     generate(exploring, [(PROMPTS[0], params(seed=1, **record)), (PROMPTS[1], params(**greedy))])
@@ -150,8 +160,8 @@ def test_first_tokens_and_greedy_requests_stay_vanilla(exploring: LLM) -> None:
     assert records["sampled"]["intervened"] == [False] + [True] * 23
     assert records["greedy"]["intervened"] == [False] * 24
     assert records["greedy"]["behaviour_logprobs"] == [0.0] * 24
-    after = explorer(exploring).read_counters()
-    assert after["trained_rows"] - before["trained_rows"] == 23
+    after = explorer(exploring).counters()
+    assert after.trained_rows - before.trained_rows == 23
 
 
 def test_recorded_log_probabilities_are_those_vllm_reports(stock: LLM, exploring: LLM) -> None:
@@ -174,7 +184,7 @@ def test_groups_without_a_slot_stay_vanilla_and_are_counted(stock: LLM, tiny_mod
     alone, crowded = generate(stock, seeded()), generate(engine, seeded())
     per_prompt = [(alone[4 * i : 4 * i + 4], crowded[4 * i : 4 * i + 4]) for i in range(len(PROMPTS))]
     assert [a != b for a, b in per_prompt] == [True, False, False, False]
-    assert explorer(engine).read_counters()["vanilla_groups"] == 3
+    assert explorer(engine).counters().vanilla_groups == 3
 
 
 def test_non_finite_predictions_stay_vanilla_and_are_counted(stock: LLM, tiny_model: Path) -> None:
@@ -182,8 +192,8 @@ def test_non_finite_predictions_stay_vanilla_and_are_counted(stock: LLM, tiny_mo
     inside = explorer(engine)
     inside.bank._initial_P.fill_(torch.nan)
     assert generate(engine, seeded()) == generate(stock, seeded())
-    counters = inside.read_counters()
-    assert counters["nonfinite_rows"] == counters["explored_rows"] > 0
+    counters = inside.counters()
+    assert counters.nonfinite_rows == counters.explored_rows > 0
 
 
 def test_an_aborted_group_frees_its_slot(exploring: LLM) -> None:
@@ -220,14 +230,14 @@ def test_chunked_prefill_and_preemption_keep_stock_tokens_and_every_decode_row(t
     scheduler._preempt_request = lambda *args, **kwargs: (preempted.append(args), preempt(*args, **kwargs))[1]
     generate(engine, requests)
     assert preempted, "the cache is large enough for all: nothing was tested"
-    assert explorer(engine).counters.trained_rows == 6 * 39
+    assert explorer(engine).counters().trained_rows == 6 * 39
 
 
 def test_bad_request_settings_stay_vanilla_and_are_counted(stock: LLM, exploring: LLM) -> None:
-    before = explorer(exploring).counters.rejected_requests
+    before = explorer(exploring).counters().rejected_requests
     bad = [
         (PROMPTS[0], params(seed=i, extra_args={"esamp_beta": beta}))
         for i, beta in enumerate((-1.0, float("nan"), "high"))
     ]
     assert generate(exploring, bad) == generate(stock, [(PROMPTS[0], params(seed=i)) for i in range(3)])
-    assert explorer(exploring).counters.rejected_requests - before == 3
+    assert explorer(exploring).counters().rejected_requests - before == 3

@@ -5,12 +5,24 @@ import torch
 from scipy.stats import chisquare
 from vllm.v1.sample.ops.topk_topp_sampler import TopKTopPSampler
 
+from esamp.fusion import Fusion, ProposedFusion
 from esamp.reference import fused_distribution
-from esamp.sampler import FusingTopKTopP, Intervention
+from esamp.sampler import StagedTopKTopP
+from esamp.steering import DenseSteering, Steering
 
 pytestmark = pytest.mark.engine
 DRAWS = 40_000
 V = 40
+
+
+def steering(
+    z_dist: torch.Tensor, rows: torch.Tensor | slice, beta: float, fusion: Fusion | None = None
+) -> DenseSteering:
+    """The Distiller's logits as they are, for `rows`."""
+    size = z_dist.shape[0]
+    hidden = torch.zeros(size, 1)
+    plan = Steering(rows, hidden, hidden, hidden, torch.ones(size, dtype=torch.bool), torch.full((size,), beta))
+    return DenseSteering(plan, fusion or ProposedFusion(), z_dist)
 
 
 @pytest.mark.parametrize("temperature", [0.7, 1.0, 1.6])
@@ -18,9 +30,9 @@ V = 40
 def test_sampled_frequencies_match_the_closed_form(filters: dict[str, float], temperature: float) -> None:
     torch.manual_seed(1)
     z_ref, z_dist = torch.randn(2, V) * 2
-    sampler = FusingTopKTopP(TopKTopPSampler())
+    sampler = StagedTopKTopP(TopKTopPSampler())
     sampler.temperature_B = torch.full((DRAWS,), temperature)
-    sampler.intervention = Intervention(torch.arange(DRAWS), z_dist.expand(DRAWS, V), torch.full((DRAWS,), 0.6))
+    sampler.stage = steering(z_dist.expand(DRAWS, V), slice(None), 0.6)
     k = torch.full((DRAWS,), filters["top_k"]) if "top_k" in filters else None
     p = torch.full((DRAWS,), filters["top_p"]) if "top_p" in filters else None
     tokens, _ = sampler((z_ref / temperature).repeat(DRAWS, 1), {}, k, p)
@@ -46,9 +58,9 @@ def test_sampled_frequencies_match_the_closed_form(filters: dict[str, float], te
 def test_rows_not_intervened_on_draw_what_the_stock_sampler_draws() -> None:
     logits = torch.randn(64, V)
     rows = torch.arange(0, 64, 2)
-    ours = FusingTopKTopP(TopKTopPSampler())
+    ours = StagedTopKTopP(TopKTopPSampler())
     ours.temperature_B = torch.ones(64)
-    ours.intervention = Intervention(rows, torch.randn(32, V) * 5, torch.full((32,), 3.0))
+    ours.stage = steering(torch.randn(32, V) * 5, rows, 3.0)
     torch.manual_seed(3)
     mixed, _ = ours(logits.clone(), {}, None, None)
     torch.manual_seed(3)

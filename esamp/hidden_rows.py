@@ -1,0 +1,90 @@
+"""Decode rows of one step, grouped by the Distiller slot each belongs to.
+
+Legend: R rows, A slots in the batch's range, M rows per slot (padded), H hidden size.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SlotBatch:
+    """Rows grouped by slot, padded to the largest group: row `index_AM[a, m]` belongs to slot `first + a`.
+
+    The slots of a batch form one contiguous range, so that their weights are a view and not a copy; slots inside the range
+    without rows have only padding. Padding points at row R, one past the last. It depends on the slots alone: as long as a
+    batch of requests stays the same, so does its SlotBatch.
+    """
+
+    slots: tuple[int, ...]
+    """[R] slot of each row."""
+    first: int
+    num_rows_A: tuple[int, ...]
+    index_AM: Tensor
+    is_aligned: bool
+    """Rows come slot by slot, equally many each: grouping is a view."""
+
+    @classmethod
+    def of(cls, slots: tuple[int, ...], device: torch.device) -> "SlotBatch":
+        """Group rows by `slots` [R], each >= 0, R >= 1."""
+        first, last = min(slots), max(slots)
+        rows_of: list[list[int]] = [[] for _ in range(last - first + 1)]
+        for row, slot in enumerate(slots):
+            rows_of[slot - first].append(row)
+        most = max(map(len, rows_of))
+        padding = len(slots)
+        index = [rows + [padding] * (most - len(rows)) for rows in rows_of]
+        is_aligned = [row for rows in index for row in rows] == list(range(padding))
+        return cls(slots, first, tuple(map(len, rows_of)), torch.tensor(index, device=device), is_aligned)
+
+    @property
+    def span(self) -> slice:
+        """The range of slots."""
+        return slice(self.first, self.first + len(self.num_rows_A))
+
+    def gather(self, rows_RH: Tensor) -> Tensor:
+        """[R, H] -> [A, M, H], zeros where padded."""
+        if self.is_aligned:
+            return rows_RH.unflatten(0, self.index_AM.shape)
+        return torch.cat([rows_RH, rows_RH.new_zeros(1, *rows_RH.shape[1:])])[self.index_AM]
+
+    def scatter(self, grouped_AMH: Tensor) -> Tensor:
+        """[A, M, H] -> [R, H]; padding is dropped."""
+        if self.is_aligned:
+            return grouped_AMH.flatten(0, 1)
+        rows = grouped_AMH.new_empty(len(self.slots) + 1, grouped_AMH.shape[-1])
+        rows[self.index_AM.flatten()] = grouped_AMH.flatten(0, 1)
+        return rows[:-1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HiddenRows:
+    """Decode rows of one step: what a Distiller reads, and what it is to predict."""
+
+    source_RH: Tensor
+    """[R, H] residual stream after the shallow layer."""
+    target_RH: Tensor
+    """[R, H] post-final-norm hidden state: what lm_head consumes."""
+    batch: SlotBatch
+    """Slot of each row."""
+
+    @classmethod
+    def of(cls, source_RH: Tensor, target_RH: Tensor, slots: tuple[int, ...]) -> "HiddenRows":
+        """Rows with their `slots` [R]."""
+        return cls(source_RH, target_RH, SlotBatch.of(slots, source_RH.device))
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """[R] slot of each row."""
+        return self.batch.slots
+
+    def without(self, slot: int) -> "HiddenRows | None":
+        """The rows of all other slots; None if there are none."""
+        kept = [row for row, its_slot in enumerate(self.slots) if its_slot != slot]
+        if len(kept) == len(self.slots):
+            return self
+        if not kept:
+            return None
+        return HiddenRows.of(self.source_RH[kept], self.target_RH[kept], tuple(self.slots[row] for row in kept))

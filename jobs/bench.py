@@ -1,0 +1,120 @@
+"""What does Exploratory Sampling cost? Stock vLLM, each part of ESamp, and all of it, interleaved in one run.
+
+    python -m jobs.bench                                  # one shape, some minutes on two cores
+    python -m jobs.bench --shape.hidden 1024 --inner-widths 384 96 --filters none min_p
+    python -m jobs.bench --actor                          # with a Distiller-trainer actor as well (starts Ray)
+
+The model is random with peaked next-token distributions, so nothing is downloaded. Writes bench.json and bench.png to --output, prints a
+table, and fails if the Distillers did not learn.
+"""
+
+import json
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from itertools import product
+from pathlib import Path
+
+import tyro
+
+from esamp.bench.shape import Filter, Shape
+from jobs.exit_codes import one_line_errors
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchCommand:
+    """The command line of this job."""
+
+    shape: Shape = field(default_factory=Shape)
+    """The point to measure; the lists below make a grid of it."""
+    batches: tuple[int, ...] = ()
+    """Batch sizes instead of the shape's: its number of prompts follows."""
+    inner_widths: tuple[int, ...] = ()
+    """Distiller widths instead of the shape's."""
+    filters: tuple[Filter, ...] = ()
+    """Filters instead of the shape's."""
+    rounds: int = 20
+    """Rounds; each runs every mode once."""
+    tokens: int = 32
+    """Decode steps per mode and round."""
+    entropy_nats: float = 1.5
+    """Entropy of the random model's next-token distributions."""
+    dtype: str = "float32"
+    """Number format of the model: float32 or bfloat16."""
+    eager: bool = True
+    """Leave out torch.compile and CUDA graphs."""
+    actor: bool = False
+    """Measure a Distiller-trainer actor as well, on a Ray that is started for it."""
+    seed: int = 0
+    """Seed of weights, prompts and the order of modes."""
+    output: Path = Path("runs/bench")
+    """Folder of bench.json and bench.png."""
+
+    def shapes(self) -> list[Shape]:
+        """The grid."""
+        return [
+            replace(
+                self.shape,
+                prompts=max(1, batch // self.shape.samples),
+                samples=min(batch, self.shape.samples),
+                inner_width=width,
+                filter=name,
+            )
+            for batch, width, name in product(
+                self.batches or (self.shape.batch,),
+                self.inner_widths or (self.shape.inner_width,),
+                self.filters or (self.shape.filter,),
+            )
+        ]
+
+
+def main(args: list[str]) -> None:
+    """Measure, print, write; exit with 1 if the Distillers did not learn."""
+    with one_line_errors():
+        command = tyro.cli(BenchCommand, prog="python -m jobs.bench", description=__doc__, args=args)
+        # Imported late: torch and vLLM take seconds that --help need not wait for.
+        import torch
+        from rich.console import Console
+
+        from esamp.bench.engine_bench import run_point, standard_modes
+        from esamp.bench.report import bench_table, plot_points, point_summary
+
+        console = Console()
+        with ExitStack() as stack:
+            modes = standard_modes()
+            if command.actor:
+                from actors.bench import actor_mode
+
+                modes.append(stack.enter_context(actor_mode()))
+            points = [
+                run_point(
+                    shape,
+                    modes=modes,
+                    rounds=command.rounds,
+                    tokens=command.tokens,
+                    entropy_nats=command.entropy_nats,
+                    is_eager=command.eager,
+                    dtype=getattr(torch, command.dtype),
+                    seed=command.seed,
+                    tell=lambda line: console.print(line, style="dim", highlight=False),
+                )
+                for shape in command.shapes()
+            ]
+        command.output.mkdir(parents=True, exist_ok=True)
+        summaries = [point_summary(point) for point in points]
+        measured = {"command": " ".join(["python -m jobs.bench", *args]), "points": [asdict(s) for s in summaries]}
+        (command.output / "bench.json").write_text(json.dumps(measured, indent=1))
+        plot_points(summaries, command.output / "bench.png")
+        for summary in summaries:
+            console.print(bench_table(summary))
+        console.print(f"written: {command.output / 'bench.json'}, {command.output / 'bench.png'}", highlight=False)
+        not_learned = [summary for summary in summaries if not summary.loss_end < summary.loss_start]
+        if not_learned:
+            sys.exit(
+                f"the Distillers did not learn: loss {not_learned[0].loss_start:.3g} -> {not_learned[0].loss_end:.3g} "
+                f"({not_learned[0].label})."
+            )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -18,7 +18,7 @@ from esamp.learner import Learner
 @contextmanager
 def actor_mode() -> Iterator[Mode]:
     """The mode, and a local Ray for as long as it is used."""
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     trainers: list[ray.actor.ActorHandle] = []
 
     def learner(explorer: Explorer) -> Learner:

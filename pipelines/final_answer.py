@@ -1,0 +1,51 @@
+r"""What a text commits to as its answer: \boxed{...}, "the final answer is ...", "Answer: ...", "#### ...". The last one counts."""
+
+import re
+
+ANNOUNCED = re.compile(r"(?i:final\s+answer(?:\s+is)?|answer\s+is)\s*[:=]?|(?i:\banswer)\s*[:=]|####")
+DECORATION = re.compile(r"^[\s*_`:]+|[\s*_`]+$")
+HOPE = re.compile(r"\.?\s*I hope it is correct\.?$")
+"""The end of the sentence that the MATH prompt asks for."""
+
+
+def final_answer(text: str) -> str:
+    r"""The last \boxed{...}, else the last announced answer, else the last line that is not blank; "" of a blank text."""
+    return last_boxed(text) or announced_answer(text) or last_line(text)
+
+
+def last_boxed(text: str) -> str:
+    r"""What the last \boxed{...} holds, nested braces included; "" if there is none or it is not closed."""
+    start = text.rfind("\\boxed{")
+    if start < 0:
+        return ""
+    depth = 0
+    for position in range(start + len("\\boxed"), len(text)):
+        depth += {"{": 1, "}": -1}.get(text[position], 0)
+        if depth == 0:
+            return text[start + len("\\boxed{") : position].strip()
+    return ""
+
+
+def announced_answer(text: str) -> str:
+    """What follows the last announcement, up to the end of that line or of the next that is not blank; "" if there is none.
+
+    Emphasis around it, a closing full stop and "I hope it is correct" are left out.
+    """
+    announcements = list(ANNOUNCED.finditer(text))
+    if not announcements:
+        return ""
+    rest = text[announcements[-1].end() :]
+    lines = [DECORATION.sub("", line) for line in rest.splitlines()]
+    line = next((line for line in lines if line), "")
+    return DECORATION.sub("", HOPE.sub("", line).removesuffix("."))
+
+
+def last_line(text: str) -> str:
+    """The last line that is not blank."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
+def normalised(answer: str) -> str:
+    """Lower case, single spaces, without dollar signs and a closing full stop."""
+    return re.sub(r"\s+", " ", answer.replace("$", "")).strip().removesuffix(".").casefold()

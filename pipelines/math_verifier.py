@@ -27,7 +27,7 @@ TARGETS = (LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig()
 """A box wins over any other form of the answer, the last box over the others, as in lighteval."""
 SIGNIFICANT_DIGITS = 6
 """To which decimals must agree: math-verify's default, which counts them from the decimal point."""
-MATH_MODE = re.compile(r"\$|\\\(|\\\[")
+MATH_MODE = re.compile(r"(?<!\\)\$|\\\(|\\\[")
 DISPLAY_EDGES = re.compile(r"(?<=\\\[)\s+|\s+(?=\\\])|(?<=\$\$)\s+|\s+(?=\$\$)")
 BASE = re.compile(r"[0-9A-Z]_\{?([0-9]+)\}?$")
 
@@ -60,7 +60,9 @@ def readings(text: str) -> list[str]:
         return [text]
     if MATH_MODE.search(announced):
         return [text, announced]
-    return [f"\\boxed{{{announced}}}", announced]
+    as_latex = f"\\boxed{{{announced}}}"
+    # As plain text "204_6" would be 204.
+    return [as_latex] if BASE.search(announced) else [as_latex, announced]
 
 
 def read(text: str) -> Parsed:
@@ -83,7 +85,7 @@ def boxed_reference(answer: str) -> str:
     if "####" in answer:
         answer = answer.rpartition("####")[2]
     answer = answer.strip()
-    return answer if "\\boxed" in answer or MATH_MODE.search(answer.replace("\\$", "")) else f"\\boxed{{{answer}}}"
+    return answer if "\\boxed" in answer or MATH_MODE.search(answer) else f"\\boxed{{{answer}}}"
 
 
 def is_equal(reference: Parsed, answer: Parsed) -> bool:

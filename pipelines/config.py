@@ -59,8 +59,8 @@ class RunConfig:
     model: str = "embedded"
     """Hugging Face model id or local folder; "embedded" is the small Countdown model that ships with the project."""
     task: str | None = None
-    """Name of a task (python -m jobs.tasks lists them): its dataset, prompt and verifier. Without it a --dataset is read by its columns,
-    and a run without either is countdown, the task that ships with the project."""
+    """Name of a task (python -m jobs.tasks lists them), or module:TASK of your own: its dataset, prompt and verifier. Without it a
+    --dataset is read by its columns, and a run without either is countdown, the task that ships with the project."""
     dataset: str | None = None
     """Where problems come from instead of the task's own source: Hugging Face dataset id, or a .jsonl or .parquet file."""
     split: str | None = None
@@ -156,6 +156,8 @@ class RunConfig:
 
     def _check_task(self) -> None:
         task = self.chosen_task
+        if self.dataset == EMBEDDED_TASK and task.name != EMBEDDED_TASK:
+            raise InputError(f"--dataset {EMBEDDED_TASK} is a task of its own; leave it out, or --task {task.name}.")
         for name in COLUMN_FLAGS:
             if asdict(self)[name] is not None and not isinstance(task.rows, Columns):
                 raise InputError(f"task {task.name} reads its own columns; leave {name} out, or use no --task.")

@@ -1,4 +1,6 @@
-r"""What a text commits to as its answer: \boxed{...}, "the final answer is ...", "Answer: ...", "#### ...". The last one counts."""
+r"""What a text commits to as its answer: \boxed{...}, "the final answer is ...", "Answer: ...", "#### ...". The last one counts, and what
+a reasoning model thought before "</think>" does not.
+"""
 
 import re
 
@@ -6,11 +8,19 @@ ANNOUNCED = re.compile(r"(?i:final\s+answer(?:\s+is)?|answer\s+is)\s*[:=]?|(?i:\
 DECORATION = re.compile(r"^[\s*_`:]+|[\s*_`]+$")
 HOPE = re.compile(r"\.?\s*I hope it is correct\.?$")
 """The end of the sentence that the MATH prompt asks for."""
+OPENS_DISPLAY = ("$$", "\\[", "\\begin{")
+"""Mathematics that goes on in the next lines."""
 
 
 def final_answer(text: str) -> str:
     r"""The last \boxed{...}, else the last announced answer, else the last line that is not blank; "" of a blank text."""
+    text = after_thinking(text)
     return last_boxed(text) or announced_answer(text) or last_line(text)
+
+
+def after_thinking(text: str) -> str:
+    """The text after the last "</think>"; all of it if there is none."""
+    return text.rpartition("</think>")[2]
 
 
 def last_boxed(text: str) -> str:
@@ -29,15 +39,15 @@ def last_boxed(text: str) -> str:
 def announced_answer(text: str) -> str:
     """What follows the last announcement, up to the end of that line or of the next that is not blank; "" if there is none.
 
-    Emphasis around it, a closing full stop and "I hope it is correct" are left out.
+    Display mathematics is taken to the end of the text. Emphasis around the answer, a closing full stop and "I hope it is correct" are
+    left out.
     """
     announcements = list(ANNOUNCED.finditer(text))
     if not announcements:
         return ""
-    rest = text[announcements[-1].end() :]
-    lines = [DECORATION.sub("", line) for line in rest.splitlines()]
-    line = next((line for line in lines if line), "")
-    return DECORATION.sub("", HOPE.sub("", line).removesuffix("."))
+    rest = DECORATION.sub("", text[announcements[-1].end() :])
+    answer = " ".join(rest.split()) if rest.startswith(OPENS_DISPLAY) else rest.partition("\n")[0]
+    return DECORATION.sub("", HOPE.sub("", DECORATION.sub("", answer)).removesuffix("."))
 
 
 def last_line(text: str) -> str:

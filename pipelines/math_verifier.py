@@ -3,6 +3,7 @@ r"""Mathematics: is the answer in a text equal to the reference, however it is w
 What is added to math-verify's own extraction, and why, is in docs/verifiers.md with the cases it changes:
 - an answer announced without dollar signs ("the final answer is \frac{1}{2}") is read as LaTeX too, not for its last number only;
 - an answer that is there and cannot be read is a parse error, not a wrong answer; an error of the comparison is an error;
+- "x <= 0" is the interval from minus infinity to 0;
 - small decimals are compared to six significant digits, not six decimal places;
 - "204_5" is not "204_6".
 """
@@ -16,7 +17,7 @@ from typing import Any
 from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 from sympy import Expr
 
-from pipelines.final_answer import announced_answer
+from pipelines.final_answer import after_thinking, announced_answer
 from pipelines.problems import Problem
 from pipelines.verdict import Verdict, VerdictStatus, plain_verdict
 
@@ -54,15 +55,19 @@ def verify_math(text: str, problem: Problem) -> Verdict:
 
 
 def readings(text: str) -> list[str]:
-    """The texts to look for the answer in. Only an announced answer outside math mode has two: as LaTeX, and as plain text."""
+    """What math-verify shall look for the answer in: the text, or an answer that is announced and not boxed, by itself.
+
+    Outside math mode that has two readings: as LaTeX, and as plain text ("72 dollars a week").
+    """
+    text = after_thinking(text)
     announced = announced_answer(text)
     if "\\boxed" in text or not announced:
         return [text]
+    as_text, as_latex = f"Answer: {announced}", f"\\boxed{{{announced}}}"
     if MATH_MODE.search(announced):
-        return [text, announced]
-    as_latex = f"\\boxed{{{announced}}}"
+        return [as_text]
     # As plain text "204_6" would be 204.
-    return [as_latex] if BASE.search(announced) else [as_latex, announced]
+    return [as_latex] if BASE.search(announced) else [as_latex, as_text]
 
 
 def read(text: str) -> Parsed:
@@ -94,7 +99,12 @@ def is_equal(reference: Parsed, answer: Parsed) -> bool:
     if len(set(bases)) > 1:
         return False
     equal: bool = verify(
-        reference, answer, float_rounding=decimal_places(reference[0]), timeout_seconds=None, raise_on_error=True
+        reference,
+        answer,
+        float_rounding=decimal_places(reference[0]),
+        allow_set_relation_comp=True,
+        timeout_seconds=None,
+        raise_on_error=True,
     )
     return equal
 

@@ -126,6 +126,9 @@ def prepare_run(config: RunConfig) -> PreparedRun:
 def draw_units(run: PreparedRun, *, console: Console, start_fleet: StartFleet) -> None:
     """One session: draw, score and save the units that are not finished. Raises RunError if the session did not do its work."""
     config = run.config
+    console.rule("first prompt")
+    console.print(run.units[0].work.prompt, markup=False, highlight=False)
+    console.rule()
     console.print(f"starting {config.shards} shard(s) of {config.model} for {run.folder.path} ...", highlight=False)
     with start_fleet(config.shard, num_shards=config.shards) as fleet:
         manifest = run.folder.open(run.manifest, run.units)

@@ -39,8 +39,9 @@ class HubSource:
     data_files: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        where = self.data_files[0].rpartition("/")[0] if self.data_files else self.path
-        return f"{where} {self.subset or ''}".strip() + f" [{self.split}]"
+        if self.data_files:
+            return self.data_files[0].rpartition("/")[0]
+        return f"{self.path} {self.subset or ''}".strip() + f" [{self.split}]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,9 @@ FRAMES: dict[str, Callable[[str], str]] = {
     "boxed": lambda answer: f"First $2+2=4$. Thus $\\boxed{{{answer}}}$.",
     "boxed, no dollars": lambda answer: f"so we get \\boxed{{{answer}}}",
     "boxed after another box": lambda answer: f"At first $\\boxed{{1234567}}$? No: $\\boxed{{{answer}}}$",
-    "as the prompt asks": lambda answer: f"Therefore, the final answer is: $\\boxed{{{answer}}}$. I hope it is correct.",
+    "as the prompt asks": lambda answer: (
+        f"Therefore, the final answer is: $\\boxed{{{answer}}}$. I hope it is correct."
+    ),
     "sentence": lambda answer: f"We add 2 and 3. So the answer is ${answer}$.",
     "display": lambda answer: f"We conclude that it is\n\\[\n{answer}\n\\]\n",
     "ANSWER:": lambda answer: f"Step 1: 2 apples.\n\nANSWER: ${answer}$",
@@ -27,6 +29,19 @@ FRAMES: dict[str, Callable[[str], str]] = {
     "GSM8K": lambda answer: f"2 + 3 = <<2+3=5>>5\n#### {answer}",
 }
 """Texts around an answer."""
+
+BROKEN = {
+    "empty": "",
+    "no answer": "I cannot do this.",
+    "cut off in the box": "so $\\boxed{\\frac{1",
+    "cut off before the answer": "We have $x = y$ and then",
+    "garbage": "\\frac{{{ } $ ^_ %%",
+    "unreadable box": "$\\boxed{\\int_{?}^{!} @ \\frac{}{}}$",
+    "prose": "The answer is that there is no such number.",
+    "empty box": "\\boxed{}",
+    "the prompt's own words": "Therefore, the final answer is: $\\boxed{ANSWER}$. I hope it is correct",
+}
+"""Texts without an answer that could be right."""
 
 
 def equivalents(answer: str) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from math import isnan
 
 import pytest
 
@@ -137,5 +138,12 @@ def test_a_verifier_that_is_not_there_is_refused(path: str, message: str) -> Non
         load_verifier(path)
 
 
-def test_quick_verifiers_need_no_child() -> None:
-    assert not isinstance(VerifierSettings(name="countdown", timeout_s=1.0).build(), ChildScorer)
+@pytest.mark.parametrize("name", ["countdown", "exact", "choice", "none"])
+def test_quick_verifiers_need_no_child(name: str) -> None:
+    assert not isinstance(VerifierSettings(name=name, timeout_s=1.0).build(), ChildScorer)
+
+
+def test_without_a_verifier_a_sample_is_neither_right_nor_wrong() -> None:
+    verdict = VerifierSettings(name="none", timeout_s=1.0).build().score(COUNTDOWN, "19+25=44")
+    assert verdict.status == "unverified"
+    assert isnan(verdict.score)

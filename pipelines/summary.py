@@ -12,8 +12,9 @@ from statistics import fmean
 
 import numpy as np
 import pyarrow as pa
-from rich.markup import escape
+from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from esamp.pass_at_k import PassAtK, ks_up_to, pass_at_k_curve
 from pipelines.errors import RunError
@@ -190,18 +191,15 @@ def mean_or_none(values: Iterable[float]) -> float | None:
     return fmean(numbers) if numbers else None
 
 
-def summary_table(summaries: list[RunSummary]) -> Table:
+def summary_table(summaries: list[RunSummary]) -> RenderableType:
     """Runs side by side, one column each; warnings underneath."""
-    warnings = "\n".join(f"warning: {summary.warning}" for summary in summaries if summary.warning)
-    table = Table(
-        title=table_title(summaries), title_justify="left", caption=escape(warnings) or None, caption_justify="left"
-    )
+    table = Table(title=table_title(summaries), title_justify="left")
     table.add_column("")
     for summary in summaries:
         table.add_column(summary.label, justify="right")
     for name, cells in table_rows(summaries):
         table.add_row(name, *cells)
-    return table
+    return Group(table, *(Text(f"warning: {summary.warning}") for summary in summaries if summary.warning))
 
 
 def table_title(summaries: list[RunSummary]) -> str:

@@ -292,8 +292,8 @@ def test_a_pickle_that_would_run_code_is_refused() -> None:
 
 @pytest.fixture
 def datasets_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What `datasets` keeps of a dataset stays in the test's folder."""
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    """What `datasets` keeps of a dataset stays beside the test's folder."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path.parent / f"{tmp_path.name}-datasets")
 
 
 @pytest.mark.usefixtures("datasets_cache")

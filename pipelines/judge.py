@@ -10,8 +10,6 @@ import os
 import re
 from dataclasses import dataclass
 
-from openai import APITimeoutError, OpenAI, OpenAIError
-
 from pipelines.errors import InputError
 from pipelines.problems import Problem
 from pipelines.verdict import Verdict, VerdictStatus, plain_verdict
@@ -68,12 +66,17 @@ class JudgeScorer:
     """Asks the judge; one request at a time, so give a run more --verifiers to ask more at once."""
 
     def __init__(self, settings: JudgeSettings, *, timeout_s: float) -> None:
+        # Imported late, here and below: openai takes a second that no other verifier need wait for.
+        from openai import OpenAI
+
         self._settings = settings
         self._timeout_s = timeout_s
         self._client = OpenAI(base_url=settings.url, api_key=settings.api_key(), timeout=timeout_s, max_retries=RETRIES)
 
     def score(self, problem: Problem, text: str) -> Verdict:
         """The judge's verdict; a judge that cannot be reached or understood gives a timeout or an error, never a wrong answer."""
+        from openai import APITimeoutError, OpenAIError
+
         try:
             reply = self._ask(problem, text)
         except APITimeoutError:

@@ -127,7 +127,7 @@ def draw_units(run: PreparedRun, *, console: Console, start_fleet: StartFleet) -
     """One session: draw, score and save the units that are not finished. Raises RunError if the session did not do its work."""
     config = run.config
     console.rule("first prompt")
-    console.print(run.units[0].work.prompt, markup=False, highlight=False)
+    console.print(run.units[0].work.prompt, markup=False, highlight=False, soft_wrap=True)
     console.rule()
     console.print(f"starting {config.shards} shard(s) of {config.model} for {run.folder.path} ...", highlight=False)
     with start_fleet(config.shard, num_shards=config.shards) as fleet:

@@ -61,7 +61,7 @@ def hub_rows(source: HubSource) -> Iterator[Row]:
     except (DatasetNotFoundError, OSError, ValueError, RuntimeError) as error:
         # RuntimeError: a repository that `datasets` would have to run code of.
         raise InputError(
-            f"dataset {source} is neither countdown, nor a .jsonl or .parquet file, nor a hub dataset that can be loaded: "
-            f"{str(error).splitlines()[0]}"
+            f"dataset {source} is no .jsonl or .parquet file, and cannot be loaded from the hub: {str(error).splitlines()[0]} "
+            "Where the hub is out of reach give --dataset a local copy."
         ) from error
     yield from dataset

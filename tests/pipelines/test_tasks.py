@@ -303,7 +303,7 @@ def test_hub_rows_are_those_of_the_source(tmp_path: Path) -> None:
     assert list(hub_rows(HubSource(str(tmp_path)))) == [{"question": "1+1?", "answer": "#### 2"}]
     [row] = hub_rows(HubSource("json", split="train", data_files=(str(file),)))
     assert row["answer"] == "#### 2"
-    with pytest.raises(InputError, match=r"dataset .* \[nosuch\] is neither .* nor a hub dataset that can be loaded"):
+    with pytest.raises(InputError, match=r"dataset .* \[nosuch\] is no .jsonl or .parquet file, and cannot be loaded"):
         list(hub_rows(HubSource(str(tmp_path), split="nosuch")))
 
 

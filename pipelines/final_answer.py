@@ -8,19 +8,20 @@ ANNOUNCED = re.compile(r"(?i:final\s+answer(?:\s+is)?|answer\s+is)\s*[:=]?|(?i:\
 DECORATION = re.compile(r"^[\s*_`:]+|[\s*_`]+$")
 HOPE = re.compile(r"\.?\s*I hope it is correct\.?$")
 """The end of the sentence that the MATH prompt asks for."""
+OTHER_BOX = re.compile(r"\\(?:fbox|framebox)\s*\{|\\boxed\s+\{")
 OPENS_DISPLAY = ("$$", "\\[", "\\begin{")
 """Mathematics that goes on in the next lines."""
 
 
 def final_answer(text: str) -> str:
     r"""The last \boxed{...}, else the last announced answer, else the last line that is not blank; "" of a blank text."""
-    text = after_thinking(text)
+    text = answering_part(text)
     return last_boxed(text) or announced_answer(text) or last_line(text)
 
 
-def after_thinking(text: str) -> str:
-    """The text after the last "</think>"; all of it if there is none."""
-    return text.rpartition("</think>")[2]
+def answering_part(text: str) -> str:
+    r"""The text after the last "</think>", all of it if there is none, with every kind of box as \boxed."""
+    return OTHER_BOX.sub(r"\\boxed{", text.rpartition("</think>")[2])
 
 
 def last_boxed(text: str) -> str:

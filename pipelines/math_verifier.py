@@ -17,7 +17,7 @@ from typing import Any
 from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 from sympy import Expr
 
-from pipelines.final_answer import after_thinking, announced_answer
+from pipelines.final_answer import announced_answer, answering_part
 from pipelines.problems import Problem
 from pipelines.verdict import Verdict, VerdictStatus, plain_verdict
 
@@ -59,7 +59,7 @@ def readings(text: str) -> list[str]:
 
     Outside math mode that has two readings: as LaTeX, and as plain text ("72 dollars a week").
     """
-    text = after_thinking(text)
+    text = answering_part(text)
     announced = announced_answer(text)
     if "\\boxed" in text or not announced:
         return [text]

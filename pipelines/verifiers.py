@@ -11,7 +11,7 @@ from typing import Any
 
 from pipelines.countdown import CountdownProblem, verify_answer
 from pipelines.errors import InputError
-from pipelines.final_answer import after_thinking, final_answer, last_boxed, last_line, normalised
+from pipelines.final_answer import answering_part, final_answer, last_boxed, last_line, normalised
 from pipelines.problems import Problem
 from pipelines.verdict import Verdict, VerdictStatus, plain_verdict
 
@@ -68,7 +68,7 @@ def verify_choice(text: str, problem: Problem) -> Verdict:
 
     A letter in mid-sentence is no answer. Simple-evals' pattern for GPQA, "Answer: $LETTER", is the first of these.
     """
-    text = after_thinking(text)
+    text = answering_part(text)
     announced = ANSWER_LETTER.findall(text)
     lone = LONE_LETTER.fullmatch(last_boxed(text)) or LONE_LETTER.fullmatch(last_line(text))
     if not announced and lone is None:

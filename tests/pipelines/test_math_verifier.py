@@ -1,5 +1,7 @@
 """Mathematics against the reference answers of GSM8K, MATH-500 and AIME 2024: as themselves, in other forms, and missed by a little."""
 
+import json
+
 import pytest
 
 from pipelines.math_verifier import verify_math

@@ -71,9 +71,12 @@ class VerifierSettings:
             assert self.judge is not None, "RunConfig checks that a judge has a URL and a model"
             return JudgeScorer(self.judge, timeout_s=self.timeout_s)
         if self.name == "code":
-            from pipelines.code_verifier import CodeScorer
+            # Imported late: the sandbox proves itself on this machine, which only code needs.
+            from pipelines.code_verifier import CodeScorer, CodeSettings
+            from pipelines.sandbox.limits import Limits
 
-            code: Scorer = CodeScorer(timeout_s=self.timeout_s, allow_unsafe_execution=self.allow_unsafe_execution)
+            limits = Limits(timeout_s=self.timeout_s)
+            code: Scorer = CodeScorer(CodeSettings(limits=limits, allow_unsafe_execution=self.allow_unsafe_execution))
             return code
         if self.name in QUICK:
             return InProcessScorer(self.path)

@@ -1,6 +1,7 @@
-"""Pass@k of a model on a dataset, with vanilla or Exploratory Sampling.
+"""Pass@k of a model on a task or a dataset, with vanilla or Exploratory Sampling.
 
-    python -m jobs.passk --model Qwen/Qwen2.5-7B-Instruct --dataset HuggingFaceH4/MATH-500 --samples 64 --sampler esamp
+    python -m jobs.passk --model Qwen/Qwen2.5-7B-Instruct --task math500 --samples 64 --sampler esamp
+    python -m jobs.passk --model Qwen/Qwen2.5-7B-Instruct --dataset problems.jsonl --samples 64
     python -m jobs.passk --config run.yaml --dry-run
 
 A run that was stopped goes on with the same command.

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
@@ -12,6 +13,8 @@ import yaml
 from actors.config import EngineConfig, SamplingConfig, ShardConfig
 from esamp.config import ESampConfig
 from pipelines.errors import InputError
+from pipelines.task import Columns, Task, TaskOptions
+from pipelines.tasks import find_task
 
 EMBEDDED_MODEL = Path(__file__).parent / "countdown_model"
 """The model that `--model embedded` names."""
@@ -19,8 +22,16 @@ EMBEDDED_MODEL = Path(__file__).parent / "countdown_model"
 LOCAL_SUFFIXES = (".jsonl", ".parquet")
 """Endings of local datasets."""
 
-VERIFIER_NAMES = ("countdown", "math", "exact")
-"""Verifiers that ship with the project."""
+EMBEDDED_TASK = "countdown"
+"""The task of a run that names neither a task nor a dataset; --dataset knows it by the same name."""
+
+COLUMN_TASK = "columns"
+"""The task of a run that names a dataset only."""
+
+VERIFIER_NAMES = ("countdown", "math", "exact", "choice", "code", "judge", "none")
+"""Verifiers that ship with the project: see pipelines/verifiers.py."""
+
+COLUMN_FLAGS = ("problem_column", "answer_column", "id_column")
 
 MAY_CHANGE = frozenset(
     {
@@ -28,6 +39,9 @@ MAY_CHANGE = frozenset(
         "pass_at",
         "shards",
         "verifiers",
+        "judge_url",
+        "judge_key_variable",
+        "allow_unsafe_execution",
         "units_per_part",
         "engine.num_gpus",
         "engine.num_cpus",
@@ -44,24 +58,34 @@ class RunConfig:
 
     model: str = "embedded"
     """Hugging Face model id or local folder; "embedded" is the small Countdown model that ships with the project."""
-    dataset: str = "countdown"
-    """Hugging Face dataset id, a .jsonl or .parquet file, or "countdown", the task that ships with the project."""
-    split: str = "test"
-    """Split of a hub dataset."""
+    task: str | None = None
+    """Name of a task (python -m jobs.tasks lists them), or module:TASK of your own: its dataset, prompt and verifier. Without it a
+    --dataset is read by its columns, and a run without either is countdown, the task that ships with the project."""
+    dataset: str | None = None
+    """Where problems come from instead of the task's own source: Hugging Face dataset id, or a .jsonl or .parquet file."""
+    split: str | None = None
+    """Split of a hub dataset; by default the task's, else test."""
     subset: str | None = None
-    """Configuration name of a hub dataset."""
+    """Configuration name of a hub dataset; by default the task's."""
     limit: int | None = None
     """Use only the first so many problems."""
     problem_column: str | None = None
-    """Column with the problem's text; by default the first of problem, question, prompt."""
+    """Column with the problem's text; by default the task's, else the first of problem, question, prompt."""
     answer_column: str | None = None
-    """Column with the reference answer; by default the first of answer, expected_answer, solution."""
+    """Column with the reference answer; by default the task's, else the first of answer, expected_answer, solution."""
     id_column: str | None = None
-    """Column with a unique id; by default the first of problem_id, unique_id, task_id, id, and the row number if there is none."""
-    template: str = "{problem}"
-    """Prompt around the problem's text."""
+    """Column with a unique id; by default the task's, else the first of problem_id, unique_id, task_id, id, and the row number if there
+    is none."""
+    choices_seed: int = 0
+    """Seed of the order of choices, in multiple-choice tasks."""
+    released_from: str | None = None
+    """First day (2025-01-31) of the problems to use, in tasks whose problems have a date."""
+    released_until: str | None = None
+    """Last day of the problems to use, in tasks whose problems have a date."""
+    template: str | None = None
+    """Prompt around the problem's text, which it names {problem}; by default the task's."""
     chat: bool = True
-    """Apply the model's chat template, if it has one."""
+    """Apply the model's chat template, if it has one, unless the task is to go on with a text."""
     samples: int = 16
     """Samples per problem (n)."""
     pass_at: tuple[int, ...] = ()
@@ -69,9 +93,17 @@ class RunConfig:
     sampler: Literal["vanilla", "esamp"] = "esamp"
     """vanilla: the model's own distribution; esamp: Exploratory Sampling."""
     verifier: str = "auto"
-    """countdown, math, exact, or module:function of your own; auto: countdown for that task, math otherwise."""
+    """countdown, math, exact, choice, code, judge, none, or module:function of your own; auto: the task's."""
     verifier_timeout_s: float = 30.0
-    """Seconds one verdict may take."""
+    """Seconds one verdict may take; of a judge, one request."""
+    judge_url: str | None = None
+    """Base URL of the judge's OpenAI-compatible API, such as http://localhost:8000/v1."""
+    judge_model: str | None = None
+    """Model the judge's API is asked for."""
+    judge_key_variable: str | None = None
+    """Environment variable that holds the judge's API key, on every node that scores; None for a server that wants none."""
+    allow_unsafe_execution: bool = False
+    """Run the code that a model wrote even where it cannot be locked in. Only on a machine you can afford to lose."""
     output: Path | None = None
     """Run folder; by default runs/<dataset>-<sampler>-<seed>. The same command goes on with a run that was stopped."""
     shards: int = 1
@@ -108,7 +140,7 @@ class RunConfig:
                 f"pass@k needs 1 <= k <= samples; got k={impossible[0]} with samples={self.samples}. "
                 "Draw more --samples or ask for a smaller --pass-at."
             )
-        if "{problem}" not in self.template:
+        if self.template is not None and "{problem}" not in self.template:
             raise InputError(f'template must contain "{{problem}}"; got {self.template!r}.')
         if not (math.isfinite(self.verifier_timeout_s) and self.verifier_timeout_s > 0):
             raise InputError(f"verifier_timeout_s must be finite and > 0; got {self.verifier_timeout_s}.")
@@ -116,6 +148,48 @@ class RunConfig:
             raise InputError(
                 f"verifier must be auto, {', '.join(VERIFIER_NAMES)} or module:function; got {self.verifier!r}."
             )
+        if self.verifier_name == "judge" and not (self.judge_url and self.judge_model):
+            raise InputError(
+                f"verifier judge needs --judge-url and --judge-model; got {self.judge_url} and {self.judge_model}."
+            )
+        self._check_task()
+
+    def _check_task(self) -> None:
+        task = self.chosen_task
+        if self.dataset == EMBEDDED_TASK and task.name != EMBEDDED_TASK:
+            raise InputError(f"--dataset {EMBEDDED_TASK} is a task of its own; leave it out, or --task {task.name}.")
+        for name in COLUMN_FLAGS:
+            if asdict(self)[name] is not None and not isinstance(task.rows, Columns):
+                raise InputError(f"task {task.name} reads its own columns; leave {name} out, or use no --task.")
+        usual = TaskOptions()
+        for name, value in asdict(self.task_options).items():
+            if value != asdict(usual)[name] and name not in task.options:
+                raise InputError(f"task {task.name} has no use for {name}={value!r}; leave it out.")
+        for name in ("released_from", "released_until"):
+            check_day(name, asdict(self)[name])
+
+    @property
+    def chosen_task(self) -> Task:
+        """The task named; else countdown, or columns where a dataset is named. Raises InputError if there is no such task."""
+        if self.task is not None:
+            return find_task(self.task)
+        return find_task(EMBEDDED_TASK if self.dataset_path is None else COLUMN_TASK)
+
+    @property
+    def dataset_path(self) -> str | None:
+        """The file or hub id that rows come from; None for the task's own source."""
+        return None if self.dataset == EMBEDDED_TASK else self.dataset
+
+    @property
+    def task_options(self) -> TaskOptions:
+        """What the task may know of this config."""
+        return TaskOptions(
+            choices_seed=self.choices_seed, released_from=self.released_from, released_until=self.released_until
+        )
+
+    def prompt_template(self, *, is_chat: bool) -> str:
+        """The template around a problem, with or without a chat template around that."""
+        return self.template if self.template is not None else self.chosen_task.template(is_chat=is_chat)
 
     @property
     def run_folder(self) -> Path:
@@ -124,16 +198,16 @@ class RunConfig:
 
     @property
     def dataset_name(self) -> str:
-        """The dataset in one word: the last part of a hub id, a file's name without its ending."""
-        path = Path(self.dataset)
+        """What is asked, in one word: the task's name, else the last part of a hub id, or a file's name without its ending."""
+        if self.task is not None or self.dataset_path is None:
+            return self.chosen_task.name
+        path = Path(self.dataset_path)
         return path.stem if path.suffix in LOCAL_SUFFIXES else path.name
 
     @property
     def verifier_name(self) -> str:
         """The verifier with "auto" resolved."""
-        if self.verifier != "auto":
-            return self.verifier
-        return "countdown" if self.dataset == "countdown" else "math"
+        return self.chosen_task.verifier if self.verifier == "auto" else self.verifier
 
     @property
     def beta(self) -> float:
@@ -162,10 +236,17 @@ class RunConfig:
 
     @property
     def settings_that_matter(self) -> dict[str, Any]:
-        """What decides samples and verdicts, flat: {"sampling.temperature": 1.0, ...}. ESamp's settings only if it is used."""
+        """What decides samples and verdicts, flat: {"sampling.temperature": 1.0, ...}. ESamp's settings only if it is used; what the
+        task decides is spelt out, so that a task that changes makes another run."""
+        settings = flatten(self.to_dict()) | {
+            "task": self.chosen_task.name,
+            "dataset": self.dataset_path,
+            "template": self.prompt_template(is_chat=self.chat),
+            "verifier": self.verifier_name,
+        }
         return {
             name: value
-            for name, value in flatten(self.to_dict()).items()
+            for name, value in settings.items()
             if name not in MAY_CHANGE and (self.sampler == "esamp" or not name.startswith("esamp."))
         }
 
@@ -179,6 +260,16 @@ class RunConfig:
         """The config that `to_dict` gave. Raises InputError on a name that does not exist."""
         config: RunConfig = config_from_dict(cls, settings)
         return config
+
+
+def check_day(name: str, value: str | None) -> None:
+    """Raise InputError if a setting is given and is no day."""
+    try:
+        is_day = value is None or date.fromisoformat(value).isoformat() == value
+    except ValueError:
+        is_day = False
+    if not is_day:
+        raise InputError(f"{name} must be a day such as 2025-01-31; got {value!r}.")
 
 
 def config_from_dict(cls: type, settings: dict[str, Any]) -> Any:

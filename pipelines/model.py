@@ -48,13 +48,14 @@ def load_tokenizer(config: RunConfig) -> PreTrainedTokenizerBase:
 
 
 def format_prompt(problem: Problem, config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> str:
-    """The prompt as the engine gets it: template, then the model's chat template if it has one and `chat` is set.
+    """The prompt as the engine gets it: template, then the model's chat template if it has one and both run and task want it.
 
     The engine's tokenizer puts the beginning-of-text token in front. Chat templates that spell it out would give it twice: then it is
     left out here.
     """
-    text = config.template.replace("{problem}", problem.text)
-    if not (config.chat and tokenizer.chat_template):
+    is_chat = config.chat and config.chosen_task.chat and bool(tokenizer.chat_template)
+    text = config.prompt_template(is_chat=is_chat).replace("{problem}", problem.text)
+    if not is_chat:
         return text
     message = {"role": "user", "content": text}
     prompt: str = tokenizer.apply_chat_template([message], tokenize=False, add_generation_prompt=True)

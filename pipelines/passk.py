@@ -33,17 +33,17 @@ from actors.fleet import EngineStartError, Fleet
 from actors.types import ShardStats, TrainerStats
 from pipelines.cluster import ray_session
 from pipelines.config import RunConfig
+from pipelines.dataset import load_problems
 from pipelines.errors import InputError, RunError, root_cause
 from pipelines.generation import GenerateSamples, ShardRouter, units_in_flight
 from pipelines.model import format_prompt, load_model_config, load_tokenizer, model_fingerprint
 from pipelines.plan import PlannedUnit, plan_units
-from pipelines.problems import data_fingerprint, load_problems
+from pipelines.problems import data_fingerprint
 from pipelines.progress import LiveProgress, Progress
 from pipelines.run_folder import Manifest, RunFolder, Session, new_manifest, now
 from pipelines.sample_table import RunLabels, run_labels
 from pipelines.summary import RunSummary, summarise
-from pipelines.verification import VerifierSettings, VerifySamples
-from pipelines.verifiers import BUILT_IN, load_verifier
+from pipelines.verification import VerifySamples, verifier_settings
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ def complete_run(run: PreparedRun, *, console: Console, start_fleet: StartFleet)
 def prepare_run(config: RunConfig) -> PreparedRun:
     """Load and check what the run is made of. Raises InputError; writes nothing."""
     load_model_config(config)
-    load_verifier(BUILT_IN.get(config.verifier_name, config.verifier_name))
+    verifier_settings(config).check()
     problems = load_problems(config)
     tokenizer = load_tokenizer(config)
     prompts = [format_prompt(problem, config, tokenizer) for problem in problems]
@@ -126,6 +126,9 @@ def prepare_run(config: RunConfig) -> PreparedRun:
 def draw_units(run: PreparedRun, *, console: Console, start_fleet: StartFleet) -> None:
     """One session: draw, score and save the units that are not finished. Raises RunError if the session did not do its work."""
     config = run.config
+    console.rule("first prompt")
+    console.print(run.units[0].work.prompt, markup=False, highlight=False, soft_wrap=True)
+    console.rule()
     console.print(f"starting {config.shards} shard(s) of {config.model} for {run.folder.path} ...", highlight=False)
     with start_fleet(config.shard, num_shards=config.shards) as fleet:
         manifest = run.folder.open(run.manifest, run.units)
@@ -183,10 +186,7 @@ def save_samples(
         )
         .map_batches(
             VerifySamples,
-            fn_constructor_args=(
-                VerifierSettings(name=config.verifier_name, timeout_s=config.verifier_timeout_s),
-                progress,
-            ),
+            fn_constructor_args=(verifier_settings(config), progress),
             batch_size=None,
             batch_format="pyarrow",
             compute=ActorPoolStrategy(size=config.verifiers),

@@ -53,8 +53,8 @@ KEPT = (
 def write_rollouts(folder: RunFolder, output: Path) -> int:
     """Write a run's samples as rollouts to a Parquet file; returns their number.
 
-    Samples without a verdict (generation or the verifier failed) are left out: they have no reward. Raises InputError if the folder
-    holds no run or no sample.
+    Samples without a verdict (generation or the verifier failed, or there is no verifier) are left out: they have no reward. Raises
+    InputError if the folder holds no run or no sample.
     """
     folder.manifest()
     rollouts = rollouts_table(folder.read_samples([*RENAMED, *KEPT]))
@@ -67,7 +67,8 @@ def write_rollouts(folder: RunFolder, output: Path) -> int:
 
 def rollouts_table(samples: pa.Table) -> pa.Table:
     """Rollouts from stored samples, ordered by group and sample index. Raises InputError if none has a reward."""
-    has_reward = [status != VerdictStatus.ERROR for status in samples["status"].to_pylist()]
+    without_reward = (VerdictStatus.ERROR, VerdictStatus.UNVERIFIED)
+    has_reward = [status not in without_reward for status in samples["status"].to_pylist()]
     samples = samples.filter(pa.array(has_reward)).sort_by([("problem_id", "ascending"), ("sample_index", "ascending")])
     if samples.num_rows == 0:
         raise InputError(

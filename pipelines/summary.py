@@ -12,7 +12,9 @@ from statistics import fmean
 
 import numpy as np
 import pyarrow as pa
+from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from esamp.pass_at_k import PassAtK, ks_up_to, pass_at_k_curve
 from pipelines.errors import RunError
@@ -34,8 +36,9 @@ class RunSummary:
     """Problems all of whose samples are there; the others do not count."""
     samples_per_problem: int
     pass_at: list[PassAtK]
-    solved: int
-    """Problems with at least one correct sample."""
+    """Empty where the run has no verifier: pass@k is then undefined."""
+    solved: int | None
+    """Problems with at least one correct sample; None without a verifier."""
     distiller_loss_start: float | None
     """Mean squared error per hidden channel over the first tenth of each sample's tokens; None without a Distiller."""
     distiller_loss_end: float | None
@@ -56,12 +59,29 @@ class RunSummary:
     no_answer: int
     """Samples in which the verifier found no answer."""
     timeouts: int
-    """Samples whose verifier was killed for time."""
+    """Samples whose verifier was killed for time. Like the four below they count as not correct."""
+    parse_errors: int
+    """Samples with an answer that the verifier could not read."""
+    out_of_memory: int
+    """Samples whose verifier hit its memory limit."""
+    sandbox_errors: int
+    """Samples whose verifier's process died."""
 
     @property
     def label(self) -> str:
         """The run in a few words."""
         return f"esamp (beta {self.beta:g})" if self.sampler == "esamp" else self.sampler
+
+    @property
+    def warning(self) -> str | None:
+        """What a reader must know before believing the numbers; None if nothing."""
+        if self.solved == 0 and self.problems > 0:
+            return (
+                f"{self.label}: not one of {self.problems * self.samples_per_problem} samples is correct. Unless the task is beyond the "
+                "model, the prompt, the verifier or the answers' column is not the right one: look at text, extracted and detail in "
+                f"{self.run_folder}/samples."
+            )
+        return None
 
 
 def summarise(folder: RunFolder, *, pass_at: tuple[int, ...] = ()) -> RunSummary:
@@ -80,6 +100,8 @@ def summarise(folder: RunFolder, *, pass_at: tuple[int, ...] = ()) -> RunSummary
         if status == VerdictStatus.CORRECT
     )
     num_correct_P = np.array([correct[problem] for problem in complete])
+    statuses = Counter(samples["status"].to_pylist())
+    is_verified = statuses[VerdictStatus.UNVERIFIED] == 0
     curve = pass_at_k_curve(
         np.full(len(complete), config.samples),
         num_correct_P,
@@ -93,8 +115,8 @@ def summarise(folder: RunFolder, *, pass_at: tuple[int, ...] = ()) -> RunSummary
         beta=config.beta,
         problems=len(complete),
         samples_per_problem=config.samples,
-        pass_at=curve,
-        solved=int((num_correct_P > 0).sum()),
+        pass_at=curve if is_verified else [],
+        solved=int((num_correct_P > 0).sum()) if is_verified else None,
         distiller_loss_start=loss_start,
         distiller_loss_end=loss_end,
         intervened_share=intervened_share(samples),
@@ -102,10 +124,13 @@ def summarise(folder: RunFolder, *, pass_at: tuple[int, ...] = ()) -> RunSummary
         rows_not_learned=rows_not_learned(folder.sessions()),
         tokens=sum(samples["num_tokens"].to_pylist()),
         tokens_per_s=tokens_per_s(folder.sessions()),
-        errors=samples["status"].to_pylist().count(VerdictStatus.ERROR),
+        errors=statuses[VerdictStatus.ERROR],
         truncated=samples["finish_reason"].to_pylist().count("length"),
-        no_answer=samples["status"].to_pylist().count(VerdictStatus.NO_ANSWER),
-        timeouts=samples["status"].to_pylist().count(VerdictStatus.TIMEOUT),
+        no_answer=statuses[VerdictStatus.NO_ANSWER],
+        timeouts=statuses[VerdictStatus.TIMEOUT],
+        parse_errors=statuses[VerdictStatus.PARSE_ERROR],
+        out_of_memory=statuses[VerdictStatus.OUT_OF_MEMORY],
+        sandbox_errors=statuses[VerdictStatus.SANDBOX_ERROR],
     )
     write_whole(folder.path / "summary.json", json.dumps(asdict(summary), indent=2).encode())
     return summary
@@ -166,15 +191,15 @@ def mean_or_none(values: Iterable[float]) -> float | None:
     return fmean(numbers) if numbers else None
 
 
-def summary_table(summaries: list[RunSummary]) -> Table:
-    """Runs side by side, one column each."""
+def summary_table(summaries: list[RunSummary]) -> RenderableType:
+    """Runs side by side, one column each; warnings underneath."""
     table = Table(title=table_title(summaries), title_justify="left")
     table.add_column("")
     for summary in summaries:
         table.add_column(summary.label, justify="right")
     for name, cells in table_rows(summaries):
         table.add_row(name, *cells)
-    return table
+    return Group(table, *(Text(f"warning: {summary.warning}") for summary in summaries if summary.warning))
 
 
 def table_title(summaries: list[RunSummary]) -> str:
@@ -187,14 +212,19 @@ def table_rows(summaries: list[RunSummary]) -> Iterable[tuple[str, list[str]]]:
     """Name and cells of each row."""
     for k in sorted({point.k for summary in summaries for point in summary.pass_at}):
         yield f"pass@{k}", [pass_at_cell(summary, k) for summary in summaries]
-    yield "problems solved", [f"{s.solved}/{s.problems}" for s in summaries]
+    if any(summary.solved is None for summary in summaries):
+        yield "pass@k", ["undefined: no verifier" if s.solved is None else "above" for s in summaries]
+    yield "problems solved", ["-" if s.solved is None else f"{s.solved}/{s.problems}" for s in summaries]
     yield "distiller loss, start -> end", [loss_cell(s) for s in summaries]
     yield "tokens intervened on", [f"{s.intervened_share:.1%}" for s in summaries]
     yield "distiller lag, steps", ["-" if s.mean_lag is None else f"{s.mean_lag:.1f}" for s in summaries]
     yield "rows not learned from", [str(s.rows_not_learned) if s.beta else "-" for s in summaries]
     yield "tokens/s", ["-" if s.tokens_per_s is None else f"{s.tokens_per_s:,.0f}" for s in summaries]
-    for name, field in (("errors", "errors"), ("truncated", "truncated"), ("no answer", "no_answer")):
-        yield name, [str(asdict(s)[field]) for s in summaries]
+    for field in ("errors", "timeouts", "truncated", "no_answer"):
+        yield field.replace("_", " "), [str(asdict(s)[field]) for s in summaries]
+    for field in ("parse_errors", "out_of_memory", "sandbox_errors"):
+        if any(asdict(s)[field] for s in summaries):
+            yield field.replace("_", " "), [str(asdict(s)[field]) for s in summaries]
 
 
 def pass_at_cell(summary: RunSummary, k: int) -> str:

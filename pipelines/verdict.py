@@ -21,6 +21,8 @@ class VerdictStatus(StrEnum):
     """The verifier's process died."""
     ERROR = "error"
     """The verifier itself failed, or there is no answer to score because generation failed."""
+    UNVERIFIED = "unverified"
+    """Nobody was asked: the run has no verifier, and pass@k is undefined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Verdict:
 
     status: VerdictStatus
     score: float
-    """1 for a correct answer and 0 otherwise; verifiers of the user's own may give anything finite in between."""
+    """1 for a correct answer and 0 otherwise; a user's verifier or a judge may give anything in between. NaN where nobody was asked."""
     extracted: str = ""
     """What was taken for the answer."""
     detail: str = ""

@@ -6,7 +6,6 @@ Verifiers that are known to be quick run in the actor itself. The others (math-v
 killed when its time is up: signals do not reach a thread, and a hung verifier would stop the whole run.
 """
 
-import importlib
 import logging
 import math
 import multiprocessing
@@ -21,6 +20,8 @@ import pyarrow as pa
 from pebble import ProcessExpired, ProcessPool
 from ray.actor import ActorHandle
 
+from pipelines.config import RunConfig
+from pipelines.judge import JudgeScorer, JudgeSettings
 from pipelines.problems import Problem
 from pipelines.progress import FinishedSample
 from pipelines.sample_table import STORED_SCHEMA
@@ -29,7 +30,7 @@ from pipelines.verifiers import BUILT_IN, load_verifier
 
 logger = logging.getLogger(__name__)
 
-QUICK = ("countdown", "exact")
+QUICK = ("countdown", "exact", "choice")
 """Verifiers whose time and memory are bounded by the length of the text."""
 CHILD_MEMORY_GIB = 4
 """Address space of a verifier's child: sympy can ask for all there is to expand one power."""
@@ -48,13 +49,63 @@ class VerifierSettings:
     """What a scorer needs to start, in an actor elsewhere."""
 
     name: str
-    """countdown, math, exact, or module:function."""
+    """countdown, math, exact, choice, code, judge, none, or module:function."""
     timeout_s: float
+    judge: JudgeSettings | None = None
+    """For the verifier judge."""
+    allow_unsafe_execution: bool = False
+    """For the verifier code: run without a sandbox where there is none."""
+
+    def check(self) -> None:
+        """Raise InputError if the verifier cannot be found, or the judge's key not be read."""
+        if self.name in BUILT_IN or ":" in self.name:
+            load_verifier(self.path)
+        if self.judge is not None:
+            self.judge.api_key()
 
     def build(self) -> Scorer:
         """The scorer for this verifier."""
-        path = BUILT_IN.get(self.name, self.name)
-        return InProcessScorer(path) if self.name in QUICK else ChildScorer(path, timeout_s=self.timeout_s)
+        if self.name == "none":
+            return NoScorer()
+        if self.name == "judge":
+            assert self.judge is not None, "RunConfig checks that a judge has a URL and a model"
+            return JudgeScorer(self.judge, timeout_s=self.timeout_s)
+        if self.name == "code":
+            # Imported late: the sandbox proves itself on this machine, which only code needs.
+            from pipelines.code_verifier import CodeScorer, CodeSettings
+            from pipelines.sandbox.limits import Limits
+
+            limits = Limits(timeout_s=self.timeout_s)
+            code: Scorer = CodeScorer(CodeSettings(limits=limits, allow_unsafe_execution=self.allow_unsafe_execution))
+            return code
+        if self.name in QUICK:
+            return InProcessScorer(self.path)
+        return ChildScorer(self.path, timeout_s=self.timeout_s)
+
+    @property
+    def path(self) -> str:
+        """The verifier's function, as module:function."""
+        return BUILT_IN.get(self.name, self.name)
+
+
+def verifier_settings(config: RunConfig) -> VerifierSettings:
+    """The settings of a run's verifier."""
+    judge = None
+    if config.verifier_name == "judge" and config.judge_url and config.judge_model:
+        judge = JudgeSettings(url=config.judge_url, model=config.judge_model, key_variable=config.judge_key_variable)
+    return VerifierSettings(
+        name=config.verifier_name,
+        timeout_s=config.verifier_timeout_s,
+        judge=judge,
+        allow_unsafe_execution=config.allow_unsafe_execution,
+    )
+
+
+class NoScorer:
+    """For runs without a verifier: says of every sample that nobody looked at it."""
+
+    def score(self, problem: Problem, text: str) -> Verdict:
+        return Verdict(VerdictStatus.UNVERIFIED, math.nan)
 
 
 class InProcessScorer:
@@ -107,15 +158,13 @@ class ChildScorer:
 def prepare_child(path: str, memory_gib: int) -> None:
     """Import the verifier before its first call, so that its time limit does not pay for that; then bound the memory."""
     load_verifier(path)
-    if path == BUILT_IN["math"]:
-        importlib.import_module("math_verify")
     resource.setrlimit(resource.RLIMIT_AS, (memory_gib * 2**30, memory_gib * 2**30))
 
 
 def run_verifier(path: str, problem: Problem, text: str) -> Verdict:
     """Call a verifier; what it raises becomes a verdict."""
     try:
-        result = load_verifier(path)(problem, text)
+        result = load_verifier(path)(text, problem)
         return result if isinstance(result, Verdict) else verdict_of(result)
     except MemoryError:
         return plain_verdict(VerdictStatus.OUT_OF_MEMORY, detail=f"more than {CHILD_MEMORY_GIB} GiB")

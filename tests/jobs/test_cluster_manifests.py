@@ -79,7 +79,7 @@ def test_the_cluster_is_sent_all_that_an_installation_needs() -> None:
         "pyproject.toml",
         project["project"]["readme"],
         *project["project"]["license-files"],
-        *project["tool"]["setuptools"]["packages"],
+        *(package.partition(".")[0] for package in project["tool"]["setuptools"]["packages"]),
     }
     mounts = load(CLUSTER)["file_mounts"]
     sent = {local for remote, local in mounts.items() if remote == f"~/esamp-ray/{local}"}

@@ -1,6 +1,7 @@
 """The whole pipeline over real Ray and real Parquet, with stand-in shards: what is written, what a stop leaves, what is refused."""
 
 import io
+import math
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from pipelines.config import RunConfig
 from pipelines.errors import InputError, RunError
 from pipelines.passk import prepare_run, run_passk, run_side_by_side
 from pipelines.plan import sample_seed
+from pipelines.rollouts import write_rollouts
 from pipelines.run_folder import RunFolder
 from pipelines.sample_table import STORED_SCHEMA
 from tests.pipelines.conftest import write_jsonl
@@ -79,6 +81,21 @@ def test_every_sample_is_stored_once_with_its_verdict(six_problems: Path, tmp_pa
 
 def no_fleet(*args: object, **kwargs: object) -> Any:
     raise AssertionError("nothing is left to draw")
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_task_without_a_verifier_leaves_samples_without_a_verdict(tmp_path: Path) -> None:
+    dataset = write_jsonl(tmp_path / "openings.jsonl", [{"id": "tale", "opening": "There was once a king"}])
+    console = quiet()
+    config = RunConfig(task="creative_writing", dataset=str(dataset), samples=2, output=tmp_path / "run")
+    summary = run_passk(config, console=console, start_fleet=StandInFleet)
+    assert [(row["status"], math.isnan(row["score"])) for row in stored(tmp_path / "run")] == [("unverified", True)] * 2
+    assert stored(tmp_path / "run")[0]["prompt"] == "There was once a king"
+    assert (summary.pass_at, summary.solved, summary.errors) == ([], None, 0)
+    assert isinstance(console.file, io.StringIO)
+    assert "There was once a king" in console.file.getvalue(), "the first prompt is shown before the run"
+    with pytest.raises(InputError, match="no sample of this run has a verdict"):
+        write_rollouts(RunFolder(tmp_path / "run"), tmp_path / "rollouts.parquet")
 
 
 @pytest.mark.usefixtures("local_ray")

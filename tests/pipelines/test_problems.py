@@ -8,8 +8,9 @@ import pyarrow.parquet
 import pytest
 
 from pipelines.config import RunConfig
+from pipelines.dataset import load_problems
 from pipelines.errors import InputError
-from pipelines.problems import Problem, data_fingerprint, load_problems
+from pipelines.problems import Problem, data_fingerprint
 from tests.pipelines.conftest import write_jsonl
 
 

@@ -1,6 +1,7 @@
 """Summary numbers against values worked out by hand."""
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from esamp.config import ESampConfig
 from pipelines.config import RunConfig
 from pipelines.errors import RunError
 from pipelines.run_folder import Session
-from pipelines.summary import read_summary, summarise, summary_table
+from pipelines.summary import RunSummary, read_summary, summarise, summary_table
 from tests.pipelines.stored_rows import failed, make_run, row, wrong
 
 NAN = math.nan
@@ -57,6 +58,42 @@ def test_what_went_wrong_is_counted(tmp_path: Path) -> None:
     summary = summarise(make_run(tmp_path, CONFIG, parts, num_problems=3))
     assert (summary.errors, summary.truncated, summary.no_answer, summary.timeouts) == (2, 1, 1, 1)
     assert summary.pass_at[0].estimate == pytest.approx(2 / 6), "samples that failed count as not correct"
+
+
+def test_what_a_verifier_could_not_do_is_in_the_table(tmp_path: Path) -> None:
+    statuses = ["timeout", "out_of_memory", "sandbox_error", "parse_error"]
+    samples = [wrong(problem, index, status=statuses[2 * problem + index]) for problem in (0, 1) for index in (0, 1)]
+    text = printed([summarise(make_run(tmp_path, CONFIG, [samples]))])
+    for name in ("timeouts", "out of memory", "sandbox errors", "parse errors"):
+        assert re.search(rf"{name} +│ +1 ", text), text
+
+
+def test_a_run_without_one_correct_sample_warns(tmp_path: Path) -> None:
+    """A prompt or a verifier that does not fit looks just like this, and so do math-verify's time limits off the main thread."""
+    hopeless = summarise(make_run(tmp_path / "a", CONFIG, [[wrong(0, 0), wrong(0, 1), wrong(1, 0), wrong(1, 1)]]))
+    assert "warning: esamp (beta 0.25): not one of 4 samples is correct" in printed([hopeless])
+    weak = summarise(make_run(tmp_path / "b", CONFIG, [[row(0, 0), wrong(0, 1), wrong(1, 0), wrong(1, 1)]]))
+    assert "warning" not in printed([weak])
+
+
+def test_without_a_verifier_pass_at_k_is_undefined_and_never_0(tmp_path: Path) -> None:
+    unverified = {"status": "unverified", "score": NAN}
+    summary = summarise(make_run(tmp_path, CONFIG, [[row(0, 0, **unverified), row(0, 1, **unverified)]]))
+    assert summary.pass_at == []
+    assert summary.solved is None
+    assert read_summary(tmp_path) == summary
+    text = printed([summary])
+    assert "undefined: no verifier" in text
+    assert "pass@1" not in text
+    assert not re.search(r"pass@k[^\n]*[0-9]", text)
+    assert "warning" not in text
+
+
+def printed(summaries: list[RunSummary]) -> str:
+    console = Console(width=400)
+    with console.capture() as capture:
+        console.print(summary_table(summaries))
+    return capture.get()
 
 
 def test_problems_with_samples_missing_do_not_count(tmp_path: Path) -> None:

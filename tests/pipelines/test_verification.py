@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from math import isnan
 
 import pytest
 
@@ -26,7 +27,7 @@ COUNTDOWN = Problem("p", "3 7 19 25=84:", "84")
     ],
 )
 def test_exact(answer: str, text: str, status: str) -> None:
-    assert verify_exact(Problem("p", "?", answer), text).status == status
+    assert verify_exact(text, Problem("p", "?", answer)).status == status
 
 
 @pytest.mark.parametrize(
@@ -39,12 +40,12 @@ def test_exact(answer: str, text: str, status: str) -> None:
     ],
 )
 def test_countdown(text: str, status: str, score: float) -> None:
-    verdict = verify_countdown(COUNTDOWN, text)
+    verdict = verify_countdown(text, COUNTDOWN)
     assert (verdict.status, verdict.score) == (status, score)
 
 
 def test_a_countdown_answer_that_reaches_the_target_is_correct() -> None:
-    assert verify_countdown(Problem("p", "3 7 19 25=44:", "44"), "19+25=44") == Verdict(
+    assert verify_countdown("19+25=44", Problem("p", "3 7 19 25=44:", "44")) == Verdict(
         VerdictStatus.CORRECT, 1.0, "44"
     )
 
@@ -73,32 +74,32 @@ def test_math(math: ChildScorer, answer: str, text: str, status: str) -> None:
     assert math.score(Problem("p", "?", answer), text).status == status
 
 
-def sleeps(problem: Problem, text: str) -> bool:
+def sleeps(text: str, problem: Problem) -> bool:
     time.sleep(60)
     return True
 
 
-def eats_memory(problem: Problem, text: str) -> bool:
+def eats_memory(text: str, problem: Problem) -> bool:
     return len(bytearray(64 * 2**30)) > 0
 
 
-def dies(problem: Problem, text: str) -> bool:
+def dies(text: str, problem: Problem) -> bool:
     os._exit(3)
 
 
-def raises(problem: Problem, text: str) -> bool:
+def raises(text: str, problem: Problem) -> bool:
     raise KeyError("gold")
 
 
-def half_right(problem: Problem, text: str) -> float:
+def half_right(text: str, problem: Problem) -> float:
     return 0.5
 
 
-def same_text(problem: Problem, text: str) -> bool:
+def same_text(text: str, problem: Problem) -> bool:
     return problem.answer == text
 
 
-def says_maybe(problem: Problem, text: str) -> str:
+def says_maybe(text: str, problem: Problem) -> str:
     return "maybe"
 
 
@@ -137,5 +138,12 @@ def test_a_verifier_that_is_not_there_is_refused(path: str, message: str) -> Non
         load_verifier(path)
 
 
-def test_quick_verifiers_need_no_child() -> None:
-    assert not isinstance(VerifierSettings(name="countdown", timeout_s=1.0).build(), ChildScorer)
+@pytest.mark.parametrize("name", ["countdown", "exact", "choice", "none"])
+def test_quick_verifiers_need_no_child(name: str) -> None:
+    assert not isinstance(VerifierSettings(name=name, timeout_s=1.0).build(), ChildScorer)
+
+
+def test_without_a_verifier_a_sample_is_neither_right_nor_wrong() -> None:
+    verdict = VerifierSettings(name="none", timeout_s=1.0).build().score(COUNTDOWN, "19+25=44")
+    assert verdict.status == "unverified"
+    assert isnan(verdict.score)

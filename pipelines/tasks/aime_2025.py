@@ -1,0 +1,18 @@
+"""AIME 2025: both papers, 30 problems, each answer an integer from 0 to 999.
+
+Source and split as in lighteval (tasks/tasks/aime.py). The hub's copy was not loaded here.
+"""
+
+from pipelines.task import Columns, HubSource, Task
+from pipelines.tasks.math500 import MATH_PROMPT, MATH_PROMPT_SOURCE
+
+TASK = Task(
+    name="aime2025",
+    source=HubSource("yentinglin/aime_2025", split="train"),
+    rows=Columns(problem=("problem",), answer=("answer", "expected_answer"), id=("id",)),
+    prompt=MATH_PROMPT,
+    prompt_source=MATH_PROMPT_SOURCE,
+    verifier="math",
+    num_problems=30,
+    max_tokens=32768,
+)

@@ -1,0 +1,18 @@
+"""HumanEval+: HumanEval with some 80 times as many tests (Liu et al. 2023, arXiv:2305.01210). Its tests import numpy.
+
+The prompt is HumanEval's. The hub's copy was not loaded here: the columns are HumanEval's.
+"""
+
+from pipelines.task import HubSource, Task
+from pipelines.tasks.humaneval import CODE_PROMPT, CODE_PROMPT_SOURCE, read_row
+
+TASK = Task(
+    name="humaneval_plus",
+    source=HubSource("evalplus/humanevalplus"),
+    rows=read_row,
+    prompt=CODE_PROMPT,
+    raw_prompt="{problem}\n",
+    prompt_source=CODE_PROMPT_SOURCE,
+    verifier="code",
+    num_problems=164,
+)

@@ -16,7 +16,9 @@ from pipelines.sandbox.limits import Limits
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 PYTHON = Path(sys.executable).resolve()
-START_GRADER = f"import sys; sys.path.insert(0, {str(PACKAGE_ROOT)!r}); from pipelines.sandbox.inside.grader import main; main()"
+START_GRADER = (
+    f"import sys; sys.path.insert(0, {str(PACKAGE_ROOT)!r}); from pipelines.sandbox.inside.grader import main; main()"
+)
 NOBODY = "65534"
 
 Confinement = Literal["seccomp", "landlock", "none"]
@@ -36,7 +38,12 @@ class Level(Protocol):
 
 def python_command() -> list[str]:
     """Python without site packages, environment or user folders, running the grader."""
-    return [str(PYTHON), "-I", "-S", "-B", "-X", "utf8", "-c", START_GRADER]
+    return [str(PYTHON), "-I", "-S", "-B", "-X", "utf8", "-c", START_GRADER, supervisor_argument()]
+
+
+def supervisor_argument() -> str:
+    """Does nothing but show, to ps and to the tests, whose grader it is."""
+    return f"--supervisor={os.getpid()}"
 
 
 def readable_paths() -> list[Path]:
@@ -64,7 +71,14 @@ class Bubblewrap:
             raise FileNotFoundError("bwrap is not installed (Debian and Ubuntu: apt install bubblewrap)")
         return [
             bwrap,
-            *("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
+            *(
+                "--unshare-user",
+                "--unshare-pid",
+                "--unshare-net",
+                "--unshare-ipc",
+                "--unshare-uts",
+                "--unshare-cgroup-try",
+            ),
             *("--uid", NOBODY, "--gid", NOBODY, "--hostname", "sandbox", "--cap-drop", "ALL", "--clearenv"),
             *("--die-with-parent",),
             *read_only_binds(),

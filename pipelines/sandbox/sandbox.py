@@ -89,8 +89,6 @@ def read_verdict(output: bytes, errors: bytes, exit_status: int) -> ExamResult:
     length = int.from_bytes(output[:4], "big")
     if len(output) < 4 or len(output) != 4 + length:
         last_words = errors.decode(errors="replace").strip().splitlines()[-1:] or ["nothing on standard error"]
-        return ExamResult(
-            ExamStatus.SANDBOX_FAILED, f"no verdict, exit status {exit_status}: {last_words[0][:300]}"
-        )
+        return ExamResult(ExamStatus.SANDBOX_FAILED, f"no verdict, exit status {exit_status}: {last_words[0][:300]}")
     verdict: dict[str, Any] = json.loads(output[4:])
     return ExamResult(ExamStatus(verdict["status"]), verdict["detail"])

@@ -163,5 +163,3 @@ def failure(error: BaseException, test: str) -> str:
         trace = trace.tb_next
     what = f"{type(error).__name__}: {text_of(error)}".removesuffix(": ")
     return f"{what} at {line[:200]}" if line else what
-
-

@@ -41,11 +41,11 @@ def allow_reading_only(paths: Sequence[str]) -> None:
     """Restrict this process, for good. Paths that do not exist are left out. Raises OSError where the kernel cannot."""
     version = landlock_version()
     handled = (1 << max(count for since, count in FILE_RIGHTS.items() if since <= version)) - 1
-    ruleset = Ruleset(
-        handled, NET_RIGHTS if version >= NET_VERSION else 0, SCOPES if version >= SCOPE_VERSION else 0
-    )
+    ruleset = Ruleset(handled, NET_RIGHTS if version >= NET_VERSION else 0, SCOPES if version >= SCOPE_VERSION else 0)
     # An older kernel knows a shorter struct and accepts ours, as long as the rest of it is zero.
-    ruleset_fd = syscall(CREATE_RULESET, ctypes.byref(ruleset), ctypes.c_size_t(ctypes.sizeof(ruleset)), ctypes.c_uint32(0))
+    ruleset_fd = syscall(
+        CREATE_RULESET, ctypes.byref(ruleset), ctypes.c_size_t(ctypes.sizeof(ruleset)), ctypes.c_uint32(0)
+    )
     for path in filter(os.path.exists, paths):
         allow(ruleset_fd, path, EXECUTE | READ_FILE | (READ_DIR if os.path.isdir(path) else 0))
     allow(ruleset_fd, os.devnull, READ_FILE | WRITE_FILE)

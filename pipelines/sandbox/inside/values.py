@@ -17,7 +17,7 @@ MAX_EXACT_INT = 2**53
 MAX_ITEMS = 1_000_000
 """Items taken from an iterator, which may be endless."""
 
-KEYS, VALUES, ITEMS = type({}.keys()), type({}.values()), type({}.items())
+VIEWS: dict[type, str] = {type({}.keys()): "keys", type({}.values()): "values", type({}.items()): "items"}  # type: ignore[var-annotated]
 
 
 class CannotCross(TypeError):
@@ -65,9 +65,8 @@ def encode(value: Any, handle: Callable[[Any], int]) -> Any:
             if len(items) > MAX_ITEMS:
                 raise CannotCross(f"an iterator of more than {MAX_ITEMS} items")
             return {"iterator": each(items)}
-    for kind, name in ((KEYS, "keys"), (VALUES, "values"), (ITEMS, "items")):
-        if isinstance(value, kind):
-            return {name: each(value)}
+    if type(value) in VIEWS:
+        return {VIEWS[type(value)]: each(value)}
     return {"handle": handle(value)}
 
 

@@ -271,7 +271,8 @@ ATTACKS = (
                         file.write(b"x" * 2**20)
                 return True
             finally:
-                os.remove("/tmp/large")
+                if os.path.exists("/tmp/large"):
+                    os.remove("/tmp/large")
         """,
     ),
     Attack(

@@ -43,7 +43,10 @@ def hide_standard_streams(*, keep_input: bool) -> None:
 
 
 def confine_grader(job: dict[str, Any]) -> None:
-    """What both processes get: limits, memory that no process of the same user can read, and (with Landlock) no files."""
+    """Limits, memory that no process of the same user can read, death with the supervisor, and (with Landlock) no files.
+
+    The program's process inherits all of it but the death signal.
+    """
     for limit, value in (
         (resource.RLIMIT_AS, job["memory_bytes"]),
         (resource.RLIMIT_FSIZE, job["file_bytes"]),
@@ -54,9 +57,10 @@ def confine_grader(job: dict[str, Any]) -> None:
     # At the soft limit comes SIGXCPU, which says why; at the hard one SIGKILL.
     resource.setrlimit(resource.RLIMIT_CPU, (job["cpu_s"], job["cpu_s"] + 1))
     if sys.platform == "linux":
-        from pipelines.sandbox.inside.kernel import PR_SET_DUMPABLE, drop_capabilities, prctl
+        from pipelines.sandbox.inside.kernel import PR_SET_DUMPABLE, PR_SET_PDEATHSIG, drop_capabilities, prctl
 
         prctl(PR_SET_DUMPABLE, 0)
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if job["confinement"] == "landlock":
             from pipelines.sandbox.inside.landlock import allow_reading_only
 

@@ -6,7 +6,7 @@ that a program gets an exception and not a signal. Numbers: Linux 6.6, asm/unist
 
 import ctypes
 import os
-from ctypes import c_uint8, c_uint16, c_uint32
+import struct
 
 from pipelines.sandbox.inside.kernel import PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, prctl
 
@@ -147,24 +147,18 @@ ALLOW, FAIL, KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
 EPERM, ENOSYS = 1, 38
 
 
-class Instruction(ctypes.Structure):
-    """struct sock_filter."""
-
-    _fields_ = (("code", c_uint16), ("if_true", c_uint8), ("if_false", c_uint8), ("k", c_uint32))
-
-
 class FilterProgram(ctypes.Structure):
     """struct sock_fprog."""
 
-    _fields_ = (("length", c_uint16), ("instructions", ctypes.POINTER(Instruction)))
+    _fields_ = (("length", ctypes.c_uint16), ("instructions", ctypes.c_char_p))
 
 
 def install_filter(*, may_signal: bool = False) -> None:
     """Put the filter on this process, for good. Raises OSError where the kernel has no seccomp, KeyError on an unknown processor."""
     instructions = filter_instructions(os.uname().machine, may_signal=may_signal)
-    array = (Instruction * len(instructions))(*(Instruction(*fields) for fields in instructions))
+    packed = b"".join(struct.pack("HBBI", *instruction) for instruction in instructions)  # struct sock_filter
     prctl(PR_SET_NO_NEW_PRIVS, 1)
-    prctl(PR_SET_SECCOMP, 2, ctypes.byref(FilterProgram(len(instructions), array)))
+    prctl(PR_SET_SECCOMP, 2, ctypes.byref(FilterProgram(len(instructions), packed)))
 
 
 def filter_instructions(machine: str, *, may_signal: bool) -> list[tuple[int, int, int, int]]:

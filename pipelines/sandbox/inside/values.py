@@ -17,7 +17,7 @@ MAX_EXACT_INT = 2**53
 MAX_ITEMS = 1_000_000
 """Items taken from an iterator, which may be endless."""
 
-VIEWS: dict[type, str] = {type({}.keys()): "keys", type({}.values()): "values", type({}.items()): "items"}  # type: ignore[var-annotated]
+VIEWS: dict[type, str] = {type({}.keys()): "keys", type({}.values()): "values", type({}.items()): "items"}
 
 
 class CannotCross(TypeError):

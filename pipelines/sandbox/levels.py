@@ -81,9 +81,9 @@ class Bubblewrap:
             ),
             *("--uid", NOBODY, "--gid", NOBODY, "--hostname", "sandbox", "--cap-drop", "ALL", "--clearenv"),
             *("--die-with-parent",),
-            *read_only_binds(),
-            *("--dev-bind", "/dev/null", "/dev/null"),
             *("--size", str(max(4096, limits.file_mib * 2**20)), "--tmpfs", "/tmp", "--chdir", "/tmp"),
+            *read_only_binds(),  # after /tmp, which may hold this Python or this checkout
+            *("--dev-bind", "/dev/null", "/dev/null"),
             *("--remount-ro", "/", "--"),
             *python_command(),
         ]

@@ -25,6 +25,7 @@ FENCED_BLOCK = re.compile(
     r"^[ \t]*```[ \t]*(?P<language>[\w+.-]*)[^\n]*\n(?P<code>.*?)(?:^[ \t]*```[ \t]*$|\Z)", re.DOTALL | re.MULTILINE
 )
 """A block that is never closed ends with the text: the model was cut off."""
+FUTURE_IMPORT = re.compile(r"^from __future__ import [\w, ]+$", re.MULTILINE)
 PYTHON_LANGUAGES = ("python", "python3", "py", "")
 
 
@@ -55,7 +56,7 @@ class HumanEvalTests:
     def exam(self, code: str) -> Exam:
         """The tests see the prompt's own helpers, not what the program made of them."""
         return Exam(
-            program=self.prompt + code,
+            program=with_future_imports_first(self.prompt + code),
             setup=self.prompt,
             test=f"{self.test}\ncheck({self.entry_point})",
             names=self.names,
@@ -82,7 +83,7 @@ class AssertTests:
         """The imports of the tests are there for the program too."""
         imports = "\n".join(self.test_imports)
         return Exam(
-            program=f"{imports}\n{code}" if imports else code,
+            program=with_future_imports_first(f"{imports}\n{code}"),
             setup=imports,
             test="\n".join(self.test_list),
             names=tuple(name for name in self.names if not hasattr(builtins, name) or defines(code, name)),
@@ -129,6 +130,12 @@ def bad_tests(problem: Problem, what: str) -> InputError:
         f"problem {problem.problem_id}: the answer of a code problem must be a JSON object with entry_point, prompt and test, or with "
         f"test_imports and a test_list that is not empty; this one {what}."
     )
+
+
+def with_future_imports_first(source: str) -> str:
+    """The source with `from __future__` at its top, where Python wants it: models that write whole files put it behind the prompt."""
+    imports = FUTURE_IMPORT.findall(source)
+    return "".join(f"{line}\n" for line in imports) + FUTURE_IMPORT.sub("", source)
 
 
 def unbound_names(source: str) -> tuple[str, ...]:

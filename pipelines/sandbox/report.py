@@ -4,6 +4,7 @@ from rich.table import Table
 
 from pipelines.sandbox.attacks import ATTACKS
 from pipelines.sandbox.choice import LEVELS
+from pipelines.sandbox.levels import Level
 from pipelines.sandbox.proof import Proof, prove
 from pipelines.sandbox.soak import SoakResult
 
@@ -17,7 +18,7 @@ def level_table() -> Table:
     return table
 
 
-def column(level: type) -> list[str]:
+def column(level: type[Level]) -> list[str]:
     """What happened at one level, a cell per row of the table."""
     try:
         proof = prove(level())

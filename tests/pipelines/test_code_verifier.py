@@ -99,6 +99,10 @@ def test_names_that_tests_take_from_the_program() -> None:
     [
         ("    return sum(numbers)\n", VerdictStatus.CORRECT),
         ("It is simple.\n```python\ndef total(numbers):\n    return sum(numbers)\n```", VerdictStatus.CORRECT),
+        (
+            "```python\nfrom __future__ import annotations\ndef total(xs: No) -> Such: return sum(xs)\n```",
+            VerdictStatus.CORRECT,
+        ),
         ("    return 3\n", VerdictStatus.WRONG),
         ("    raise ValueError('no')\n", VerdictStatus.WRONG),
         ("    raise SystemExit(0)\n", VerdictStatus.WRONG),
@@ -165,6 +169,12 @@ def test_tests_that_cannot_run_are_an_error_and_not_a_wrong_answer(scorer: CodeS
 def test_tests_find_the_program_as_if_it_were_here(scorer: CodeScorer, program: str, test: str) -> None:
     verdict = scorer.score(mbpp_problem(*([test])), program)
     assert verdict.status is VerdictStatus.CORRECT, verdict.detail
+
+
+def test_a_program_cannot_end_the_tests_own_loop_early(scorer: CodeScorer) -> None:
+    problem = mbpp_problem("assert all(map(lambda n: f(n) == n + 1, range(3)))")
+    assert scorer.score(problem, "def f(n): raise StopIteration").status is VerdictStatus.WRONG
+    assert scorer.score(problem, "def f(n): return n + 1").status is VerdictStatus.CORRECT
 
 
 def test_helpers_of_the_prompt_are_the_problems_own_for_the_tests(scorer: CodeScorer) -> None:

@@ -134,7 +134,7 @@ class Grading:
         except WireError as error:
             return self._program.how_it_ended(error)
         except MemoryError as error:
-            return "out_of_memory", text_of(error)
+            return "out_of_memory", failure(error, self._tests["test"])
         except BaseException as error:
             return "failed", failure(error, self._tests["test"])
         return "passed", ""
@@ -148,7 +148,7 @@ class Grading:
 
     def time_up(self, signum: int, frame: FrameType | None) -> None:
         """The wall clock ran out, wherever the tests are."""
-        self.finish("timeout", "")
+        self.finish("timeout", "the time limit ran out")
 
     def finish(self, status: str, detail: str) -> Never:
         """Say the verdict and end both processes."""

@@ -120,9 +120,12 @@ def ended_by(status: int) -> tuple[str, str]:
 
 
 def exception(name: str, text: str) -> Exception:
-    """The exception a program raised, as far as it is a built-in one: a test may expect it."""
+    """The exception a program raised, as far as it is a built-in one: a test may expect it.
+
+    StopIteration is none of them here: it would end a loop of the tests early, and what is not looked at cannot fail.
+    """
     kind = vars(builtins).get(name)
-    if isinstance(kind, type) and issubclass(kind, Exception):
+    if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, StopIteration):
         try:
             return kind(text)
         except TypeError:  # a few need more than a text

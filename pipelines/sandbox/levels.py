@@ -1,0 +1,123 @@
+"""Three ways to start a grader, from the strongest down. Which one a machine gets is decided in choice.py, by trying.
+
+Bubblewrap   namespaces of its own for files, network, processes, users and IPC, and the seccomp filter
+Landlock     the machine's namespaces; reading a few system folders, writing nothing, and the seccomp filter
+Unsafe       limits, an empty environment, and the user's word
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, Protocol
+
+from pipelines.sandbox.limits import Limits
+
+PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+PYTHON = Path(sys.executable).resolve()
+START_GRADER = (
+    f"import sys; sys.path.insert(0, {str(PACKAGE_ROOT)!r}); from pipelines.sandbox.inside.grader import main; main()"
+)
+NOBODY = "65534"
+
+Confinement = Literal["seccomp", "landlock", "none"]
+"""What grader and program put on themselves, inside."""
+
+
+class Level(Protocol):
+    """One way to start a grader."""
+
+    name: str
+    confinement: Confinement
+
+    def command(self, limits: Limits) -> list[str]:
+        """The command line of a grader."""
+        ...
+
+
+def python_command() -> list[str]:
+    """Python without site packages, environment or user folders, running the grader."""
+    return [str(PYTHON), "-I", "-S", "-B", "-X", "utf8", "-c", START_GRADER, supervisor_argument()]
+
+
+def supervisor_argument() -> str:
+    """Does nothing but show, to ps and to the tests, whose grader it is."""
+    return f"--supervisor={os.getpid()}"
+
+
+def readable_paths() -> list[Path]:
+    """What a grader has to read: the system's libraries, this Python, and the two packages that hold the grader."""
+    pipelines = PACKAGE_ROOT / "pipelines"
+    return [
+        Path("/usr"),
+        Path("/etc/ld.so.cache"),
+        Path(sys.base_prefix).resolve(),
+        pipelines / "__init__.py",
+        pipelines / "sandbox",
+    ]
+
+
+class Bubblewrap:
+    """A container per sample: a system without home, network or neighbours, and one small scratch folder."""
+
+    name = "bubblewrap"
+    confinement: Confinement = "seccomp"
+
+    def command(self, limits: Limits) -> list[str]:
+        """Raises FileNotFoundError if bwrap is not installed."""
+        bwrap = shutil.which("bwrap")
+        if bwrap is None:
+            raise FileNotFoundError("bwrap is not installed (Debian and Ubuntu: apt install bubblewrap)")
+        return [
+            bwrap,
+            *(
+                "--unshare-user",
+                "--unshare-pid",
+                "--unshare-net",
+                "--unshare-ipc",
+                "--unshare-uts",
+                "--unshare-cgroup-try",
+            ),
+            *("--uid", NOBODY, "--gid", NOBODY, "--hostname", "sandbox", "--cap-drop", "ALL", "--clearenv"),
+            *("--die-with-parent",),
+            *("--size", str(max(4096, limits.file_mib * 2**20)), "--tmpfs", "/tmp", "--chdir", "/tmp"),
+            *read_only_binds(),  # after /tmp, which may hold this Python or this checkout
+            *("--dev-bind", "/dev/null", "/dev/null"),
+            *("--remount-ro", "/", "--"),
+            *python_command(),
+        ]
+
+
+def read_only_binds() -> Iterator[str]:
+    """The system, as bubblewrap's arguments; /lib and its like are links into /usr on some systems and folders on others."""
+    for path in readable_paths():
+        if path.exists():
+            yield from ("--ro-bind", str(path), str(path))
+    for path in sorted(Path("/").glob("lib*")):
+        if path.is_symlink():
+            yield from ("--symlink", os.readlink(path), str(path))
+        elif path.is_dir():
+            yield from ("--ro-bind", str(path), str(path))
+
+
+class Landlock:
+    """Where namespaces are not to be had: files by Landlock, the rest by seccomp. Needs Linux 5.13 or later."""
+
+    name = "landlock"
+    confinement: Confinement = "landlock"
+
+    def command(self, limits: Limits) -> list[str]:
+        """Plain Python: it locks itself in."""
+        return python_command()
+
+
+class Unsafe:
+    """No wall at all: a program does whatever this user may. Limits and an empty environment remain."""
+
+    name = "unsafe"
+    confinement: Confinement = "none"
+
+    def command(self, limits: Limits) -> list[str]:
+        """Plain Python."""
+        return python_command()

@@ -1,0 +1,99 @@
+"""The supervisor's side: one fresh grader per sample, one verdict, and nothing left behind.
+
+Any thread may call `Sandbox.run`, several at once: there is no state but the processes of each call.
+"""
+
+import compileall
+import contextlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipelines.sandbox.exam import Exam, ExamResult, ExamStatus
+from pipelines.sandbox.levels import PACKAGE_ROOT, Level, readable_paths
+from pipelines.sandbox.limits import Limits
+
+INSIDE = Path(__file__).parent / "inside"
+START_GRACE_S = 20.0
+"""The grader keeps the sample's time limit itself; this long after it, a grader that has not spoken is killed. A loaded machine can
+take seconds to start a process."""
+
+
+class Sandbox:
+    """Runs exams at one level."""
+
+    def __init__(self, level: Level, limits: Limits) -> None:
+        """Raises FileNotFoundError if the level's program is not installed."""
+        self.level = level
+        self.limits = limits
+        self._command = level.command(limits)
+        # A grader may not write its byte code; without, a fifth of its start goes into compiling.
+        compileall.compile_dir(INSIDE, quiet=2)
+
+    def run(self, exam: Exam) -> ExamResult:
+        """The verdict on one program. Never raises for what the program does."""
+        with started(self._command) as process:
+            try:
+                output, errors = process.communicate(self._frames(exam), timeout=self.limits.timeout_s + START_GRACE_S)
+            except subprocess.TimeoutExpired:
+                return ExamResult(ExamStatus.TIMEOUT, "the tests could not be interrupted and were killed")
+        return read_verdict(output, errors, process.returncode)
+
+    def _frames(self, exam: Exam) -> bytes:
+        job = {
+            "source": exam.program,
+            "timeout_s": self.limits.timeout_s,
+            "cpu_s": self.limits.cpu_s,
+            "memory_bytes": self.limits.memory_mib * 2**20,
+            "file_bytes": self.limits.file_mib * 2**20,
+            "open_files": self.limits.open_files,
+            "confinement": self.level.confinement,
+            "readable": [str(path) for path in (*readable_paths(), *LIBRARIES)],
+            "package_root": str(PACKAGE_ROOT),
+        }
+        tests = {"setup": exam.setup, "test": exam.test, "names": exam.names}
+        return frame(job) + frame(tests)
+
+
+LIBRARIES = ("/lib", "/lib64")
+"""Links into /usr, or folders of their own."""
+
+
+@contextlib.contextmanager
+def started(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A process group of its own with an empty environment, killed whole on the way out."""
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={},
+        cwd="/",
+        start_new_session=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def frame(message: object) -> bytes:
+    """A message as inside/wire.py reads it."""
+    body = json.dumps(message).encode("ascii")
+    return len(body).to_bytes(4, "big") + body
+
+
+def read_verdict(output: bytes, errors: bytes, exit_status: int) -> ExamResult:
+    """What the grader said; a grader without a verdict is the sandbox's failure, never a pass."""
+    length = int.from_bytes(output[:4], "big")
+    if len(output) < 4 or len(output) != 4 + length:
+        last_words = errors.decode(errors="replace").strip().splitlines()[-1:] or ["nothing on standard error"]
+        return ExamResult(ExamStatus.SANDBOX_FAILED, f"no verdict, exit status {exit_status}: {last_words[0][:300]}")
+    verdict: dict[str, Any] = json.loads(output[4:])
+    return ExamResult(ExamStatus(verdict["status"]), verdict["detail"])

@@ -27,7 +27,7 @@ def actor_mode() -> Iterator[Mode]:
             gain: np.ndarray = explorer.initial_gain().numpy()
             spec = TrainerSpec(config=config, output_gain=gain, max_groups=4 * config.max_groups)
             trainers.append(ray.remote(DistillerTrainer).options(num_cpus=0).remote(spec))
-        return ActorLearner(explorer.bank, trainers[0], shard="bench")
+        return ActorLearner(explorer.distillers, trainers[0], shard="bench")
 
     try:
         yield Mode("full, actor", "exploring", learner)

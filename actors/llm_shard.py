@@ -125,7 +125,7 @@ class LLMShard:
     async def use_trainer(self, trainer: ActorHandle) -> None:
         """Let `trainer` train this engine's Distillers. Before the first unit."""
         explorer = self._explorer()
-        self._learner = ActorLearner(explorer.bank, trainer, shard=self.name)
+        self._learner = ActorLearner(explorer.distillers, trainer, shard=self.name)
         explorer.use_learner(self._learner)
 
     async def generate(self, unit: WorkUnit) -> list[Sample]:

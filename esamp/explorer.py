@@ -22,7 +22,7 @@ from torch import Tensor
 from esamp import vllm_adapter
 from esamp.bank import build_bank
 from esamp.config import ESampConfig
-from esamp.distiller import Forward
+from esamp.distiller import DistillerBank, Forward
 from esamp.fusion import ProposedFusion, build_fusion, stale_beta
 from esamp.groups import ExploringRequest, GroupTable, PromptGroup
 from esamp.hidden_rows import HiddenRows, SlotBatch
@@ -129,6 +129,13 @@ class Explorer:
         self._finite_total = torch.zeros((), dtype=torch.long, device=self.bank.device)
         self._plan: RowPlan | None = None
         self._step: ExploringStep | None = None
+
+    @property
+    def distillers(self) -> DistillerBank:
+        """The bank, for a learner that moves weights. Raises TypeError if it holds no Distillers (prediction="running_mean")."""
+        if not isinstance(self.bank, DistillerBank):
+            raise TypeError(f"{type(self.bank).__name__} holds no Distillers.")
+        return self.bank
 
     def use_learner(self, learner: Learner) -> None:
         """Let `learner` train this engine's bank (config.trainer == "actor"). Before the first request."""

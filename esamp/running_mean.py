@@ -24,6 +24,11 @@ class RunningMeanBank:
         """Where the means are."""
         return self.mean_SH.device
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory of all means."""
+        return self.mean_SH.nbytes
+
     @torch.no_grad()
     def reset(self, slot: int) -> None:
         """Forget what `slot` has seen."""

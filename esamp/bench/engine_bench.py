@@ -231,7 +231,7 @@ class EngineBench:
         only: int | None = None,
     ) -> list[str]:
         shape, prompts = self._shape, random.Random(self._seed + round_)
-        tags = []
+        tags: list[str] = []
         self._serial += 1
         for prompt in range(shape.prompts):
             token_ids = [prompts.randrange(shape.vocabulary) for _ in range(PROMPT_TOKENS)]

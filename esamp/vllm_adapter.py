@@ -44,6 +44,8 @@ class BatchStep:
     """[B, H] residual stream after the shallow layer; empty [0] where the engine does not output it."""
     target_BH: Tensor
     """[B, H] what lm_head consumes."""
+    num_tokens: tuple[int, ...]
+    """[B] tokens of the row, prompt included, that the model has read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +183,8 @@ def read_step(worker: Any) -> BatchStep | None:
     num_rows = batch.num_reqs
     draws_token = ~runner.discard_request_mask.np[:num_rows]
     # A row decodes if the token it ends on lies past the prompt; so does a preempted request that was read again.
-    is_decode = draws_token & (runner.optimistic_seq_lens_cpu[:num_rows].numpy() > batch.num_prompt_tokens[:num_rows])
+    num_tokens = runner.optimistic_seq_lens_cpu[:num_rows].numpy()
+    is_decode = draws_token & (num_tokens > batch.num_prompt_tokens[:num_rows])
     if state.aux_hidden_states:
         source_BH = state.aux_hidden_states[0][runner.query_start_loc.gpu[1 : num_rows + 1].long() - 1]
     else:
@@ -192,6 +195,7 @@ def read_step(worker: Any) -> BatchStep | None:
         draws_token=tuple(draws_token.tolist()),
         source_BH=source_BH,
         target_BH=state.sample_hidden_states,
+        num_tokens=tuple(num_tokens.tolist()),
     )
 
 
@@ -248,3 +252,20 @@ def plain_head_weight(worker: Any) -> Tensor | None:
         and worker.vllm_config.lora_config is None
     )
     return head.weight.detach() if is_plain else None
+
+
+def plain_logits(worker: Any) -> Tensor:
+    """The model's logits [B, V] of the step that waits for its tokens. vLLM changes them in place when it samples."""
+    logits_BV: Tensor = worker.model_runner.execute_model_state.logits
+    return logits_BV
+
+
+def logits_shape(worker: Any) -> tuple[int, int]:
+    """(V, H): width of the logits, and of the hidden states they are projected from."""
+    return worker.model_config.get_vocab_size(), worker.model_config.get_hidden_size()
+
+
+def tokenizer_name(worker: Any) -> str | None:
+    """Folder or hub id of the engine's tokenizer; None if it runs without one."""
+    config = worker.model_config
+    return None if config.skip_tokenizer_init else config.tokenizer

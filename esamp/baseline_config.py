@@ -1,0 +1,122 @@
+"""What a user may set about the baselines that ESamp is compared with. Standard library only: a light process can import it.
+
+Where the ESamp paper (arXiv:2604.24927) leaves a value open, the field says where ours comes from.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal, Self, get_args
+
+ContrastiveForm = Literal["difference", "reasoning"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BaselineConfig:
+    """Settings of one baseline, and how they travel in vLLM's additional_config."""
+
+    name: ClassVar[str]
+    """Key of the baseline in additional_config."""
+
+    @classmethod
+    def from_dict(cls, settings: dict[str, Any]) -> Self:
+        """Config from plain settings. Raises ValueError on an unknown or missing name, or a value outside its range."""
+        known = sorted(cls.__dataclass_fields__)
+        unknown = sorted(set(settings) - set(known))
+        if unknown:
+            raise ValueError(f"unknown {cls.name} settings {unknown}; known are {known}.")
+        try:
+            return cls(**settings)
+        except TypeError as error:
+            raise ValueError(f"{cls.name} settings {settings}: {error}.") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain settings that `from_dict` reads back."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FireConfig(BaselineConfig):
+    """FIRE: the first token of an answer is drawn hot. Raises ValueError on a value outside its range."""
+
+    name: ClassVar[str] = "fire"
+    first_temperature: float = 30.0
+    """Temperature of the first token, > 0. The ESamp paper's grid: 10, 30, 50."""
+    first_top_k: int = 16
+    """The first token is one of the k most likely, >= 1. The ESamp paper gives no k; 16 is FIRE's."""
+
+    def __post_init__(self) -> None:
+        check_positive(self.name, "first_temperature", self.first_temperature)
+        check_at_least_one(self.name, "first_top_k", self.first_top_k)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OverrideConfig(BaselineConfig):
+    """OverRIDE: each sample is steered away from a model of the sample before it. Raises ValueError on a value outside its range."""
+
+    name: ClassVar[str] = "override"
+    rounds: int = 10
+    """Heads, >= 1: samples 1 to `rounds` are steered; sample 0 and those beyond are vanilla."""
+    rank: int = 16
+    """Rank of each head's change to lm_head, >= 1."""
+    strength: float = 0.8
+    """lambda >= 0 in z - lambda dz. The authors' code: 0.8 for Qwen, 0.4 for Mistral."""
+    learning_rate: float = 1e-3
+    """Adam step size, > 0; its other settings are PyTorch's defaults, as in the authors' code."""
+    init_scale: float = 0.02
+    """Standard deviation of the random A, > 0; B starts at 0."""
+    seed: int = 0
+    """Of the random A."""
+
+    def __post_init__(self) -> None:
+        check_at_least_one(self.name, "rounds", self.rounds)
+        check_at_least_one(self.name, "rank", self.rank)
+        check_positive(self.name, "learning_rate", self.learning_rate)
+        check_positive(self.name, "init_scale", self.init_scale)
+        check_not_negative(self.name, "strength", self.strength)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContrastiveConfig(BaselineConfig):
+    """Contrastive decoding against an amateur model. Raises ValueError on a value outside its range."""
+
+    name: ClassVar[str] = "contrastive"
+    amateur: str
+    """Folder or hub id of a causal language model with the engine's vocabulary. The ESamp paper: Qwen2.5-0.5B-Instruct, Qwen3-0.6B."""
+    alpha: float = 0.1
+    """Only tokens with at least this share of the most likely token's probability can be drawn, in (0, 1]. Open in the ESamp paper;
+    0.1 is that of arXiv:2210.15097."""
+    form: ContrastiveForm = "difference"
+    """"difference": log p_expert - log p_amateur (arXiv:2210.15097); "reasoning": (1+b) z_expert - b z_amateur (arXiv:2309.09117)."""
+    strength: float = 0.5
+    """b >= 0, of the reasoning form alone. Open in the ESamp paper; 0.5 is that of arXiv:2309.09117."""
+
+    def __post_init__(self) -> None:
+        if not self.amateur:
+            raise ValueError(
+                "contrastive amateur must name a model; got an empty string. Give a folder or a hub id such as Qwen/Qwen3-0.6B."
+            )
+        if not 0 < self.alpha <= 1:
+            raise ValueError(f"contrastive alpha must be in (0, 1]; got {self.alpha}.")
+        if self.form not in get_args(ContrastiveForm):
+            raise ValueError(
+                f"contrastive form must be one of {', '.join(get_args(ContrastiveForm))}; got {self.form!r}."
+            )
+        check_not_negative(self.name, "strength", self.strength)
+
+
+def check_positive(baseline: str, setting: str, value: float) -> None:
+    """Raise ValueError unless `value` is finite and > 0."""
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{baseline} {setting} must be finite and > 0; got {value}.")
+
+
+def check_not_negative(baseline: str, setting: str, value: float) -> None:
+    """Raise ValueError unless `value` is finite and >= 0."""
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"{baseline} {setting} must be finite and >= 0; got {value}.")
+
+
+def check_at_least_one(baseline: str, setting: str, value: int) -> None:
+    """Raise ValueError unless `value` is >= 1."""
+    if value < 1:
+        raise ValueError(f"{baseline} {setting} must be >= 1; got {value}.")

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from esamp.config import ESampConfig
+from esamp.policy_config import PolicyConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,5 +83,5 @@ class ShardConfig:
     """The engine."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """How samples are drawn."""
-    esamp: ESampConfig | None = None
-    """Exploratory Sampling; None runs vLLM's own worker, untouched."""
+    policy: PolicyConfig | None = None
+    """Exploratory Sampling or a baseline; None draws as vLLM does."""

@@ -11,6 +11,7 @@ from actors.config import ShardConfig
 from actors.distiller_trainer import DistillerTrainer
 from actors.shard_actor import ShardActor
 from actors.types import ShardStats, TrainerSpec, TrainerStats
+from esamp.config import ESampConfig
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,8 @@ class Fleet:
                 self.shards.append(shard)
                 # One engine at a time: several starting together can exceed a node's memory and be killed.
                 ray.get(shard.stats.remote())
-            if self.config.esamp is not None and self.config.esamp.trainer == "actor" and self.config.esamp.beta > 0:
+            policy = self.config.policy
+            if isinstance(policy, ESampConfig) and policy.trainer == "actor" and policy.beta > 0:
                 self._start_trainer()
         except RayActorError as error:
             self.stop()

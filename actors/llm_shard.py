@@ -34,6 +34,7 @@ from vllm.sampling_params import RequestOutputKind
 
 from actors.exchange import ActorLearner
 from esamp.explorer import GROUP_KEY, Explorer
+from esamp.override import SAMPLE_KEY
 from esamp.policy import Counters
 from esamp.telemetry import RECORD_KEY, TelemetryBook
 from esamp.worker import ESampWorker
@@ -61,7 +62,7 @@ class UnitInProgress:
 
 def engine_args(shard: ShardConfig) -> EngineArgs:
     """vLLM's arguments for one shard."""
-    config = shard.engine
+    config, policy = shard.engine, shard.policy or VANILLA
     platform = (
         {"gpu_memory_utilization": config.gpu_memory_utilization}
         if config.num_gpus
@@ -76,12 +77,14 @@ def engine_args(shard: ShardConfig) -> EngineArgs:
         seed=config.seed,
         disable_log_stats=True,
         worker_cls="esamp.worker.ESampWorker",
-        additional_config={"esamp": (shard.esamp or VANILLA).to_dict()},
+        additional_config={policy.name: policy.to_dict()},
         **platform,
     )
 
 
-def sampling_params(config: SamplingConfig, unit: WorkUnit, seed: int, request_id: str) -> SamplingParams:
+def sampling_params(
+    config: SamplingConfig, unit: WorkUnit, *, sample_index: int, seed: int, request_id: str
+) -> SamplingParams:
     """vLLM's parameters of one sample."""
     return SamplingParams(
         temperature=config.temperature,
@@ -91,7 +94,7 @@ def sampling_params(config: SamplingConfig, unit: WorkUnit, seed: int, request_i
         max_tokens=config.max_tokens,
         seed=seed,
         output_kind=RequestOutputKind.FINAL_ONLY,
-        extra_args={GROUP_KEY: unit.problem_id, RECORD_KEY: request_id},
+        extra_args={GROUP_KEY: unit.problem_id, RECORD_KEY: request_id, SAMPLE_KEY: sample_index},
     )
 
 
@@ -115,7 +118,7 @@ class LLMShard:
 
     async def trainer_spec(self) -> TrainerSpec:
         """What a DistillerTrainer for this engine must know."""
-        esamp = self._esamp()
+        esamp = self._explorer().config
         return TrainerSpec(
             config=esamp,
             output_gain=self._explorer().initial_gain().numpy(),
@@ -165,9 +168,6 @@ class LLMShard:
             generation_seconds=self._busy_seconds,
         )
 
-    def _esamp(self) -> ESampConfig:
-        return self.config.esamp or VANILLA
-
     def _explorer(self) -> Explorer:
         return self._worker().explorer
 
@@ -207,7 +207,9 @@ class LLMShard:
             try:
                 for index, seed in zip(unit.sample_indices, unit.seeds, strict=True):
                     request_id = f"{unit.unit_id}/{index}"
-                    params = sampling_params(self.config.sampling, unit, seed, request_id)
+                    params = sampling_params(
+                        self.config.sampling, unit, sample_index=index, seed=seed, request_id=request_id
+                    )
                     self._engine.add_request(request_id, {"prompt": unit.prompt}, params)
                     self._samples_in_progress[request_id] = (progress, index)
             except (ValueError, VLLMValidationError) as error:

@@ -5,7 +5,7 @@ Defaults are the profile of the paper (arXiv:2604.24927, section 5.1 and appendi
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 TrainerPlacement = Literal["local", "sync", "actor", "none"]
 Scope = Literal["prompt", "shard", "cluster", "prior"]
@@ -26,6 +26,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 class ESampConfig:
     """Distiller, fusion and training settings of one engine. Raises ValueError on a value outside its range."""
 
+    name: ClassVar[str] = "esamp"
+    """Key in vLLM's additional_config."""
     beta: float = 0.25
     """Strength of exploration, >= 0: z = (1+beta) z_model - beta z_distiller. 0 leaves the engine exactly as vLLM ships it."""
     scope: Scope = "prompt"

@@ -194,6 +194,8 @@ class Explorer:
             return
         assert self.learner is not None
         self.learner.learn(explored.hidden, explored.forward)
+        if self.config.trainer == "none":
+            return
         self._counters.trained_rows += len(explored.plan.rows)
         self._counters.optimiser_steps += len(explored.plan.live_groups)
 

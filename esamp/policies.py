@@ -16,8 +16,7 @@ from esamp.explorer import Explorer
 from esamp.fire import FirePolicy
 from esamp.override import OverridePolicy
 from esamp.policy import SamplingPolicy, VanillaPolicy
-
-PolicyConfig = ESampConfig | FireConfig | OverrideConfig | ContrastiveConfig
+from esamp.policy_config import PolicyConfig
 
 PARSERS: dict[str, Callable[[dict[str, Any]], PolicyConfig]] = {
     "esamp": ESampConfig.from_dict,

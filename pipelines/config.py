@@ -6,13 +6,16 @@ import math
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, get_type_hints
 
 import yaml
 
 from actors.config import EngineConfig, SamplingConfig, ShardConfig
+from esamp.baseline_config import ContrastiveConfig, FireConfig, OverrideConfig
 from esamp.config import ESampConfig
+from esamp.policy_config import PolicyConfig
 from pipelines.errors import InputError
+from pipelines.samplers import SAMPLERS, SECTIONS, SamplerName, SamplerSettings
 from pipelines.task import Columns, Task, TaskOptions
 from pipelines.tasks import find_task
 
@@ -90,8 +93,10 @@ class RunConfig:
     """Samples per problem (n)."""
     pass_at: tuple[int, ...] = ()
     """Report pass@k for these k; by default 1, 2, 4, ... n."""
-    sampler: Literal["vanilla", "esamp"] = "esamp"
-    """vanilla: the model's own distribution; esamp: Exploratory Sampling."""
+    sampler: SamplerName = "esamp"
+    """How samples are drawn. Baselines: vanilla, top-p, top-k, min-p, fire, override, contrastive, tree-of-thoughts. esamp is Exploratory
+    Sampling; subtraction and vocabulary are ablations of it; sharpened, entropy-matched, frozen, running-mean, shuffled and noise are
+    controls that leave out one part of it each."""
     verifier: str = "auto"
     """countdown, math, exact, choice, code, judge, none, or module:function of your own; auto: the task's."""
     verifier_timeout_s: float = 30.0
@@ -121,7 +126,13 @@ class RunConfig:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """How a sample is drawn."""
     esamp: ESampConfig = field(default_factory=lambda: ESampConfig(trainer="actor"))
-    """Exploratory Sampling; used with --sampler esamp."""
+    """Exploratory Sampling; used with --sampler esamp, its ablations and controls."""
+    fire: FireConfig = field(default_factory=FireConfig)
+    """FIRE; used with --sampler fire."""
+    override: OverrideConfig = field(default_factory=OverrideConfig)
+    """OverRIDE; used with --sampler override."""
+    contrastive: ContrastiveConfig = field(default_factory=lambda: ContrastiveConfig(amateur="Qwen/Qwen3-0.6B"))
+    """Contrastive decoding; used with --sampler contrastive. The amateur must have the model's vocabulary."""
 
     def __post_init__(self) -> None:
         for name in ("samples", "shards", "units_per_part", "verifiers"):
@@ -211,8 +222,29 @@ class RunConfig:
 
     @property
     def beta(self) -> float:
-        """Strength of exploration: 0 for vanilla sampling."""
-        return self.esamp.beta if self.sampler == "esamp" else 0.0
+        """Strength of exploration; 0 where no Distiller, nor what stands for one, takes part."""
+        policy = self.policy
+        return policy.beta if isinstance(policy, ESampConfig) else 0.0
+
+    @property
+    def policy(self) -> PolicyConfig | None:
+        """What stands between the model's logits and the draw; None for vLLM's own draw."""
+        return SAMPLERS[self.sampler].policy(self._sampler_settings)
+
+    @property
+    def drawn_with(self) -> SamplingConfig:
+        """The sampling parameters that the sampler makes of the run's."""
+        return SAMPLERS[self.sampler].sampling(self._sampler_settings)
+
+    @property
+    def _sampler_settings(self) -> SamplerSettings:
+        return SamplerSettings(
+            sampling=self.sampling,
+            esamp=self.esamp,
+            fire=self.fire,
+            override=self.override,
+            contrastive=self.contrastive,
+        )
 
     @property
     def model_path(self) -> str:
@@ -225,8 +257,8 @@ class RunConfig:
         return ShardConfig(
             model=self.model_path,
             engine=self.engine,
-            sampling=self.sampling,
-            esamp=self.esamp if self.sampler == "esamp" else None,
+            sampling=self.drawn_with,
+            policy=self.policy,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -244,10 +276,11 @@ class RunConfig:
             "template": self.prompt_template(is_chat=self.chat),
             "verifier": self.verifier_name,
         }
+        unused = [section for section in SECTIONS if section != SAMPLERS[self.sampler].section]
         return {
             name: value
             for name, value in settings.items()
-            if name not in MAY_CHANGE and (self.sampler == "esamp" or not name.startswith("esamp."))
+            if name not in MAY_CHANGE and name.partition(".")[0] not in unused
         }
 
     @property

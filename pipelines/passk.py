@@ -31,6 +31,7 @@ from rich.console import Console
 from actors.config import ShardConfig
 from actors.fleet import EngineStartError, Fleet
 from actors.types import ShardStats, TrainerStats
+from esamp.config import ESampConfig
 from pipelines.cluster import ray_session
 from pipelines.config import RunConfig
 from pipelines.dataset import load_problems
@@ -205,19 +206,19 @@ def expected_samples(units: list[PlannedUnit]) -> dict[str, int]:
 
 
 def check_exploration(config: RunConfig, session: Session) -> None:
-    """Raise RunError if ESamp was asked for and did nothing: such samples are vanilla samples under another name."""
-    if config.beta == 0 or session.tokens == 0:
+    """Raise RunError if ESamp or a baseline was asked for and did nothing: such samples are vanilla samples under another name."""
+    policy = config.policy
+    if policy is None or session.tokens == 0 or (isinstance(policy, ESampConfig) and policy.beta == 0):
         return
-    learners = session.shards if session.trainer is None else [session.trainer]
-    counted = {
-        "intervened on": sum(shard["intervened_tokens"] for shard in session.shards),
-        "trained on": sum(learner["trained_rows"] for learner in learners),
-    }
+    counted = {"intervened on": sum(shard["intervened_tokens"] for shard in session.shards)}
+    if isinstance(policy, ESampConfig) and policy.trainer != "none":
+        learners = session.shards if session.trainer is None else [session.trainer]
+        counted["trained on"] = sum(learner["trained_rows"] for learner in learners)
     for what, count in counted.items():
         if count == 0:
             raise RunError(
-                f"esamp with beta={config.beta:g} must explore, but of {session.tokens} tokens in {session.samples} samples none was "
-                f"{what}: these are vanilla samples. Look at sampling.max_tokens, esamp.warmup_steps and esamp.max_staleness."
+                f"{config.sampler} with {policy} must take part in the draw, but of {session.tokens} tokens in "
+                f"{session.samples} samples none was {what}: these are vanilla samples. Look at sampling.max_tokens, esamp.warmup_steps and esamp.max_staleness."
             )
 
 

@@ -70,7 +70,7 @@ class RunSummary:
     @property
     def label(self) -> str:
         """The run in a few words."""
-        return f"esamp (beta {self.beta:g})" if self.sampler == "esamp" else self.sampler
+        return f"{self.sampler} (beta {self.beta:g})" if self.beta else self.sampler
 
     @property
     def warning(self) -> str | None:

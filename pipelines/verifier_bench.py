@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.errors import InputError
-from pipelines.problems import Problem, read_jsonl
+from pipelines.problems import Problem
+from pipelines.rows import jsonl_rows
 from pipelines.verdict import VerdictStatus
 
 if TYPE_CHECKING:  # it brings Ray along, which a measurement of one process does not need
@@ -48,7 +49,7 @@ def measure_verifier(scorer: "Scorer", samples: Sequence[tuple[Problem, str]], *
 
 def humaneval_references(path: Path, *, samples: int) -> list[tuple[Problem, str]]:
     """Every problem of a HumanEval file with its reference solution, `samples` times. Raises InputError if it is no such file."""
-    rows = read_jsonl(path, None)
+    rows = list(jsonl_rows(path))
     for number, row in enumerate(rows, start=1):
         missing = [name for name in HUMANEVAL_COLUMNS if not isinstance(row.get(name), str)]
         if missing:

@@ -51,6 +51,6 @@ class Shape:
     def label(self) -> str:
         """In a few words."""
         return (
-            f"hidden {self.hidden} x {self.layers} layers, vocabulary {self.vocabulary:,}, {self.prompts} prompts x {self.samples} samples, "
-            f"inner width {self.inner_width}, filter {self.filter}"
+            f"hidden {self.hidden} x {self.layers} layers, vocabulary {self.vocabulary:,}, "
+            f"{self.prompts} prompts x {self.samples} samples, inner width {self.inner_width}, filter {self.filter}"
         )

@@ -30,7 +30,7 @@ def shard_config(esamp: ESampConfig | None, **engine: object) -> ShardConfig:
         model=str(EMBEDDED_MODEL),
         engine=EngineConfig(**settings),  # type: ignore[arg-type]
         sampling=SamplingConfig(max_tokens=40, top_p=0.98),
-        esamp=esamp,
+        policy=esamp,
     )
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -243,13 +243,13 @@ class RunConfig:
             esamp=self.esamp,
             fire=self.fire,
             override=self.override,
-            contrastive=self.contrastive,
+            contrastive=replace(self.contrastive, amateur=model_path(self.contrastive.amateur)),
         )
 
     @property
     def model_path(self) -> str:
         """What vLLM and transformers load."""
-        return str(EMBEDDED_MODEL) if self.model == "embedded" else self.model
+        return model_path(self.model)
 
     @property
     def shard(self) -> ShardConfig:
@@ -303,6 +303,11 @@ def check_day(name: str, value: str | None) -> None:
         is_day = False
     if not is_day:
         raise InputError(f"{name} must be a day such as 2025-01-31; got {value!r}.")
+
+
+def model_path(model: str) -> str:
+    """What vLLM and transformers load: a hub id, or a folder; "embedded" is the model that ships with the project."""
+    return str(EMBEDDED_MODEL) if model == "embedded" else model
 
 
 def config_from_dict(cls: type, settings: dict[str, Any]) -> Any:

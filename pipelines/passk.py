@@ -218,7 +218,8 @@ def check_exploration(config: RunConfig, session: Session) -> None:
         if count == 0:
             raise RunError(
                 f"{config.sampler} with {policy} must take part in the draw, but of {session.tokens} tokens in "
-                f"{session.samples} samples none was {what}: these are vanilla samples. Look at sampling.max_tokens, esamp.warmup_steps and esamp.max_staleness."
+                f"{session.samples} samples none was {what}: these are vanilla samples. Look at sampling.max_tokens, "
+                "esamp.warmup_steps and esamp.max_staleness."
             )
 
 

@@ -122,21 +122,24 @@ ATTACKS = (
     Attack(
         "symlink tricks",
         """
-        def attack():
-            import os
-            for number, there in enumerate((SECRET_FILE, "/proc/self/root" + SECRET_FILE, "/proc/1/cwd/../" + SECRET_FILE)):
-                for link in (os.symlink, os.link):
-                    try:
-                        link(there, f"/tmp/link{number}")
-                        return bool(open(f"/tmp/link{number}").read())
-                    except OSError:
-                        pass
+        import contextlib, os
+
+        def through(make, there, use):
+            link = f"/tmp/link{os.getpid()}"
             try:
-                os.symlink(FOLDER, "/tmp/folder")
-                open("/tmp/folder/written-by-an-attack", "w").close()
-                return True
+                make(there, link)
+                return use(link)
             except OSError:
-                pass
+                return False
+            finally:
+                with contextlib.suppress(OSError):
+                    os.remove(link)
+
+        def attack():
+            secrets = (SECRET_FILE, "/proc/self/root" + SECRET_FILE, "/proc/1/cwd/../" + SECRET_FILE)
+            reads = [through(make, there, lambda link: open(link).read()) for there in secrets for make in (os.symlink, os.link)]
+            write = through(os.symlink, FOLDER, lambda link: open(link + "/written-by-an-attack", "w").close() or True)
+            return any(reads) or write
         """,
     ),
     Attack(

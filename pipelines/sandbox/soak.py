@@ -110,7 +110,7 @@ def grader_processes() -> frozenset[str]:
 def temporary_files() -> frozenset[str]:
     """What our attacks are known to write, wherever they try to."""
     folders = {tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm", "/etc", "/usr", "/dev", "/"}
-    names = (f"{proof_prefix()}*", "written-by-an-attack", "block[0-9]*", "large", "link[0-9]", "folder")
+    names = (f"{proof_prefix()}*", "written-by-an-attack", "block[0-9]*", "large", "link[0-9]*")
     return frozenset(str(path) for folder in folders for name in names for path in Path(folder).glob(name))
 
 

@@ -17,7 +17,7 @@ from pipelines.sandbox.choice import choose_sandbox
 from pipelines.sandbox.exam import Exam, ExamStatus
 from pipelines.sandbox.inside.landlock import landlock_version
 from pipelines.sandbox.inside.seccomp import ARCHITECTURES, filter_instructions
-from pipelines.sandbox.levels import Bubblewrap, Landlock, Level, Unsafe
+from pipelines.sandbox.levels import START_GRADER, Bubblewrap, Landlock, Level, Unsafe
 from pipelines.sandbox.limits import Limits
 from pipelines.sandbox.proof import ATTACK_LIMITS, HONEST, Proof, attempt, prove
 from pipelines.sandbox.sandbox import Sandbox
@@ -171,6 +171,24 @@ def test_a_grader_that_cannot_start_is_no_pass_and_says_why() -> None:
     assert result.status is ExamStatus.SANDBOX_FAILED
     assert "no such thing" in result.detail
     assert "3" in result.detail
+
+
+def test_a_program_that_cannot_be_confined_is_not_run() -> None:
+    """A program's process without its filter must not come to run the program, and that is no wrong answer either."""
+
+    class WithoutFilter(Landlock):
+        def command(self, limits: Limits) -> list[str]:
+            break_filter = """
+import pipelines.sandbox.inside.seccomp
+def broken(*, may_signal=False):
+    raise OSError("this kernel has no seccomp")
+pipelines.sandbox.inside.seccomp.install_filter = broken
+"""
+            start = START_GRADER.replace("from pipelines", f"exec({break_filter!r}); from pipelines")
+            return [start if part == START_GRADER else part for part in super().command(limits)]
+
+    skip_where_it_cannot_run(Landlock)
+    assert Sandbox(WithoutFilter(), Limits()).run(HONEST).status is ExamStatus.SANDBOX_FAILED
 
 
 def test_a_level_that_stops_nothing_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:

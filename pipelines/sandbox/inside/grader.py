@@ -8,11 +8,11 @@ import os
 import resource
 import signal
 import sys
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, Never
 
 from pipelines.sandbox.inside.program import serve, text_of
-from pipelines.sandbox.inside.remote import RemoteProgram, Unreadable
+from pipelines.sandbox.inside.remote import CONFINED, RemoteProgram, Unreadable
 from pipelines.sandbox.inside.values import CannotCross
 from pipelines.sandbox.inside.wire import WireError, receive, send
 
@@ -23,15 +23,17 @@ TESTS_FILE, SETUP_FILE = "<tests>", "<setup>"
 def main() -> None:
     """Grade one sample. The only way out is `finish`."""
     job = receive(SUPERVISOR)
+    confine_grader(job)
     answers = os.dup(1)
     hide_standard_streams(keep_input=True)
-    confine_grader(job)
     program = fork_program(job, answers)
+    grading = Grading(program, answers)
+    if not program.is_confined():
+        grading.finish("sandbox_failed", "the program's process could not be confined, and was not started")
     tests = receive(SUPERVISOR)
-    grading = Grading(program, tests, answers)
     signal.signal(signal.SIGALRM, grading.time_up)
     signal.setitimer(signal.ITIMER_REAL, job["timeout_s"])
-    grading.finish(*grading.grade(job["source"]))
+    grading.finish(*grading.grade(job["source"], tests))
 
 
 def hide_standard_streams(*, keep_input: bool) -> None:
@@ -79,6 +81,7 @@ def fork_program(job: dict[str, Any], answers: int) -> RemoteProgram:
                 os.close(fd)
             hide_standard_streams(keep_input=False)
             confine_program(job)
+            send(replies_in, CONFINED)
             serve(requests_out, replies_in)
         finally:
             os._exit(0)
@@ -111,22 +114,21 @@ def confine_program(job: dict[str, Any]) -> None:
 class Grading:
     """One sample's tests, and the verdict that ends this process."""
 
-    def __init__(self, program: RemoteProgram, tests: dict[str, Any], answers: int) -> None:
+    def __init__(self, program: RemoteProgram, answers: int) -> None:
         self._program = program
-        self._tests = tests
         self._answers = answers
 
-    def grade(self, source: str) -> tuple[str, str]:
+    def grade(self, source: str, tests: dict[str, Any]) -> tuple[str, str]:
         """Status and detail."""
         try:
-            namespace = self._prepare()
+            code, namespace = prepare(tests)
         except BaseException as error:
             return "tests_broken", f"{type(error).__name__}: {text_of(error)}"
         try:
             self._program.run(source)
-            for name in self._tests["names"]:
+            for name in tests["names"]:
                 namespace[name] = self._program.named(name)
-            exec(self._code, namespace)
+            exec(code, namespace)
         except Unreadable as error:
             return "unreadable", str(error)
         except CannotCross as error:
@@ -134,17 +136,10 @@ class Grading:
         except WireError as error:
             return self._program.how_it_ended(error)
         except MemoryError as error:
-            return "out_of_memory", failure(error, self._tests["test"])
+            return "out_of_memory", failure(error, tests["test"])
         except BaseException as error:
-            return "failed", failure(error, self._tests["test"])
+            return "failed", failure(error, tests["test"])
         return "passed", ""
-
-    def _prepare(self) -> dict[str, Any]:
-        """The tests, compiled, and the namespace they run in: only what the dataset says, nothing of the program's."""
-        namespace: dict[str, Any] = {"__name__": "tests"}
-        exec(compile(self._tests["setup"], SETUP_FILE, "exec", dont_inherit=True), namespace)
-        self._code = compile(self._tests["test"], TESTS_FILE, "exec", dont_inherit=True)
-        return namespace
 
     def time_up(self, signum: int, frame: FrameType | None) -> None:
         """The wall clock ran out, wherever the tests are."""
@@ -156,6 +151,13 @@ class Grading:
         self._program.kill()
         send(self._answers, {"status": status, "detail": detail})
         os._exit(0)
+
+
+def prepare(tests: dict[str, Any]) -> tuple[CodeType, dict[str, Any]]:
+    """The tests, compiled, and the namespace they run in: only what the dataset says, nothing of the program's."""
+    namespace: dict[str, Any] = {"__name__": "tests"}
+    exec(compile(tests["setup"], SETUP_FILE, "exec", dont_inherit=True), namespace)
+    return compile(tests["test"], TESTS_FILE, "exec", dont_inherit=True), namespace
 
 
 def failure(error: BaseException, test: str) -> str:

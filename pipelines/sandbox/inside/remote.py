@@ -10,6 +10,9 @@ from typing import Any
 from pipelines.sandbox.inside.values import CannotCross, decode, encode
 from pipelines.sandbox.inside.wire import WireError, receive, send
 
+CONFINED = "confined"
+"""What the program's process says first, before it has read anything of the model's."""
+
 
 class Unreadable(Exception):
     """The program's source does not compile."""
@@ -42,6 +45,13 @@ class RemoteProgram:
         self._pid = pid
         self._requests = requests
         self._replies = replies
+
+    def is_confined(self) -> bool:
+        """Wait for the program's process to be ready; False if it failed to lock itself in."""
+        try:
+            return bool(receive(self._replies) == CONFINED)
+        except WireError:
+            return False
 
     def run(self, source: str) -> None:
         """Run the program's top level. Raises Unreadable, or what the program raises."""

@@ -49,7 +49,7 @@ class ReadTexts:
         length = self.cache.get_seq_length() + 1
         kept = [r for r, text in enumerate(self.texts) if text in wanted and len(text) == length]
         if kept and len(kept) < len(self.texts):
-            self.cache.batch_select_indices(torch.tensor(kept, device=self.cache.layers[0].keys.device))
+            self.cache.batch_select_indices(torch.tensor(kept))
         self.texts = [self.texts[r] for r in kept]
 
 

@@ -4,7 +4,7 @@ Where the ESamp paper (arXiv:2604.24927) leaves a value open, the field says whe
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal, Self, get_args
 
 ContrastiveForm = Literal["difference", "reasoning"]
@@ -20,7 +20,7 @@ class BaselineConfig:
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> Self:
         """Config from plain settings. Raises ValueError on an unknown or missing name, or a value outside its range."""
-        known = sorted(cls.__dataclass_fields__)
+        known = sorted(field.name for field in fields(cls))
         unknown = sorted(set(settings) - set(known))
         if unknown:
             raise ValueError(f"unknown {cls.name} settings {unknown}; known are {known}.")

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from rich.table import Table
 
-from esamp.pass_at_k import PassAtK, ks_up_to, pass_at_k_curve
+from esamp.statistics.pass_at_k import PassAtK, ks_up_to, pass_at_k_curve
 from pipelines.errors import RunError
 from pipelines.run_folder import RunFolder, Session, write_whole
 from pipelines.verdict import VerdictStatus

@@ -87,7 +87,7 @@ def split_by(values_P: npt.NDArray[np.float64], strata_P: Sequence[str] | None) 
     """The values of each stratum; raises ValueError if one has a single problem, whose luck nothing could show."""
     if strata_P is None:
         return [values_P]
-    names, stratum_P = np.unique(np.asarray(strata_P), return_inverse=True)
+    names, stratum_P = np.unique(np.asarray(strata_P, dtype=object), return_inverse=True)
     if len(stratum_P) != len(values_P):
         raise ValueError(
             f"strata_P must name one stratum per problem; got {len(stratum_P)} for {len(values_P)} problems."
@@ -128,3 +128,8 @@ def clopper_pearson_interval(values_P: npt.NDArray[np.float64], *, confidence: f
     low = stats.beta.ppf(tail, heads, tosses - heads + 1) if heads > 0 else 0.0
     high = stats.beta.ppf(1 - tail, heads + 1, tosses - heads) if heads < tosses else 1.0
     return float(low), float(high)
+
+
+def batches(total: int, size: int) -> list[int]:
+    """Sizes of the batches that make up `total`."""
+    return [size] * (total // size) + ([total % size] if total % size else [])

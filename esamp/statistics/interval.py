@@ -52,7 +52,8 @@ def mean_interval(
     - "clopper-pearson": all problems have the same value, be it that none or all are solved, or that there is one problem. A bootstrap
       would have no width, as if nothing were uncertain. Instead every problem counts as one coin toss, the widest distribution within
       the bounds with that mean; heads may be a fraction.
-    - "undefined": there is no problem, or one whose value is NaN. To leave that problem out would answer another question.
+    - "undefined": there is no problem, or one whose value is NaN: to leave that problem out would answer another question. Or all values
+      are equal and the bounds infinite: then the estimate is known, and nothing of how sure it is.
 
     Raises ValueError if not 0 < confidence < 1, num_resamples < 1, a value is out of bounds, or a stratum holds a single problem.
     """
@@ -66,6 +67,8 @@ def mean_interval(
     method = interval_method(values)
     if method == "undefined":
         return UNDEFINED
+    if method == "clopper-pearson" and not np.isfinite(bounds).all():
+        return Interval(estimate=float(values.mean()), low=np.nan, high=np.nan, method="undefined")
     if method == "clopper-pearson":
         low, high = clopper_pearson_interval((values - bounds[0]) / (bounds[1] - bounds[0]), confidence=confidence)
         low, high = (bounds[0] + end * (bounds[1] - bounds[0]) for end in (low, high))

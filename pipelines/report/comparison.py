@@ -100,7 +100,7 @@ def in_figures(at: DifferenceAtK) -> str:
     """One difference with its interval, in words."""
     paired, difference = at.paired, at.paired.difference
     return (
-        f"At k = {at.k} it is {paired.mean_a:.1%} against {paired.mean_b:.1%}, a difference of {points(difference.estimate)} points "
+        f"pass@{at.k} is {paired.mean_a:.1%} against {paired.mean_b:.1%}, a difference of {points(difference.estimate)} points "
         f"(95% interval {points(difference.low)} to {points(difference.high)})"
     )
 

@@ -125,7 +125,11 @@ def embedding_rows(groups_of: list[list[Group]], path: Path) -> list[Measure]:
     from pipelines.embeddings import SentenceEmbedder
 
     embedder = SentenceEmbedder(path)
-    embedded = [[embedder.encode([text for text in group.texts if text]) for group in groups] for groups in groups_of]
+    texts = sorted({text for groups in groups_of for group in groups for text in group.texts if text}, key=len)
+    embedding = dict(zip(texts, embedder.encode(texts), strict=True))  # sorted by length: batches without much padding
+    embedded = [
+        [np.array([embedding[text] for text in group.texts if text]) for group in groups] for groups in groups_of
+    ]
     cosines = [defined([mean_pairwise_cosine(e) for e in arm if len(e)]) for arm in embedded]
     vendi = [defined([vendi_score(e) for e in arm if len(e)]) for arm in embedded]
     note = f"; {embedder.full_texts} texts reach the encoder's limit" if embedder.full_texts else ""

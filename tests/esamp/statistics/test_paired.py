@@ -10,7 +10,14 @@ from scipy import stats
 
 from esamp.statistics import paired
 from esamp.statistics.interval import mean_interval
-from esamp.statistics.paired import compare_paired, detectable_difference, holm, mcnemar, sign_flip_test
+from esamp.statistics.paired import (
+    compare_paired,
+    detectable_difference,
+    difference_interval,
+    holm,
+    mcnemar,
+    sign_flip_test,
+)
 from tests.esamp.statistics.processes import polya_urn, taking_turns
 
 contingency_tables = pytest.importorskip("statsmodels.stats.contingency_tables")
@@ -73,8 +80,27 @@ def test_a_sampler_against_itself_is_no_difference_yet_not_certainty() -> None:
     values_P = np.linspace(0, 1, 30)
     comparison = compare_paired(values_P, values_P)
     assert (comparison.difference.estimate, comparison.p_value) == (0, 1)
-    assert comparison.difference.high == -comparison.difference.low == pytest.approx(1 - 0.025 ** (1 / 30))
+    assert comparison.difference.high == -comparison.difference.low == pytest.approx(1 - 0.0125 ** (1 / 30))
     assert math.isnan(comparison.detectable)
+
+
+def test_few_differing_problems_do_not_make_a_short_interval() -> None:
+    """Two of 32 problems solved by one sampler only: a coin's work half of the time, so 0 must lie well within."""
+    d_P = np.array([1.0, 1.0] + [0.0] * 30)
+    interval = difference_interval(d_P)
+    assert sign_flip_test(d_P) == 0.5 and interval.low < -0.05 and interval.method == "clopper-pearson"
+
+
+@pytest.mark.parametrize("share", [(0.02, 0.02), (0.1, 0.02), (0.2, 0.05)])
+def test_coverage_where_few_problems_differ(share: tuple[float, float]) -> None:
+    gains, losses = share
+    rng = np.random.default_rng(7)
+    covered = 0
+    for run in range(RUNS):
+        d_P = rng.choice([1.0, -1.0, 0.0], size=40, p=[gains, losses, 1 - gains - losses])
+        interval = difference_interval(d_P, seed=run)
+        covered += interval.low <= gains - losses <= interval.high
+    assert covered / RUNS > 0.95 - 4 * math.sqrt(0.95 * 0.05 / RUNS)
 
 
 def test_swapping_the_samplers_swaps_the_sign() -> None:

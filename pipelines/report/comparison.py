@@ -73,7 +73,7 @@ def conclusion(comparison: ArmComparison) -> str:
         last = comparison.at[-1]
         return (
             f"No difference between {comparison.arm} and {comparison.baseline} could be shown at any k. {in_figures(last)}; "
-            f"that could be chance (p = {last.paired.p_value:.2g}). {what_could_be_seen(last)}"
+            f"that could be chance (p\u00a0=\u00a0{last.paired.p_value:.2g}). {what_could_be_seen(last)}"
         )
     better = [at for at in shown if at.paired.difference.estimate > 0]
     worse = [at for at in shown if at.paired.difference.estimate < 0]

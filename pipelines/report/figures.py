@@ -180,7 +180,7 @@ OUTCOMES = {
     "failed": ("error", "out_of_memory", "sandbox_error"),
 }
 """Bars of the outcomes figure, and the verdicts in them."""
-HATCHES = ("", "....", "////", "xxxx", "||||")
+HATCHES = ("", "", "////", "xxxx", "||||")
 
 
 def outcomes_figure(evidence: Evidence) -> list[DrawnFigure]:

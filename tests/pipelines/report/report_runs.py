@@ -1,10 +1,11 @@
 """Finished runs made by hand for the report's tests: a vanilla and an ESamp run on the same problems, with real token ids."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from pipelines.config import EMBEDDED_MODEL, RunConfig
 from pipelines.run_folder import RunFolder, Session
@@ -19,6 +20,11 @@ SHARD: dict[str, Any] = {
 }
 
 
+@cache
+def tokenizer() -> PreTrainedTokenizerBase:
+    return AutoTokenizer.from_pretrained(EMBEDDED_MODEL, local_files_only=True)
+
+
 def config(sampler: str, seed: int = 0, **settings: Any) -> RunConfig:
     return RunConfig(sampler=sampler, samples=SAMPLES, seed=seed, **settings)  # type: ignore[arg-type]
 
@@ -26,7 +32,7 @@ def config(sampler: str, seed: int = 0, **settings: Any) -> RunConfig:
 def sample(problem: int, index: int, *, is_correct: bool, steers: bool, seed: int = 0) -> dict[str, Any]:
     """A Countdown answer whose token ids are the tokenizer's own."""
     text = f"{problem + 1}+{index + 2}={problem + index + 3},{seed + 7}*2={2 * (seed + 7)}"
-    ids = AutoTokenizer.from_pretrained(EMBEDDED_MODEL, local_files_only=True)(text)["input_ids"]
+    ids = tokenizer()(text)["input_ids"]
     ids = [*ids, 1] if ids[-1] != 1 else ids
     rng = np.random.default_rng([problem, index, seed])
     novelty = [float("nan"), *rng.uniform(0.5, 1.5, len(ids) - 1)] if steers else [float("nan")] * len(ids)

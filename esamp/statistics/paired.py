@@ -16,7 +16,7 @@ from scipy import stats
 from esamp.statistics.interval import EQUAL_WITHIN, Interval, clopper_pearson_interval, mean_interval
 
 FEW_DIFFERENCES = 10
-"""With fewer problems that differ a bootstrap interval of the difference is too short: see `difference_interval`."""
+"""With fewer problems that differ their spread is hardly known: see `difference_interval` and `detectable_difference`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,14 +85,15 @@ def sign_flip_test(d_P: npt.ArrayLike, *, num_resamples: int = 9999, seed: int =
 
     Fisher's permutation test for pairs (scipy.stats.permutation_test, permutation_type "samples"), exact for 13 differences or fewer and
     by 9999 draws with the observed one counted in beyond. Its null is that the two results of each problem could be swapped; where the
-    differences are skewed it tests that, not quite that their mean is 0. 1 if nothing differs; NaN if there is no problem or one is NaN.
+    differences are skewed it tests that, not quite that their mean is 0. 1 if one problem differs or none; NaN if there is no problem or
+    one is NaN.
     """
     d = np.asarray(d_P, dtype=np.float64)
     if len(d) == 0 or np.isnan(d).any():
         return float("nan")
     moved = d[np.abs(d) > EQUAL_WITHIN]  # a zero has no sign to flip
-    if len(moved) == 0:
-        return 1.0
+    if len(moved) < 2:
+        return 1.0  # with either sign a single difference is as extreme as it is
     result = stats.permutation_test(
         (moved, np.zeros_like(moved)),
         lambda a, b, axis: a.mean(axis=axis) - b.mean(axis=axis),
@@ -109,16 +110,23 @@ def detectable_difference(d_P: npt.ArrayLike, *, alpha: float = 0.05, power: flo
     """Smallest true mean difference that a two-sided test at `alpha` on these many problems would find with probability `power`.
 
     (z_{1-alpha/2} + z_power) sd(d) / sqrt(P), normal approximation (Cohen 1988, chapter 2; statsmodels NormalIndPower), with the spread
-    that was seen. A difference below it may well exist and go unseen. NaN for fewer than two problems or if all differ alike: no spread
-    was seen.
+    that was seen. Where fewer than 10 problems differ that spread is hardly known: then the largest one that fits, from the upper
+    Clopper-Pearson bound of E[d^2]. A difference below the result may well exist and go unseen. NaN for fewer than two problems, or if
+    all differ alike: no spread was seen.
 
     >>> round(detectable_difference([0.5, -0.5, 0.0, 0.25] * 25), 3)
     0.104
     """
     d = np.asarray(d_P, dtype=np.float64)
-    if len(d) < 2 or np.isnan(d).any() or np.ptp(d) <= EQUAL_WITHIN:
+    if len(d) < 2 or np.isnan(d).any():
         return float("nan")
-    return float((stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power)) * d.std(ddof=1) / np.sqrt(len(d)))
+    if (np.abs(d) > EQUAL_WITHIN).sum() < FEW_DIFFERENCES:
+        spread = np.sqrt(clopper_pearson_interval(d**2, confidence=1 - alpha)[1])
+    elif np.ptp(d) <= EQUAL_WITHIN:
+        return float("nan")
+    else:
+        spread = d.std(ddof=1)
+    return float((stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power)) * spread / np.sqrt(len(d)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

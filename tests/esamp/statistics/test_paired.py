@@ -34,6 +34,11 @@ def test_the_sign_flip_test_is_exact_for_few_problems() -> None:
     assert sign_flip_test(d_P) == pytest.approx(np.mean(np.array(flipped) >= abs(moved.mean()) - 1e-12))
 
 
+def test_a_single_difference_proves_nothing() -> None:
+    """scipy refuses a single pair; its two signs are equally extreme."""
+    assert sign_flip_test([1.0, 0.0, 0.0]) == 1.0 == sign_flip_test([-1.0])
+
+
 def test_for_many_problems_it_agrees_with_the_t_test() -> None:
     d_P = np.random.default_rng(0).normal(0.03, 0.2, 400)
     assert sign_flip_test(d_P) == pytest.approx(stats.ttest_1samp(d_P, 0).pvalue, abs=0.01)
@@ -81,7 +86,15 @@ def test_a_sampler_against_itself_is_no_difference_yet_not_certainty() -> None:
     comparison = compare_paired(values_P, values_P)
     assert (comparison.difference.estimate, comparison.p_value) == (0, 1)
     assert comparison.difference.high == -comparison.difference.low == pytest.approx(1 - 0.0125 ** (1 / 30))
-    assert math.isnan(comparison.detectable)
+    assert comparison.difference.high < comparison.detectable < 0.25
+
+
+def test_few_differing_problems_could_have_shown_large_differences_only() -> None:
+    """The spread of two coins among 32 problems is mostly luck: what they could show is no less than their interval says."""
+    d_P = np.array([1.0, 1.0] + [0.0] * 30)
+    interval = difference_interval(d_P)
+    assert detectable_difference(d_P) > (interval.high - interval.low) / 2
+    assert math.isnan(detectable_difference([0.5] * 20)) and math.isnan(detectable_difference([0.5]))
 
 
 def test_few_differing_problems_do_not_make_a_short_interval() -> None:

@@ -69,11 +69,9 @@ def main(args: list[str]) -> None:
         from pipelines.progress import run_console
         from pipelines.report.page import write_report
         from pipelines.run_folder import RunFolder
-        from pipelines.summary import summary_table
 
         console = run_console()
-        summaries = run_side_by_side(runs, console=console)
-        console.print(summary_table(summaries))
+        run_side_by_side(runs, console=console)
         folders = [RunFolder(config.run_folder) for config in runs]
         conclusions = write_report(folders, command.output / "report", command.report)
         console.print(conclusions, highlight=False, markup=False)

@@ -10,7 +10,7 @@ from pipelines.errors import InputError
 class DiversityConfig:
     """How much is looked at, and which models look."""
 
-    problems: int = 64
+    problems: int = 32
     """Problems whose samples are compared with each other, the first of the dataset: pairs take time."""
     samples: int = 16
     """Samples of each, the first in launch order; the same number for every run, since every measure depends on it."""
@@ -30,11 +30,11 @@ class DiversityConfig:
 class ReadingConfig:
     """How much of the samples goes into the page. What is left out is counted there; the run folders hold everything."""
 
-    problems: int = 300
+    problems: int = 100
     """Problems whose samples can be read; those that the arms disagree on come first."""
-    samples: int = 8
+    samples: int = 6
     """Samples of a problem and arm: the first correct ones and the first others in launch order, half of each where there are enough."""
-    characters: int = 8_000_000
+    characters: int = 4_000_000
     """Characters of samples in all; the page grows by about as many bytes, and by two per token for the marks."""
 
     def __post_init__(self) -> None:

@@ -88,7 +88,8 @@ def measure_diversity(evidence: Evidence, config: DiversityConfig) -> list[Measu
 
 def read_groups(run: RunSamples, problems: int, samples: int) -> list[Group]:
     """The first samples of the first problems, those that could be drawn."""
-    columns = {name: run.column_PN(name)[:problems, :samples] for name in ("prompt", "text", "token_ids", "error")}
+    rows = run.rows_PN[:problems, :samples]
+    columns = {name: run.column(name, rows) for name in ("prompt", "text", "token_ids", "error")}
     answers = [row[:samples] for row in final_answers(run)[:problems]]
     groups = []
     for p in range(len(answers)):

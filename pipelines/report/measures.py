@@ -14,10 +14,11 @@ from esamp.statistics.best_of_k import best_of_k, pass_hat_k
 from esamp.statistics.cost import cost_per_solved
 from esamp.statistics.exchangeability import Exchangeability, exchangeability_test
 from esamp.statistics.interval import UNDEFINED, Interval, mean_interval
-from esamp.statistics.majority import maj_at_k
+from esamp.statistics.majority import maj_curve
+from esamp.statistics.pass_at_k import pass_at_k_per_problem
 from esamp.statistics.prefix import solved_within
 from esamp.statistics.replicates import BetweenRuns, between_runs, luck_share
-from pipelines.report.evidence import Arm, Evidence
+from pipelines.report.evidence import Evidence
 from pipelines.report.run_samples import RunSamples
 from pipelines.verdict import VerdictStatus
 
@@ -52,65 +53,65 @@ def measure_arms(evidence: Evidence) -> list[Measure]:
     ]
 
 
-def by_k(
-    evidence: Evidence, name: str, question: str, per_problem: Callable[[RunSamples, int], npt.NDArray[np.float64]]
-) -> Iterator[Measure]:
+PerProblem = Callable[[RunSamples, list[int]], list[npt.NDArray[np.float64]]]
+"""Values [P] of a run's problems at each k."""
+
+
+def by_k(evidence: Evidence, name: str, question: str, per_problem: PerProblem) -> Iterator[Measure]:
     """A measure at every k: per problem, mean over runs, then over problems. Undefined where an arm has fewer than k samples."""
     sizes = {arm.group_size for arm in evidence.arms}
     size = str(sizes.pop()) if len(sizes) == 1 else "n"
+    intervals = []
+    for arm in evidence.arms:
+        ks = [k for k in evidence.ks if k <= arm.group_size]
+        values_RKP = [per_problem(run, ks) for run in arm.runs]
+        means = [mean_interval(np.mean(values_RP, axis=0)) for values_RP in zip(*values_RKP, strict=True)]
+        intervals.append(dict(zip(ks, means, strict=True)))
     for k in evidence.ks:
         yield Measure(
             name=name.format(k=k, n=size),
             question=question.format(k=k),
             unit="share",
-            values=[
-                mean_interval(np.mean([per_problem(run, k) for run in arm.runs], axis=0))
-                if k <= arm.group_size
-                else UNDEFINED
-                for arm in evidence.arms
-            ],
+            values=[of_arm.get(k, UNDEFINED) for of_arm in intervals],
             k=k,
         )
 
 
-def pass_at(run: RunSamples, k: int) -> npt.NDArray[np.float64]:
+def pass_at(run: RunSamples, ks: list[int]) -> list[npt.NDArray[np.float64]]:
     """pass@k of each problem."""
-    return Arm(name="", runs=[run]).pass_at_P(k)
+    samples_P = np.full(len(run.problems), run.group_size)
+    return [pass_at_k_per_problem(samples_P, run.correct_PN.sum(axis=1), k) for k in ks]
 
 
-def first_k(run: RunSamples, k: int) -> npt.NDArray[np.float64]:
+def first_k(run: RunSamples, ks: list[int]) -> list[npt.NDArray[np.float64]]:
     """Solved by the first k in launch order, of each problem."""
-    return solved_within(list(run.correct_PN), k)
+    return [solved_within(list(run.correct_PN), k) for k in ks]
 
 
-def majority(run: RunSamples, k: int) -> npt.NDArray[np.float64]:
+def majority(run: RunSamples, ks: list[int]) -> list[npt.NDArray[np.float64]]:
     """maj@k of each problem; what a verifier extracted is the vote."""
-    return np.array(
-        [maj_at_k(answers, correct, k) for answers, correct in zip(final_answers(run), run.correct_PN, strict=True)]
-    )
+    pairs = zip(final_answers(run), run.correct_PN, strict=True)
+    return list(np.array([maj_curve(answers, correct, ks) for answers, correct in pairs]).T)
 
 
 def final_answers(run: RunSamples) -> list[list[str | None]]:
     """What was extracted from each sample, [P][N]; None where there is no answer."""
     return [
         [text if text and status in VOTING else None for text, status in zip(texts, statuses, strict=True)]
-        for texts, statuses in zip(run.column_PN("extracted").tolist(), run.status_PN.tolist(), strict=True)
+        for texts, statuses in zip(run.column("extracted", run.rows_PN).tolist(), run.status_PN.tolist(), strict=True)
     ]
 
 
-def all_of_k(run: RunSamples, k: int) -> npt.NDArray[np.float64]:
+def all_of_k(run: RunSamples, ks: list[int]) -> list[npt.NDArray[np.float64]]:
     """pass^k of each problem."""
-    return np.array([pass_hat_k(run.group_size, correct, k) for correct in run.correct_PN.sum(axis=1).tolist()])
+    correct_P = run.correct_PN.sum(axis=1).tolist()
+    return [np.array([pass_hat_k(run.group_size, correct, k) for correct in correct_P]) for k in ks]
 
 
-def likeliest(run: RunSamples, k: int) -> npt.NDArray[np.float64]:
+def likeliest(run: RunSamples, ks: list[int]) -> list[npt.NDArray[np.float64]]:
     """best-of-k of each problem, scored by the plain model's mean log-probability of the sample's tokens."""
-    return np.array(
-        [
-            best_of_k(scores, correct, k)
-            for scores, correct in zip(run.logprob_PN, run.correct_PN.astype(float), strict=True)
-        ]
-    )
+    pairs = list(zip(run.logprob_PN, run.correct_PN.astype(float), strict=True))
+    return [np.array([best_of_k(scores, correct, k) for scores, correct in pairs]) for k in ks]
 
 
 def rates(evidence: Evidence) -> Iterator[Measure]:

@@ -54,12 +54,11 @@ class RunSamples:
         """N."""
         return self.manifest.config.samples
 
-    def column_PN(self, name: str) -> npt.NDArray[Any]:
-        """A column of the table by problem and sample."""
-        values = self.table[name].to_pylist()
-        flat = np.empty(len(values), dtype=object)
-        flat[:] = values
-        return flat[self.rows_PN]
+    def column(self, name: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """A column of the table at some of `rows_PN`, in their shape."""
+        flat = np.empty(rows.size, dtype=object)
+        flat[:] = self.table[name].take(pa.array(rows.ravel())).to_pylist()
+        return flat.reshape(rows.shape)
 
     def token_column(self, name: str) -> pa.ListArray:
         """A per-token column of all samples, in the table's order."""

@@ -48,6 +48,18 @@ def test_more_samples_hurt_where_the_most_frequent_answer_is_wrong() -> None:
     assert at == sorted(at, reverse=True) and at[-1] == 0
 
 
+def test_large_groups_are_exact_in_integers_where_floats_would_overflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = ["4"] * 30 + ["5"] * 25 + ["6"] * 20 + [None] * 5
+    correct = [answer == "4" for answer in answers]
+    in_floats = majority_module.maj_curve(answers, correct, [1, 8, 40, 80, 81])
+    monkeypatch.setattr(majority_module, "LARGEST_IN_FLOATS", 0)
+    in_integers = majority_module.maj_curve(answers, correct, [1, 8, 40, 80, 81])
+    assert in_floats == pytest.approx(in_integers, rel=1e-12, nan_ok=True) and np.isnan(in_floats[-1])
+    monkeypatch.undo()
+    large = ["4"] * 700 + ["5"] * 500
+    assert maj_at_k(large, [answer == "4" for answer in large], 1) == pytest.approx(700 / 1200)
+
+
 def test_no_votes_are_wrong_and_too_few_samples_undefined() -> None:
     assert maj_at_k([None, None], [False, False], 2) == 0.0
     assert np.isnan(maj_at_k(["4"], [True], 2))

@@ -34,7 +34,7 @@ def test_arrays_are_aligned_with_the_stored_rows(tmp_path: Path) -> None:
     assert run.num_tokens_PN[p0].tolist() == [2, 7] and run.num_tokens_PN[p1].tolist() == [0, 5]
     assert run.status_PN[p1].tolist() == ["error", "wrong"]
     assert run.logprob_PN[p0, 0] == pytest.approx(-1.75) and run.logprob_PN[p1, 0] == -np.inf
-    assert run.column_PN("text")[p0].tolist() == ["0", "0"]
+    assert run.column("text", run.rows_PN[p0]).tolist() == ["0", "0"]
     swapped = run.only(["p1", "p0"])
     assert swapped.correct_PN.tolist() == [[False, False], [True, True]]
 

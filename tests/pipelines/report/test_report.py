@@ -1,6 +1,7 @@
 """The report's numbers and words from runs made by hand; how it looks is tested in test_browser.py."""
 
 import csv
+import doctest
 import math
 import re
 from dataclasses import replace
@@ -10,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from esamp.statistics.interval import Interval
 from esamp.statistics.pass_at_k import pass_at_k
 from pipelines.errors import InputError
+from pipelines.report import numbers
 from pipelines.report.caveats import caveats
 from pipelines.report.comparison import compare_arms, conclusion
 from pipelines.report.config import DiversityConfig, ReadingConfig, ReportConfig
@@ -165,6 +168,18 @@ def test_a_single_run_has_a_report_of_its_own_and_the_same_each_time(tmp_path: P
         ["diversity"],
         ["outcomes"],
     ]
+
+
+def test_numbers_read_as_they_should() -> None:
+    assert doctest.testmod(numbers).failed == 0
+    share = Interval(estimate=0.123, low=0.1, high=np.nan, method="undefined")
+    assert (numbers.number(share, "share"), numbers.ends(share, "share")) == ("12.3%", "")
+    undefined = Interval(estimate=np.nan, low=np.nan, high=np.nan, method="undefined")
+    assert (
+        numbers.number(undefined, "number") == numbers.signed_points(undefined) == numbers.p_value(np.nan) == "\u2013"
+    )
+    cost = Interval(estimate=12345.0, low=999.4, high=np.inf, method="bootstrap")
+    assert (numbers.number(cost, "number"), numbers.ends(cost, "number")) == ("12,345", "999 to \u221e")
 
 
 def test_captions_cannot_carry_markup() -> None:

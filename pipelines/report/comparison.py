@@ -107,13 +107,15 @@ def in_figures(at: DifferenceAtK) -> str:
 
 def what_could_be_seen(at: DifferenceAtK) -> str:
     """The smallest difference these data could have shown, in words."""
-    problems = at.paired.num_problems
-    if np.isnan(at.paired.detectable):
+    problems, detectable = at.paired.num_problems, at.paired.detectable
+    if problems == 1 or detectable > 1:
+        return f"{problems} problem{'s' if problems > 1 else ''} can hardly show any difference."
+    if np.isnan(detectable):
         return (
             f"The {problems} problems all differ alike, so nothing says how small a difference they could have shown."
         )
     return (
-        f"With {problems} problems, a true difference of {100 * at.paired.detectable:.1f} points at k = {at.k} would be found 4 times "
+        f"With {problems} problems, a true difference of {100 * detectable:.1f} points at k = {at.k} would be found 4 times "
         "in 5, and smaller ones mostly not."
     )
 

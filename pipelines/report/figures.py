@@ -92,7 +92,7 @@ def differences_figure(evidence: Evidence, comparisons: list[ArmComparison]) -> 
                 fmt=marker(index), color=colour(index), capsize=3, label=comparison.arm,
             )  # fmt: skip
         ks = np.array([at.k for at in comparisons[0].at])
-        unseen = np.array([100 * at.paired.detectable for at in comparisons[0].at])
+        unseen = np.minimum(100, [100 * at.paired.detectable for at in comparisons[0].at])
         axes.fill_between(ks, -unseen, unseen, color=MUTED, alpha=0.12, linewidth=0)
         axes.axhline(0, color=INK, linewidth=1)
         log_k_axis(axes, evidence.ks)
@@ -102,21 +102,25 @@ def differences_figure(evidence: Evidence, comparisons: list[ArmComparison]) -> 
 
 
 def diversity_figure(evidence: Evidence, diversity: list[Measure]) -> list[DrawnFigure]:
-    """Diversity against coherence, one point per arm: up is more different, left is more sensible."""
+    """Diversity against coherence, one point per arm: up is more different, left is more sensible. Nothing without a point."""
     by_name = {measure.name: measure for measure in diversity}
     across = by_name.get("perplexity, second model", by_name["perplexity, own model"])
     up = by_name.get("Vendi score", by_name["distinct-2"])
+    points = [
+        (index, x, y)
+        for index, (x, y) in enumerate(zip(across.values, up.values, strict=True))
+        if not np.isnan([x.estimate, y.estimate]).any()
+    ]
+    if not points:
+        return []
     drawn: list[DrawnFigure] = []
     caption = "Diversity against coherence, means over problems with 95% intervals: upwards samples differ more, leftwards they read better"
     with new_figure("diversity", caption, drawn) as axes:
-        for index, arm in enumerate(evidence.arms):
-            x, y = across.values[index], up.values[index]
-            if np.isnan([x.estimate, y.estimate]).any():
-                continue
+        for index, x, y in points:
             axes.errorbar(
                 x.estimate, y.estimate,
                 xerr=[[x.estimate - x.low], [x.high - x.estimate]], yerr=[[y.estimate - y.low], [y.high - y.estimate]],
-                fmt=marker(index), color=colour(index), capsize=3, label=arm.name,
+                fmt=marker(index), color=colour(index), capsize=3, label=evidence.arms[index].name,
             )  # fmt: skip
         axes.set(xlabel=across.name, ylabel=up.name, title="Diversity and coherence")
         axes.legend(loc="best")

@@ -170,6 +170,47 @@ def test_a_single_run_has_a_report_of_its_own_and_the_same_each_time(tmp_path: P
     ]
 
 
+UNDRAWN = {"policy_logprobs": None, "text": "", "extracted": None, "detail": None}
+EMPTY = {
+    "text": "",
+    "token_ids": [],
+    "num_tokens": 0,
+    "novelty": [],
+    "loss": [],
+    "policy_logprobs": [],
+    "extracted": "",
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("samples", "rows"),
+    [
+        (1, [row(0, 0)]),
+        (2, [{**failed(p, i), **UNDRAWN} for p in range(3) for i in range(2)]),
+        (
+            2,
+            [
+                {**failed(0, 0), **UNDRAWN},
+                row(0, 1),
+                wrong(1, 0, status="timeout"),
+                wrong(1, 1, finish_reason="length"),
+            ],
+        ),
+        (2, [wrong(p, i, status="no_answer", **EMPTY) for p in range(2) for i in range(2)]),
+    ],
+    ids=["one sample", "nothing drawn", "a bit of everything", "empty answers"],
+)
+def test_runs_with_next_to_nothing_in_them_have_a_report(samples: int, rows: list[dict], tmp_path: Path) -> None:
+    runs = [
+        make_run(tmp_path / sampler, replace(config(sampler), samples=samples), [rows])
+        for sampler in ("vanilla", "esamp")
+    ]
+    said = write_report(runs, tmp_path / "report", ReportConfig())
+    assert "No difference between esamp (beta 0.25) and vanilla could be shown" in said
+    assert re.search(r"\d problems? can hardly show any difference", said)
+
+
 def test_numbers_read_as_they_should() -> None:
     assert doctest.testmod(numbers).failed == 0
     share = Interval(estimate=0.123, low=0.1, high=np.nan, method="undefined")

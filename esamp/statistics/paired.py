@@ -80,11 +80,11 @@ def difference_interval(
     )
 
 
-def sign_flip_test(d_P: npt.ArrayLike, *, num_resamples: int = 9999, seed: int = 0) -> float:
+def sign_flip_test(d_P: npt.ArrayLike, *, num_resamples: int = 49_999, seed: int = 0) -> float:
     """Two-sided p-value of "which sampler gave which result does not matter": the differences' signs are flipped at random.
 
-    Fisher's permutation test for pairs (scipy.stats.permutation_test, permutation_type "samples"), exact for 13 differences or fewer and
-    by 9999 draws with the observed one counted in beyond. Its null is that the two results of each problem could be swapped; where the
+    Fisher's permutation test for pairs (scipy.stats.permutation_test, permutation_type "samples"), exact for 15 differences or fewer and
+    by 49,999 draws with the observed one counted in beyond. Its null is that the two results of each problem could be swapped; where the
     differences are skewed it tests that, not quite that their mean is 0. 1 if one problem differs or none; NaN if there is no problem or
     one is NaN.
     """

@@ -92,7 +92,8 @@ def gather_evidence(folders: Sequence[RunFolder]) -> Evidence:
     groups: dict[str, list[RunSamples]] = {}
     for run in aligned:
         groups.setdefault(str(sorted(arm_settings(run).items())), []).append(run)
-    arms = sorted(name_arms(list(groups.values())), key=lambda arm: arm.config.sampler != "vanilla")
+    replicates = [sorted(runs, key=lambda run: run.manifest.config.seed) for runs in groups.values()]
+    arms = sorted(name_arms(replicates), key=lambda arm: arm.config.sampler != "vanilla")
     everything = set.union(*(set(run.problem_ids) for run in runs))
     return Evidence(problems=aligned[0].problems, arms=arms, left_out=len(everything) - len(problem_ids))
 

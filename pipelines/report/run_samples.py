@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet
 
 from pipelines.errors import InputError
 from pipelines.problems import Problem
@@ -95,7 +96,9 @@ def read_run(folder: RunFolder) -> RunSamples:
         zip(table["problem_id"].to_pylist(), table["sample_index"].to_pylist(), strict=True)
     ):
         rows_of[problem_id][index] = row
-    complete = [problem_id for problem_id, rows in rows_of.items() if len(rows) == wanted]
+    # In the plan's order, that of the dataset: parts come in any order, and seeded resampling must not depend on it.
+    planned = dict.fromkeys(pa.parquet.read_table(folder.plan, columns=["problem_id"])["problem_id"].to_pylist())
+    complete = [problem_id for problem_id in planned if len(rows_of[problem_id]) == wanted]
     if not complete:
         raise InputError(
             f"{folder.path} has no problem with all {wanted} samples yet; let the run finish at least one, then report again."

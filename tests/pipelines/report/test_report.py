@@ -79,6 +79,16 @@ def test_no_difference_is_said_not_to_be_shown_and_how_small_a_one_could_have_be
     assert f"a true difference of {detectable:.1f} points at k = 4" in text and f"With {PROBLEMS} problems" in text
 
 
+def test_the_order_of_runs_and_parts_changes_no_number(tmp_path: Path) -> None:
+    """Resampling is seeded; another order of problems would draw other p-values, and near the level another verdict."""
+    settings = [config("vanilla"), config("vanilla", seed=1), config("esamp", seed=2), config("esamp", seed=3)]
+    runs = [write_run(tmp_path / f"{c.sampler}-{c.seed}", c, solved_share=0.3) for c in settings]
+    first = compare_arms(gather_evidence(runs))
+    for run in runs:
+        (run.samples / "0.parquet").rename(run.samples / "2.parquet")
+    assert compare_arms(gather_evidence(runs[::-1])) == first
+
+
 def test_groups_of_other_sizes_are_not_compared(tmp_path: Path) -> None:
     runs = [
         write_run(tmp_path / "v", config("vanilla"), solved_share=0.3),

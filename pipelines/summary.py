@@ -16,7 +16,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from esamp.pass_at_k import PassAtK, ks_up_to, pass_at_k_curve
+from esamp.statistics.pass_at_k import PassAtK, ks_up_to, pass_at_k_curve
 from pipelines.errors import RunError
 from pipelines.run_folder import RunFolder, Session, write_whole
 from pipelines.verdict import VerdictStatus

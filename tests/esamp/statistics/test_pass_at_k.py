@@ -7,8 +7,8 @@ from math import comb, nan
 import numpy as np
 import pytest
 
-from esamp import pass_at_k as module
-from esamp.pass_at_k import PassAtK, ks_up_to, pass_at_k, pass_at_k_curve, pass_at_k_per_problem
+from esamp.statistics import pass_at_k as module
+from esamp.statistics.pass_at_k import PassAtK, ks_up_to, pass_at_k, pass_at_k_curve, pass_at_k_per_problem
 
 
 def pass_at_k_by_enumeration(n: int, c: int, k: int) -> float:

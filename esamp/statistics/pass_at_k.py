@@ -5,7 +5,7 @@ these n, taken at random without replacement, hold at least one correct sample; 
 of Chen et al. 2021 (arXiv:2107.03374), who assume independent samples; for these pass@k does not depend on n. ESamp's samples of one
 prompt depend on each other, since they share a Distiller. The estimator stays unbiased for the random k-subset of a group of n, but
 it is not what a run with groups of k would give, and at k = n it is simply the share of groups that hold a correct sample. So compare
-runs at the same k and the same n only.
+runs at the same k and the same n only. `prefix.py` and `group_size.py` answer the other two questions.
 
 What is uncertain. Samples of a problem are not independent, problems are. So problems are resampled, never samples: the interval is for
 another set of as many problems and covers the luck of the samples too.
@@ -15,18 +15,11 @@ Legend: P problems, K values of k.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
-IntervalMethod = Literal["bootstrap", "clopper-pearson", "undefined"]
-
-EQUAL_WITHIN = 1e-12
-"""Values of problems closer than this are the same number but for rounding."""
-BOOTSTRAP_CELLS = 2_000_000
-"""Numbers held at a time while resampling: 16 MB."""
+from esamp.statistics.interval import IntervalMethod, mean_interval
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +38,12 @@ class PassAtK:
     group_size: int | None
     """Samples per problem, n; None if problems differ in it, or there are none. Dependent samples: see the top of this file."""
     method: IntervalMethod
-    """How the interval was found: see `pass_at_k_curve`."""
+    """How the interval was found: see `esamp.statistics.interval.mean_interval`."""
+
+    @property
+    def label(self) -> str:
+        """The estimate by its full name: pass@k alone does not say what the k samples were siblings of."""
+        return f"pass@{self.k}" if self.group_size is None else f"pass@{self.k} | group={self.group_size}"
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
@@ -92,42 +90,30 @@ def pass_at_k_curve(
 ) -> list[PassAtK]:
     """pass@k of a set of problems for each k in `ks`, in that order. The same arguments give the same numbers.
 
-    The interval's `method` is one of
-    - "bootstrap": BCa (Efron 1987), problems resampled with replacement. In simulations 95% intervals covered 90% or more from 10
-      problems on, and 94 to 97% from 50 on, for pass@k between 0.1 and 0.9. Where a few rare problems decide (pass@k near 0 or 1) too
-      few resamples meet them and intervals are too short: 67% was seen for pass@k = 0.98 of 20 problems, 89% of 100.
-    - "clopper-pearson": all problems have the same value, be it that none or all are solved, or that there is one problem. A bootstrap
-      would have no width, as if nothing were uncertain. Instead every problem counts as one coin toss, the widest distribution in [0, 1]
-      with that mean; a value v of P problems as v * P heads, whole or not.
-    - "undefined": there is no problem, or one with fewer than k samples. All is NaN: to leave out such a problem, or to call it
-      unsolved, would be the answer to another question.
+    The interval is that of `esamp.statistics.interval.mean_interval`. All is NaN if there is no problem, or one with fewer than k samples:
+    to leave out such a problem, or to call it unsolved, would be the answer to another question.
 
     Raises ValueError if not 0 < confidence < 1 or num_resamples < 1, and as `pass_at_k_per_problem` does.
     """
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be in the open interval (0, 1); got {confidence}.")
-    if num_resamples < 1:
-        raise ValueError(f"num_resamples must be >= 1; got {num_resamples}.")
     samples_P, correct_P = checked_counts(num_samples_P, num_correct_P).T
     group_sizes = np.unique(samples_P).tolist()
     curve = []
     for k in ks:
-        values_P = pass_at_k_per_problem(samples_P, correct_P, k)
-        method = interval_method(values_P)
-        low, high = np.nan, np.nan
-        if method == "bootstrap":
-            low, high = bootstrap_interval(values_P, confidence=confidence, num_resamples=num_resamples, seed=seed)
-        elif method == "clopper-pearson":
-            low, high = clopper_pearson_interval(values_P, confidence=confidence)
+        interval = mean_interval(
+            pass_at_k_per_problem(samples_P, correct_P, k),
+            confidence=confidence,
+            num_resamples=num_resamples,
+            seed=seed,
+        )
         curve.append(
             PassAtK(
                 k=k,
-                estimate=np.nan if method == "undefined" else float(values_P.mean()),
-                low=low,
-                high=high,
-                num_problems=len(values_P),
+                estimate=interval.estimate,
+                low=interval.low,
+                high=interval.high,
+                num_problems=len(samples_P),
                 group_size=group_sizes[0] if len(group_sizes) == 1 else None,
-                method=method,
+                method=interval.method,
             )
         )
     return curve
@@ -160,35 +146,3 @@ def checked_counts(num_samples_P: npt.ArrayLike, num_correct_P: npt.ArrayLike) -
             f"got {correct_P[problem]} correct of {samples_P[problem]} for problem {problem}."
         )
     return np.stack([samples_P, correct_P], axis=1).astype(np.int64)
-
-
-def interval_method(values_P: npt.NDArray[np.float64]) -> IntervalMethod:
-    """The method that fits these values of problems."""
-    if len(values_P) == 0 or np.isnan(values_P).any():
-        return "undefined"
-    return "clopper-pearson" if np.ptp(values_P) <= EQUAL_WITHIN else "bootstrap"
-
-
-def bootstrap_interval(
-    values_P: npt.NDArray[np.float64], *, confidence: float, num_resamples: int, seed: int
-) -> tuple[float, float]:
-    """BCa interval of the mean. The values must not all be equal."""
-    interval = stats.bootstrap(
-        (values_P,),
-        np.mean,
-        n_resamples=num_resamples,
-        batch=max(1, BOOTSTRAP_CELLS // len(values_P)),
-        confidence_level=confidence,
-        method="BCa",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
-
-
-def clopper_pearson_interval(values_P: npt.NDArray[np.float64], *, confidence: float) -> tuple[float, float]:
-    """Two-sided interval of a coin's bias (Clopper and Pearson 1934) after as many heads as the values add up to."""
-    tosses, heads = len(values_P), float(values_P.sum())
-    tail = (1 - confidence) / 2
-    low = stats.beta.ppf(tail, heads, tosses - heads + 1) if heads > 0 else 0.0
-    high = stats.beta.ppf(1 - tail, heads + 1, tosses - heads) if heads < tosses else 1.0
-    return float(low), float(high)

@@ -1,0 +1,82 @@
+"""Samplers side by side: the same prompts, token budget and seeds, one run after the other, then one report.
+
+    python -m jobs.compare --run.limit 100 --run.samples 16
+    python -m jobs.compare --samplers vanilla esamp --seeds 0 1 2 --run.model Qwen/Qwen2.5-7B-Instruct --run.dataset HuggingFaceH4/MATH-500
+
+Several seeds give every sampler replicates, and the report the error between runs. A comparison that was stopped goes on with the same
+command; `python -m jobs.report` builds the report again without generating.
+"""
+
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, get_args, get_type_hints
+
+import tyro
+
+from jobs.exit_codes import one_line_errors
+from pipelines.config import RunConfig
+from pipelines.errors import InputError
+from pipelines.report.config import ReportConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareCommand:
+    """The command line of this job."""
+
+    samplers: tuple[str, ...] = ("vanilla", "esamp")
+    """Samplers to compare; the vanilla one, or else the first, is the baseline."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds; every sampler is run with each."""
+    output: Path = Path("runs/compare")
+    """Folder of the run folders, <sampler>-<seed>, and of report/."""
+    run: RunConfig = field(default_factory=RunConfig)
+    """What all runs share."""
+    report: Annotated[ReportConfig, tyro.conf.arg(name="")] = field(default_factory=ReportConfig)
+    """What the report looks at."""
+
+
+def comparison_runs(command: CompareCommand) -> list[RunConfig]:
+    """The runs: the same but for sampler, seed and folder. Raises InputError for what cannot be compared."""
+    known = get_args(get_type_hints(RunConfig)["sampler"])
+    for name, values in (("samplers", command.samplers), ("seeds", command.seeds)):
+        if not values or len(set(values)) < len(values):
+            raise InputError(f"{name} must be one or more, each once; got {list(values)}.")
+    for sampler in command.samplers:
+        if sampler not in known:
+            raise InputError(f"samplers must be among {', '.join(known)}; got {sampler!r}.")
+    shared, default = command.run, RunConfig()
+    if (shared.sampler, shared.seed, shared.output) != (default.sampler, default.seed, default.output):
+        raise InputError(
+            "--run.sampler, --run.seed and --run.output differ between the runs of a comparison; "
+            "give --samplers, --seeds and --output instead."
+        )
+    return [
+        # The report's first run is its baseline: seeds in the inner loop keep the samplers' order.
+        replace(shared, sampler=sampler, seed=seed, output=command.output / f"{sampler}-{seed}")  # type: ignore[arg-type]
+        for sampler in command.samplers
+        for seed in command.seeds
+    ]
+
+
+def main(args: list[str]) -> None:
+    """Parse, run all, report."""
+    with one_line_errors():
+        command = tyro.cli(CompareCommand, prog="python -m jobs.compare", description=__doc__, args=args)
+        runs = comparison_runs(command)
+        # Imported late: Ray and torch take seconds that --help and a mistyped flag need not wait for.
+        from pipelines.passk import run_side_by_side
+        from pipelines.progress import run_console
+        from pipelines.report.page import write_report
+        from pipelines.run_folder import RunFolder
+
+        console = run_console()
+        run_side_by_side(runs, console=console)
+        folders = [RunFolder(config.run_folder) for config in runs]
+        conclusions = write_report(folders, command.output / "report", command.report)
+        console.print(conclusions, highlight=False, markup=False)
+        console.print(f"report: {command.output / 'report' / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,52 @@
+"""The report of finished runs: one HTML file that opens offline, with PNG and CSV beside it. Nothing is generated.
+
+    python -m jobs.report runs/demo/vanilla runs/demo/esamp
+    python -m jobs.report runs/math-* --diversity.embedding-model models/all-MiniLM-L6-v2
+
+Runs of one sampler that differ in their seed are replicates; a vanilla run, or else the first, is what the others are compared with.
+"""
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from jobs.exit_codes import one_line_errors
+from pipelines.report.config import ReportConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportCommand:
+    """The command line of this job."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Run folders."""
+    output: Path | None = None
+    """Folder to write to; by default report/ in the run, or in the folder that the runs share."""
+    report: Annotated[ReportConfig, tyro.conf.arg(name="")] = field(default_factory=ReportConfig)
+    """What the report looks at."""
+
+    @property
+    def report_folder(self) -> Path:
+        """Where the report is written."""
+        return self.output or Path(os.path.commonpath(self.runs or (Path(),))) / "report"
+
+
+def main(args: list[str]) -> None:
+    """Parse, report, say what came out."""
+    with one_line_errors():
+        command = tyro.cli(ReportCommand, prog="python -m jobs.report", description=__doc__, args=args)
+        # Imported late: plotting and Parquet take seconds that --help and a mistyped flag need not wait for.
+        from pipelines.report.page import write_report
+        from pipelines.run_folder import RunFolder
+
+        conclusions = write_report([RunFolder(path) for path in command.runs], command.report_folder, command.report)
+        print(conclusions)
+        print(f"report: {command.report_folder / 'report.html'}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,52 @@
+"""What a user may set about a report. Standard library and our errors only, so that `--help` is instant."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipelines.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DiversityConfig:
+    """How much is looked at, and which models look."""
+
+    problems: int = 32
+    """Problems whose samples are compared with each other, the first of the dataset: pairs take time."""
+    samples: int = 16
+    """Samples of each, the first in launch order; the same number for every run, since every measure depends on it."""
+    embedding_model: Path | None = None
+    """Folder of a text encoder (such as all-MiniLM-L6-v2) for cosine and Vendi score; without it they are left out."""
+    perplexity_model: Path | None = None
+    """Folder of a second causal language model for perplexity; without it only the run's own model judges."""
+
+    def __post_init__(self) -> None:
+        if self.problems < 1 or self.samples < 2:
+            raise InputError(
+                f"diversity needs problems >= 1 and samples >= 2; got problems={self.problems}, samples={self.samples}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadingConfig:
+    """How much of the samples goes into the page. What is left out is counted there; the run folders hold everything."""
+
+    problems: int = 100
+    """Problems whose samples can be read; those that the arms disagree on come first."""
+    samples: int = 6
+    """Samples of a problem and arm: the first correct ones and the first others in launch order, half of each where there are enough."""
+    characters: int = 4_000_000
+    """Characters of samples in all; the page grows by about as many bytes, and by two per token for the marks."""
+
+    def __post_init__(self) -> None:
+        if min(self.problems, self.samples, self.characters) < 0:
+            raise InputError(f"the samples to read are counted from 0 on; got {self}.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportConfig:
+    """What the report looks at."""
+
+    diversity: DiversityConfig = field(default_factory=DiversityConfig)
+    """Measures of how different samples are."""
+    reading: ReadingConfig = field(default_factory=ReadingConfig)
+    """Samples to read in the page."""

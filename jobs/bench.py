@@ -77,7 +77,8 @@ def main(args: list[str]) -> None:
         from rich.console import Console
 
         from esamp.bench.engine_bench import run_point, standard_modes
-        from esamp.bench.report import bench_table, plot_points, point_summary
+        from esamp.bench.report import bench_table, plot_points, point_summary, slot_table
+        from esamp.bench.slot_scaling import slot_costs
 
         console = Console()
         with ExitStack() as stack:
@@ -102,11 +103,17 @@ def main(args: list[str]) -> None:
             ]
         command.output.mkdir(parents=True, exist_ok=True)
         summaries = [point_summary(point) for point in points]
-        measured = {"command": " ".join(["python -m jobs.bench", *args]), "points": [asdict(s) for s in summaries]}
+        costs = slot_costs(command.shape)
+        measured = {
+            "command": " ".join(["python -m jobs.bench", *args]),
+            "points": [asdict(summary) for summary in summaries],
+            "slots": [asdict(cost) for cost in costs],
+        }
         (command.output / "bench.json").write_text(json.dumps(measured, indent=1))
-        plot_points(summaries, command.output / "bench.png")
+        plot_points(summaries, costs, command.output / "bench.png")
         for summary in summaries:
             console.print(bench_table(summary))
+        console.print(slot_table(costs, command.shape))
         console.print(f"written: {command.output / 'bench.json'}, {command.output / 'bench.png'}", highlight=False)
         not_learned = [summary for summary in summaries if not summary.loss_end < summary.loss_start]
         if not_learned:

@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from esamp.bench.engine_bench import BenchPoint
+from esamp.bench.shape import Shape
+from esamp.bench.slot_scaling import SlotCost
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,17 +103,43 @@ def bench_table(point: PointSummary) -> Table:
     return table
 
 
-def plot_points(points: list[PointSummary], path: Path) -> None:
-    """Ratios to stock, every round a dot, one panel per shape."""
-    figure = Figure(figsize=(9, 2.6 * len(points) + 0.6), layout="constrained")
+def slot_table(costs: list[SlotCost], shape: Shape) -> Table:
+    """Memory and time of a bank as its slots grow."""
+    table = Table(
+        title=f"one bank, hidden {shape.hidden}, inner width {shape.inner_width}, {costs[0].rows_per_slot} row per slot and step",
+        title_justify="left",
+    )
+    for column in ("slots", "MiB", "predict ms", "train ms", "ms per slot"):
+        table.add_column(column, justify="right")
+    for cost in costs:
+        total_ms = cost.predict_ms + cost.train_ms
+        table.add_row(
+            str(cost.slots),
+            f"{cost.bank_bytes / 2**20:,.1f}",
+            f"{cost.predict_ms:.2f}",
+            f"{cost.train_ms:.2f}",
+            f"{total_ms / cost.slots:.3f}",
+        )
+    return table
+
+
+def plot_points(points: list[PointSummary], costs: list[SlotCost], path: Path) -> None:
+    """Ratios to stock, every round a dot, one panel per shape; below, a bank's time as its slots grow."""
+    panels = len(points) + 1
+    figure = Figure(figsize=(9, 2.6 * panels + 0.6), layout="constrained")
+    slots = figure.add_subplot(panels, 1, panels)
+    slots.plot([c.slots for c in costs], [c.predict_ms for c in costs], "o-", label="predict")
+    slots.plot([c.slots for c in costs], [c.train_ms for c in costs], "s--", label="train")
+    slots.set(xscale="log", yscale="log", xlabel="Distiller slots in the step", ylabel="ms")
+    slots.legend()
     for index, point in enumerate(points):
-        axes = figure.add_subplot(len(points), 1, index + 1)
+        axes = figure.add_subplot(panels, 1, index + 1)
         for row, mode in enumerate(point.modes):
             axes.plot(mode.ratios, [row] * len(mode.ratios), "o", color="tab:blue", alpha=0.35, markersize=5)
             axes.plot([mode.ratio], [row], "|", color="black", markersize=16, markeredgewidth=2)
         axes.axvline(1.0, color="grey", linewidth=0.8)
         axes.set_yticks(range(len(point.modes)), [mode.name for mode in point.modes])
         axes.invert_yaxis()
+        axes.set_xlabel("tokens/s by stock vLLM of the same round (bar: median)", fontsize=9)
         axes.set_title(f"{point.label}\n{point.device}, {point.threads} thread(s)", fontsize=9)
-    figure.supxlabel("tokens/s by stock vLLM of the same round (bar: median)", fontsize=9)
     figure.savefig(path, dpi=150)

@@ -133,11 +133,12 @@ class CandidateSteering:
         is_first_RC = torch.ones_like(token_RC, dtype=torch.bool)
         is_first_RC[:, 1:] = token_RC[:, 1:] != token_RC[:, :1]
         fused_RC = self.fusion.fuse(torch.where(is_first_RC, z_ref_RC, -torch.inf), z_dist_RC, self.steering.beta_R)
-        fused_RC = torch.where(self.steering.is_finite_R.unsqueeze(1), fused_RC, z_ref_RC)
         fused_RC = torch.where(is_first_RC, fused_RC, fused_RC[:, :1])
-        if isinstance(rows, slice):
-            return logits_BV.scatter_(1, token_RC, fused_RC)
-        logits_BV[rows] = z_ref_RV.scatter_(1, token_RC, fused_RC)
+        # Survivors that were not found are tokens that tie with the k-th of top-k. Left as they are they would be the only ones without
+        # the row's shift; left out, top-k is what it says.
+        fused_RV = torch.full_like(z_ref_RV, -torch.inf).scatter_(1, token_RC, fused_RC)
+        is_steered_R1 = (self.steering.is_finite_R & (self.steering.beta_R > 0)).unsqueeze(1)
+        logits_BV[rows] = torch.where(is_steered_R1, fused_RV, z_ref_RV)
         return logits_BV
 
 

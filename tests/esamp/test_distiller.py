@@ -152,3 +152,47 @@ def test_the_bank_works_inside_and_outside_inference_mode() -> None:
         inside = (source * 2, target * 2)
     bank.train(HiddenRows.of(*inside, (0,) * 4))
     assert bank.steps_S[0] == 2
+
+
+@pytest.mark.parametrize("where", ["up", "down", "gain"])
+@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+def test_a_broken_slot_says_nothing_until_its_reset_and_no_other_slot_notices(poison: float, where: str) -> None:
+    bank, untouched = make_bank()[0], make_bank()[0]
+    up_gate, down, gain = bank.layout.split(bank.theta_SP[1:2])
+    {"up": up_gate, "down": down, "gain": gain}[where].flatten()[3] = poison
+    slots = (0, 1, 1, 2)
+    for step in range(4):
+        source, target = rows_of(step, 4)
+        bank.train(HiddenRows.of(source, target, slots))
+        untouched.train(HiddenRows.of(source, target, slots))
+        others = [0, 2, 3]
+        assert torch.equal(bank.theta_SP[others], untouched.theta_SP[others])
+        predicted = bank.predict(HiddenRows.of(source, target, slots)).prediction_RH
+        assert torch.isfinite(predicted.sum(-1)).tolist() == [True, False, False, True]
+    assert bank.broken_slots == 1, "once per break, not once per step"
+    assert bank.steps_S.tolist() == [4, 0, 4, 0]
+    bank.reset(1)
+    source, target = rows_of(9, 2)
+    bank.train(HiddenRows.of(source, target, (1, 1)))
+    fresh, _, _ = make_bank()
+    fresh.train(HiddenRows.of(source, target, (1, 1)))
+    assert torch.equal(bank.theta_SP[1], fresh.theta_SP[1])
+    assert bank.broken_slots == 1
+
+
+def test_a_slot_that_breaks_again_after_its_reset_is_counted_again() -> None:
+    bank, _, _ = make_bank()
+    source, target = rows_of(1, 2)
+    for times in (1, 2):
+        bank.theta_SP[0, 0] = torch.nan
+        bank.train(HiddenRows.of(source, target, (0, 0)))
+        assert bank.broken_slots == times
+        bank.reset(0)
+
+
+def test_an_idle_slot_between_trained_ones_is_neither_stepped_nor_broken() -> None:
+    bank, _, _ = make_bank()
+    bank.theta_SP[1, 0] = torch.nan
+    source, target = rows_of(1, 2)
+    bank.train(HiddenRows.of(source, target, (0, 2)))
+    assert torch.isfinite(bank.theta_SP[[0, 2]]).all() and bank.steps_S.tolist() == [1, 0, 1, 0]

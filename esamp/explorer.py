@@ -340,9 +340,11 @@ class Explorer:
     def _candidates(self, requests: tuple[ExploringRequest, ...]) -> FindCandidates | None:
         """How to find the few candidates of these requests, if they may be few."""
         cap = self.config.candidate_cap
+        if self.bank.device.type == "cpu":
+            return CountedCandidates(cap)
         if all(0 < request.top_k <= cap for request in requests):
             return KnownCandidates(max(request.top_k for request in requests))
-        return CountedCandidates(cap) if self.bank.device.type == "cpu" else None
+        return None
 
     def _project_all(self, hidden_RH: Tensor) -> Tensor:
         self._counters.dense_steps += 1

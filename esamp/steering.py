@@ -8,7 +8,7 @@ Legend: B batch rows, R rows steered, H hidden size, V vocabulary, C candidates 
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -73,6 +73,9 @@ class DenseSteering:
 class FindCandidates(Protocol):
     """Finds the tokens that survived the filters."""
 
+    finds_all: ClassVar[bool]
+    """False if tokens may survive that it does not find: those that tie with the k-th of top-k."""
+
     def __call__(self, logits_RV: Tensor) -> Tensor | None:
         """Token ids [R, C], padded by repeating a row's first; None if there are too many for this way."""
         ...
@@ -83,6 +86,7 @@ class KnownCandidates:
     """At most `count` per row, as top-k promised: static shapes, nothing to wait for."""
 
     count: int
+    finds_all: ClassVar[bool] = False
 
     def __call__(self, logits_RV: Tensor) -> Tensor | None:
         z_RC, token_RC = logits_RV.topk(self.count, dim=-1)
@@ -94,6 +98,7 @@ class CountedCandidates:
     """Counts them, which is for a CPU: elsewhere the host would have to wait for the answer."""
 
     cap: int
+    finds_all: ClassVar[bool] = True
 
     def __call__(self, logits_RV: Tensor) -> Tensor | None:
         is_candidate_RV = logits_RV > -torch.inf
@@ -134,10 +139,12 @@ class CandidateSteering:
         is_first_RC[:, 1:] = token_RC[:, 1:] != token_RC[:, :1]
         fused_RC = self.fusion.fuse(torch.where(is_first_RC, z_ref_RC, -torch.inf), z_dist_RC, self.steering.beta_R)
         fused_RC = torch.where(is_first_RC, fused_RC, fused_RC[:, :1])
-        # Survivors that were not found are tokens that tie with the k-th of top-k. Left as they are they would be the only ones without
-        # the row's shift; left out, top-k is what it says.
-        fused_RV = torch.full_like(z_ref_RV, -torch.inf).scatter_(1, token_RC, fused_RC)
         is_steered_R1 = (self.steering.is_finite_R & (self.steering.beta_R > 0)).unsqueeze(1)
+        if self.find.finds_all:
+            logits_BV[rows] = z_ref_RV.scatter(1, token_RC, torch.where(is_steered_R1, fused_RC, z_ref_RC))
+            return logits_BV
+        # A survivor that was not found would be the only one without the row's shift; left out, top-k is what it says.
+        fused_RV = torch.full_like(z_ref_RV, -torch.inf).scatter_(1, token_RC, fused_RC)
         logits_BV[rows] = torch.where(is_steered_R1, fused_RV, z_ref_RV)
         return logits_BV
 

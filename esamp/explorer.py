@@ -31,10 +31,10 @@ from esamp.policy import Counters, SamplingOrder
 from esamp.prediction import build_predictor
 from esamp.sampler import GREEDY_TEMPERATURE
 from esamp.steering import (
+    CandidateSearch,
     CandidateSteering,
     CountedCandidates,
     DenseSteering,
-    FindCandidates,
     KnownCandidates,
     Steering,
     mix_hidden,
@@ -174,10 +174,10 @@ class Explorer:
         ):
             self.head.set_logits(self.head.project(mix_hidden(step.target_BH, steering, self.fusion)))
             return SamplingOrder(sees_plain_model=False)
-        find = self._candidates(requests)
-        if find is not None and self._head_weight_VH is not None:
+        search = self._search(requests)
+        if search is not None and self._head_weight_VH is not None:
             self.head.set_logits(self.head.project(step.target_BH))
-            stage = CandidateSteering(steering, self.fusion, find, self._head_weight_VH, self._project_all)
+            stage = CandidateSteering(steering, self.fusion, search, self._head_weight_VH, self._project_all)
             return SamplingOrder(stage, sees_plain_model=must_see_plain)
         # One projection of both: the head is bound by reading its weights, so the second half is nearly free.
         self._counters.dense_steps += 1
@@ -337,7 +337,7 @@ class Explorer:
             return 1.0
         return stale_beta(1.0, lag, self.config.max_staleness)
 
-    def _candidates(self, requests: tuple[ExploringRequest, ...]) -> FindCandidates | None:
+    def _search(self, requests: tuple[ExploringRequest, ...]) -> CandidateSearch | None:
         """How to find the few candidates of these requests, if they may be few."""
         cap = self.config.candidate_cap
         if self.bank.device.type == "cpu":

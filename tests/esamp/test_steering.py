@@ -7,10 +7,10 @@ import torch
 
 from esamp.fusion import ClampedFusion, EntropyMatchedTemperature, Fusion, ProposedFusion, SubtractionFusion
 from esamp.steering import (
+    CandidateSearch,
     CandidateSteering,
     CountedCandidates,
     DenseSteering,
-    FindCandidates,
     KnownCandidates,
     Steering,
     mix_hidden,
@@ -81,7 +81,7 @@ class CountedProjection:
 
 
 def candidates(
-    steering: Steering, find: FindCandidates, fusion: Fusion | None = None
+    steering: Steering, find: CandidateSearch, fusion: Fusion | None = None
 ) -> tuple[CandidateSteering, CountedProjection]:
     head = CountedProjection()
     return CandidateSteering(steering, fusion or ProposedFusion(), find, HEAD, head), head
@@ -92,7 +92,7 @@ def candidates(
 @pytest.mark.parametrize("keep", FILTERS, ids=lambda keep: keep.__name__)
 @pytest.mark.parametrize("find", [KnownCandidates(7), CountedCandidates(V)], ids=["known", "counted"])
 def test_steering_candidates_equals_steering_whole_rows(
-    find: FindCandidates, keep: Callable[[torch.Tensor], torch.Tensor], fusion: Fusion, rows: torch.Tensor | slice
+    find: CandidateSearch, keep: Callable[[torch.Tensor], torch.Tensor], fusion: Fusion, rows: torch.Tensor | slice
 ) -> None:
     if isinstance(find, KnownCandidates) and keep in (keep_top_p, keep_min_p):
         find = KnownCandidates(V)
@@ -217,6 +217,6 @@ def test_padding_repeats_a_candidate_of_its_own_row() -> None:
     logits = torch.full((3, V), -torch.inf)
     logits[0, [4, 9, 20]], logits[1, [30]], logits[2, [1, 2]] = 1.0, 2.0, 3.0
     for find in (KnownCandidates(3), CountedCandidates(5)):
-        tokens = find(logits)
-        assert tokens is not None
-        assert [set(row) for row in tokens.tolist()] == [{4, 9, 20}, {30}, {1, 2}]
+        found = find.find(logits)
+        assert found is not None
+        assert [set(row) for row in found.token_RC.tolist()] == [{4, 9, 20}, {30}, {1, 2}]

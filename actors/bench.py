@@ -19,15 +19,15 @@ from esamp.learner import Learner
 def actor_mode() -> Iterator[Mode]:
     """The mode, and a local Ray for as long as it is used."""
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    trainers: list[ray.actor.ActorHandle] = []
+    trainers: dict[ESampConfig, ray.actor.ActorHandle] = {}
 
     def learner(explorer: Explorer) -> Learner:
-        config: ESampConfig = explorer.config
-        if not trainers:
+        config = explorer.config
+        if config not in trainers:
             gain: np.ndarray = explorer.initial_gain().numpy()
             spec = TrainerSpec(config=config, output_gain=gain, max_groups=4 * config.max_groups)
-            trainers.append(ray.remote(DistillerTrainer).options(num_cpus=0).remote(spec))
-        return ActorLearner(explorer.distillers, trainers[0], shard="bench")
+            trainers[config] = ray.remote(DistillerTrainer).options(num_cpus=0).remote(spec)
+        return ActorLearner(explorer.distillers, trainers[config], shard="bench")
 
     try:
         yield Mode("full, actor", "exploring", learner)

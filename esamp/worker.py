@@ -23,6 +23,7 @@ from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.worker.gpu_worker import Worker
 
 from esamp import vllm_adapter
+from esamp.allocator import keep_freed_memory
 from esamp.explorer import Explorer
 from esamp.learner import Learner
 from esamp.policies import build_policy, parse_policy
@@ -47,6 +48,8 @@ class ESampWorker(PlatformWorker):
     def load_model(self, *, load_dummy_weights: bool = False) -> None:
         """Load the model, then attach the policy; raises UnsupportedEngine, or ValueError on a bad setting."""
         config = parse_policy(self.vllm_config.additional_config)
+        if current_platform.is_cpu():
+            keep_freed_memory()
         super().load_model(load_dummy_weights=load_dummy_weights)
         vllm_adapter.check_worker(self)
         self.telemetry = TelemetryBook()

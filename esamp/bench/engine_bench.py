@@ -30,6 +30,7 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
 import torch
 from vllm import LLM, SamplingParams
 
+from esamp.allocator import keep_freed_memory
 from esamp.bench.peaked_model import write_peaked_model
 from esamp.bench.shape import FILTERS, Shape
 from esamp.config import ESampConfig
@@ -120,6 +121,7 @@ def run_point(
     tell: Callable[[str], None],
 ) -> BenchPoint:
     """Measure every mode at one shape; `tokens` decode steps per mode and round."""
+    keep_freed_memory()  # our worker does so on a CPU; here stock vLLM has it too
     with tempfile.TemporaryDirectory() as folder:
         tell(f"{shape.label}: writing the model and starting engines")
         model = write_peaked_model(Path(folder), shape, entropy_nats=entropy_nats, dtype=dtype, seed=seed)

@@ -1,5 +1,5 @@
 """FIRE, Flaming-hot Initiation with Regular Execution: the first token of each answer is drawn at a very high temperature among the
-most likely, the rest as usual.
+most likely, the rest as usual (arXiv:2410.21236).
 
 The ESamp paper (arXiv:2604.24927) compares with it at temperatures 10, 30 and 50 and leaves open the k of its top-k and the
 temperature afterwards. Ours: k is a setting, and later tokens are drawn with the request's own parameters. Those hold for the first

@@ -1,20 +1,20 @@
 """OverRIDE: sample j of a prompt is steered away from a model of sample j-1, which learns while both are drawn.
 
-Round t has a low-rank change of lm_head, dz_t = B_t A_t h, so that z + dz_t becomes the next-token model of sample t. Then
+Head t is a low-rank change of lm_head, dz_t = B_t A_t h, so that z + dz_t becomes the next-token model of sample t. Then
 
-    sample 0            vanilla                 trains head 0
-    sample j <= rounds  draws from z - s dz_j-1 trains head j, if there is one
-    sample  > rounds    vanilla
+    sample 0           vanilla                      trains head 0
+    sample j < rounds  draws from z - s dz_{j-1}    trains head j, unless it is the last
+    sample >= rounds   vanilla
 
 Heads are shared by all prompts and live as long as the engine. Each step of the engine is one Adam step on the cross-entropy of
-z + dz_j on the tokens just drawn, averaged over the rows that learn.
+z + dz_j on the tokens just drawn, averaged over all rows that learn. A head without rows in a step takes no Adam step.
 
-Left open by the sources, and chosen here: the first token counts like any other. Heads learn with the model's plain logits, before
-temperature and filters; steering comes after both, as dz / temperature. A head without rows in a step takes no Adam step, so that its
-momentum does not carry it on. A request says which sample it is, since vLLM's names of siblings cannot be told apart for sure: one
-request per sample, n=1.
+This follows the authors' code (github.com/shi-rq/OverRIDE, modeling.py); like there, the first token counts like any other, and heads
+learn with the model's plain logits. Different here: weights are fp32 whatever the model's type; steering comes after temperature and
+filters, as dz / temperature, and not before them, so that every policy draws from the same candidates (without filters it is the same);
+and a request says which sample it is, since vLLM's names of siblings cannot be told apart for sure: one request per sample, n=1.
 
-Legend: B batch rows, R rows, N rows that learn from a step, H hidden size, V vocabulary, r rank.
+Legend: B batch rows, R rows, H hidden size, V vocabulary, r rank.
 """
 
 from dataclasses import dataclass
@@ -114,8 +114,9 @@ class OverridePolicy:
                 .to(worker.device),
                 vocab_size,
             )
-            for _ in range(config.rounds)
+            for _ in range(config.rounds - 1)
         )
+        """Head t models sample t; the last sample needs none, for nobody follows it."""
 
     def follow(self, finished: set[str], new: list[NewRequest]) -> None:
         """See SamplingPolicy."""
@@ -130,7 +131,7 @@ class OverridePolicy:
         self._lessons = [
             Lesson(self.heads[t], rows, step.target_BH[rows].float(), plain_BV[rows].float())
             for t, rows in rows_of_heads(samples, device)
-            if t < self.config.rounds
+            if t < len(self.heads)
         ]
         before = {row: sample - 1 for row, sample in samples.items() if sample > 0}
         if not before:
@@ -165,7 +166,7 @@ class OverridePolicy:
         sample = request.extra_args.get(SAMPLE_KEY)
         if type(sample) is not int or sample < 0:
             raise ValueError(f"{SAMPLE_KEY} must be an int >= 0; got {sample!r}")
-        return sample if sample <= self.config.rounds else None
+        return sample if sample < self.config.rounds else None
 
 
 def rows_of_heads(head_of_row: dict[int, int], device: torch.device) -> list[tuple[int, Tensor]]:

@@ -42,7 +42,7 @@ class FireConfig(BaselineConfig):
     first_temperature: float = 30.0
     """Temperature of the first token, > 0. The ESamp paper's grid: 10, 30, 50."""
     first_top_k: int = 16
-    """The first token is one of the k most likely, >= 1. The ESamp paper gives no k; 16 is FIRE's."""
+    """The first token is one of the k most likely, >= 1. The ESamp paper gives no k."""
 
     def __post_init__(self) -> None:
         check_positive(self.name, "first_temperature", self.first_temperature)
@@ -55,11 +55,11 @@ class OverrideConfig(BaselineConfig):
 
     name: ClassVar[str] = "override"
     rounds: int = 10
-    """Heads, >= 1: samples 1 to `rounds` are steered; sample 0 and those beyond are vanilla."""
+    """Samples of a prompt that take part, >= 2: sample 0 is vanilla, 1 to rounds - 1 are steered, those beyond are vanilla again."""
     rank: int = 16
     """Rank of each head's change to lm_head, >= 1."""
     strength: float = 0.8
-    """lambda >= 0 in z - lambda dz. The authors' code: 0.8 for Qwen, 0.4 for Mistral."""
+    """lambda >= 0 in z - lambda dz. The authors' scripts: 0.8, and 0.4 for Mistral and Llama."""
     learning_rate: float = 1e-3
     """Adam step size, > 0; its other settings are PyTorch's defaults, as in the authors' code."""
     init_scale: float = 0.02
@@ -68,7 +68,8 @@ class OverrideConfig(BaselineConfig):
     """Of the random A."""
 
     def __post_init__(self) -> None:
-        check_at_least_one(self.name, "rounds", self.rounds)
+        if self.rounds < 2:
+            raise ValueError(f"override rounds must be >= 2; got {self.rounds}.")
         check_at_least_one(self.name, "rank", self.rank)
         check_positive(self.name, "learning_rate", self.learning_rate)
         check_positive(self.name, "init_scale", self.init_scale)

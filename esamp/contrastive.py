@@ -22,7 +22,7 @@ from torch import Tensor
 from esamp import vllm_adapter
 from esamp.amateur import Text, check_vocabulary, load_amateur
 from esamp.baseline_config import ContrastiveConfig
-from esamp.participants import Participants
+from esamp.participants import Participants, row_index
 from esamp.policy import Counters, SamplingOrder
 from esamp.telemetry import PolicyMeasures
 from esamp.vllm_adapter import BatchStep, NewRequest
@@ -62,7 +62,7 @@ def build_score(config: ContrastiveConfig) -> Score:
 class Contrast:
     """A LogitStage: the score on the head, -inf elsewhere."""
 
-    rows: list[int]
+    rows: Tensor
     """[R]"""
     amateur_RV: Tensor
     """The amateur's logits."""
@@ -105,15 +105,16 @@ class ContrastivePolicy:
         texts = self._participants.drawing(step)
         if not texts:
             self.amateur.forget_all()
-            self._participants.take_part(step, [])
+            self._participants.take_part(step, None)
             return SamplingOrder()
         for row, text in texts.items():
             check_length(text, step.num_tokens[row], step.request_ids[row])
         amateur_RU = self.amateur.logits(list(texts.values()))
         is_finite_R = torch.isfinite(amateur_RU).all(-1)
-        self._participants.take_part(step, list(texts), is_finite_R)
+        rows_R = row_index(list(texts), step.target_BH.device)
+        self._participants.take_part(step, rows_R, is_finite_R)
         amateur_RV = widen(amateur_RU, self._vocab_size)
-        return SamplingOrder(Contrast(list(texts), amateur_RV, is_finite_R, self.score, self.config.alpha))
+        return SamplingOrder(Contrast(rows_R, amateur_RV, is_finite_R, self.score, self.config.alpha))
 
     def after_sampling(self, step: BatchStep, tokens_B: Tensor) -> None:
         """The amateur shall read what was drawn."""

@@ -1,5 +1,5 @@
 """FIRE, Flaming-hot Initiation with Regular Execution: the first token of each answer is drawn at a very high temperature among the
-most likely, the rest as usual.
+most likely, the rest as usual (arXiv:2410.21236).
 
 The ESamp paper (arXiv:2604.24927) compares with it at temperatures 10, 30 and 50 and leaves open the k of its top-k and the
 temperature afterwards. Ours: k is a setting, and later tokens are drawn with the request's own parameters. Those hold for the first
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from esamp.baseline_config import FireConfig
-from esamp.participants import Participants
+from esamp.participants import Participants, row_index
 from esamp.policy import Counters, SamplingOrder
 from esamp.telemetry import PolicyMeasures
 from esamp.vllm_adapter import BatchStep, NewRequest
@@ -25,7 +25,7 @@ from esamp.vllm_adapter import BatchStep, NewRequest
 class HotDraw:
     """A LogitStage: the most likely tokens of some rows at another temperature."""
 
-    rows: list[int]
+    rows: Tensor
     """[R]"""
     temperature: float
     top_k: int
@@ -52,8 +52,12 @@ class FirePolicy:
     def before_sampling(self, step: BatchStep, *, is_recording: bool) -> SamplingOrder:
         """Heat up first tokens. A preempted request that was read again ends on a token it had drawn, so it counts as decoding."""
         rows = [row for row in self._participants.drawing(step) if not step.is_decode[row]]
-        self._participants.take_part(step, rows)
-        return SamplingOrder(HotDraw(rows, self.config.first_temperature, self.config.first_top_k) if rows else None)
+        if not rows:
+            self._participants.take_part(step, None)
+            return SamplingOrder()
+        rows_R = row_index(rows, step.target_BH.device)
+        self._participants.take_part(step, rows_R)
+        return SamplingOrder(HotDraw(rows_R, self.config.first_temperature, self.config.first_top_k))
 
     def after_sampling(self, step: BatchStep, tokens_B: Tensor) -> None:
         """Nothing is learned."""

@@ -1,23 +1,22 @@
 """OverRIDE: sample j of a prompt is steered away from a model of sample j-1, which learns while both are drawn.
 
-Round t has a low-rank change of lm_head, dz_t = B_t A_t h, so that z + dz_t becomes the next-token model of sample t. Then
+Head t is a low-rank change of lm_head, dz_t = B_t A_t h, so that z + dz_t becomes the next-token model of sample t. Then
 
-    sample 0            vanilla                 trains head 0
-    sample j <= rounds  draws from z - s dz_j-1 trains head j, if there is one
-    sample  > rounds    vanilla
+    sample 0           vanilla                      trains head 0
+    sample j < rounds  draws from z - s dz_{j-1}    trains head j, unless it is the last
+    sample >= rounds   vanilla
 
 Heads are shared by all prompts and live as long as the engine. Each step of the engine is one Adam step on the cross-entropy of
-z + dz_j on the tokens just drawn, averaged over the rows that learn.
+z + dz_j on the tokens just drawn, averaged over all rows that learn. A head without rows in a step takes no Adam step.
 
-Left open by the sources, and chosen here: the first token counts like any other. Heads learn with the model's plain logits, before
-temperature and filters; steering comes after both, as dz / temperature. A head without rows in a step takes no Adam step, so that its
-momentum does not carry it on. A request says which sample it is, since vLLM's names of siblings cannot be told apart for sure: one
-request per sample, n=1.
+This follows the authors' code (github.com/shi-rq/OverRIDE, modeling.py); like there, the first token counts like any other, and heads
+learn with the model's plain logits. Different here: weights are fp32 whatever the model's type; steering comes after temperature and
+filters, as dz / temperature, and not before them, so that every policy draws from the same candidates (without filters it is the same);
+and a request says which sample it is, since vLLM's names of siblings cannot be told apart for sure: one request per sample, n=1.
 
-Legend: B batch rows, R rows, N rows that learn from a step, H hidden size, V vocabulary, r rank.
+Legend: B batch rows, R rows, H hidden size, V vocabulary, r rank.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +25,7 @@ from torch import Tensor
 
 from esamp import vllm_adapter
 from esamp.baseline_config import OverrideConfig
-from esamp.participants import Participants
+from esamp.participants import Participants, row_index
 from esamp.policy import Counters, SamplingOrder
 from esamp.telemetry import PolicyMeasures
 from esamp.vllm_adapter import BatchStep, NewRequest
@@ -73,7 +72,7 @@ class LowRankHead:
 class Override:
     """A LogitStage: z - s dz."""
 
-    rows: list[int]
+    rows: Tensor
     """[R]"""
     delta_RV: Tensor
     """dz at temperature 1; zeros for a row that shall stay vanilla."""
@@ -89,7 +88,8 @@ class Lesson:
     """Rows of one step that one head learns from."""
 
     head: LowRankHead
-    rows: list[int]
+    rows: Tensor
+    """[R]"""
     hidden_RH: Tensor
     plain_RV: Tensor
     """The model's logits before temperature and filters."""
@@ -114,8 +114,9 @@ class OverridePolicy:
                 .to(worker.device),
                 vocab_size,
             )
-            for _ in range(config.rounds)
+            for _ in range(config.rounds - 1)
         )
+        """Head t models sample t; the last sample needs none, for nobody follows it."""
 
     def follow(self, finished: set[str], new: list[NewRequest]) -> None:
         """See SamplingPolicy."""
@@ -123,24 +124,26 @@ class OverridePolicy:
 
     def before_sampling(self, step: BatchStep, *, is_recording: bool) -> SamplingOrder:
         """Keep what heads shall learn from; steer."""
+        device = step.target_BH.device
         samples = self._participants.drawing(step)
         plain_BV = vllm_adapter.plain_logits(self._worker)
-        # Copies: vLLM scales the logits in place.
+        # Indexing copies, as it must: vLLM scales the logits in place.
         self._lessons = [
             Lesson(self.heads[t], rows, step.target_BH[rows].float(), plain_BV[rows].float())
-            for t, rows in rows_of_heads(samples.items())
-            if t < self.config.rounds
+            for t, rows in rows_of_heads(samples, device)
+            if t < len(self.heads)
         ]
-        steering = list(rows_of_heads((row, sample - 1) for row, sample in samples.items() if sample > 0))
-        steered = [row for _, rows in steering for row in rows]
-        if not steered:
-            self._participants.take_part(step, [])
+        before = {row: sample - 1 for row, sample in samples.items() if sample > 0}
+        if not before:
+            self._participants.take_part(step, None)
             return SamplingOrder()
+        steering = rows_of_heads(before, device)
         delta_RV = torch.cat([self.heads[t].delta(step.target_BH[rows].float()) for t, rows in steering])
         is_finite_R = torch.isfinite(delta_RV).all(-1)
-        self._participants.take_part(step, steered, is_finite_R)
+        rows_R = torch.cat([rows for _, rows in steering])
+        self._participants.take_part(step, rows_R, is_finite_R)
         delta_RV = torch.where(is_finite_R.unsqueeze(1), delta_RV, 0.0)
-        return SamplingOrder(Override(steered, delta_RV, self.config.strength))
+        return SamplingOrder(Override(rows_R, delta_RV, self.config.strength))
 
     def after_sampling(self, step: BatchStep, tokens_B: Tensor) -> None:
         """Each head learns the tokens of its own sample."""
@@ -163,12 +166,12 @@ class OverridePolicy:
         sample = request.extra_args.get(SAMPLE_KEY)
         if type(sample) is not int or sample < 0:
             raise ValueError(f"{SAMPLE_KEY} must be an int >= 0; got {sample!r}")
-        return sample if sample <= self.config.rounds else None
+        return sample if sample < self.config.rounds else None
 
 
-def rows_of_heads(head_of_row: Iterable[tuple[int, int]]) -> Iterable[tuple[int, list[int]]]:
-    """(head, its rows), from (row, head), by ascending head."""
-    rows: dict[int, list[int]] = {}
-    for row, head in head_of_row:
-        rows.setdefault(head, []).append(row)
-    return sorted(rows.items())
+def rows_of_heads(head_of_row: dict[int, int], device: torch.device) -> list[tuple[int, Tensor]]:
+    """(head, its rows [R]), by ascending head; rows of a head in their order."""
+    return [
+        (head, row_index([row for row, its_head in head_of_row.items() if its_head == head], device))
+        for head in sorted(set(head_of_row.values()))
+    ]

@@ -6,6 +6,7 @@ Legend: B batch rows, R rows that the baseline takes part in.
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 import torch
@@ -57,12 +58,14 @@ class Participants(Generic[State]):
             if step.draws_token[row] and request_id in self._states
         }
 
-    def take_part(self, step: BatchStep, rows: Sequence[int], is_finite_R: Tensor | None = None) -> None:
-        """The baseline takes part in the draws of these rows, but for those [R] where it has no finite numbers to say it with."""
-        device = step.target_BH.device
-        self._counters.explored_rows += len(rows)
-        self._intervened_B = torch.zeros(len(step.request_ids), device=device)
-        self._intervened_B[list(rows)] = 1.0 if is_finite_R is None else is_finite_R.float()
+    def take_part(self, step: BatchStep, rows_R: Tensor | None, is_finite_R: Tensor | None = None) -> None:
+        """The baseline takes part in the draws of these rows of the step (None: of no row), but for those where `is_finite_R` is False:
+        they stay vanilla and are counted."""
+        self._intervened_B = torch.zeros(len(step.request_ids), device=step.target_BH.device)
+        if rows_R is None:
+            return
+        self._counters.explored_rows += len(rows_R)
+        self._intervened_B[rows_R] = 1.0 if is_finite_R is None else is_finite_R.float()
         if is_finite_R is not None:
             nonfinite = (~is_finite_R).sum()
             self._nonfinite_total = nonfinite if self._nonfinite_total is None else self._nonfinite_total + nonfinite
@@ -81,6 +84,16 @@ class Participants(Generic[State]):
         """See SamplingPolicy; waits for the device."""
         nonfinite = 0 if self._nonfinite_total is None else int(self._nonfinite_total)
         return Counters(**{**asdict(self._counters), "nonfinite_rows": nonfinite})
+
+
+def row_index(rows: Sequence[int], device: torch.device) -> Tensor:
+    """[R] batch rows to index with; indexing with it copies. Kept from step to step, since moving it to the device stalls the host."""
+    return _row_index(tuple(rows), device)
+
+
+@lru_cache(maxsize=256)
+def _row_index(rows: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.tensor(rows, dtype=torch.long, device=device)
 
 
 def is_vanilla(request: NewRequest) -> bool:

@@ -11,7 +11,8 @@
     print(llm.collective_rpc("esamp_counters"))
 
 Requests with the same prompt share a Distiller; `SamplingParams(extra_args={"esamp_group": "my-problem"})` names the group instead, and
-`extra_args={"esamp_beta": 0.0}` leaves a request vanilla. On CUDA set VLLM_USE_V2_MODEL_RUNNER=0.
+`extra_args={"esamp_beta": 0.0}` leaves a request vanilla. The baselines run in the same worker: esamp/policies.py names
+them. On CUDA set VLLM_USE_V2_MODEL_RUNNER=0.
 """
 
 from contextlib import nullcontext

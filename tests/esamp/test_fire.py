@@ -133,7 +133,7 @@ def test_prompts_read_in_pieces_and_preempted_requests_have_one_first_token(tiny
 
 def test_what_the_filters_left_out_stays_out() -> None:
     logits = torch.tensor([[3.0, 2.0, -torch.inf, 1.0, -torch.inf], [5.0, 4.0, 3.0, 2.0, 1.0]])
-    heated = HotDraw([0], 10.0, 4)(logits.clone(), torch.tensor([2.0, 1.0]))
+    heated = HotDraw(torch.tensor([0]), 10.0, 4)(logits.clone(), torch.tensor([2.0, 1.0]))
     torch.testing.assert_close(heated[0], torch.tensor([0.6, 0.4, -torch.inf, 0.2, -torch.inf]))
     assert torch.equal(heated[1], logits[1])
 

@@ -88,8 +88,8 @@ def watch(policy: OverridePolicy) -> list[SeenStep]:
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_the_engine_steers_and_learns_like_the_reference(temperature: float, tiny_model: Path) -> None:
-    """Two prompts share three heads; sample 4 is beyond them. Every draw's log-probability and the final weights agree."""
-    settings = {"rounds": 3, "rank": 4, "strength": 0.8, "learning_rate": 0.02, "init_scale": 0.2}
+    """Two prompts share three heads; sample 4 is beyond the rounds. Every draw's log-probability and the final weights agree."""
+    settings = {"rounds": 4, "rank": 4, "strength": 0.8, "learning_rate": 0.02, "init_scale": 0.2}
     engine = start_baseline(tiny_model, "override", settings)
     policy = policy_of(engine)
     assert isinstance(policy, OverridePolicy)
@@ -162,7 +162,7 @@ def test_greedy_and_vanilla_requests_and_first_samples_get_stock_tokens(stock: L
     extras: list[tuple[str, dict[str, object], dict[str, float]]] = [
         ("sample 0", {"esamp_sample": 0}, {}),
         ("steered", {"esamp_sample": 1}, {}),
-        ("beyond the heads", {"esamp_sample": 3}, {}),
+        ("beyond the rounds", {"esamp_sample": 2}, {}),
         ("asks to be left alone", {"esamp_sample": 1, "esamp_vanilla": True}, {}),
         ("greedy", {"esamp_sample": 1}, {"temperature": 0.0}),
         ("no sample", {}, {}),
@@ -210,7 +210,7 @@ def test_non_finite_rows_teach_nothing() -> None:
 
 
 def test_preempted_requests_teach_every_token_once(tiny_model: Path) -> None:
-    engine = start_baseline(tiny_model, "override", {"rounds": 3}, **TIGHT)
+    engine = start_baseline(tiny_model, "override", {"rounds": 4}, **TIGHT)
     preempted = count_preemptions(engine)
     requests = [
         (p, params(max_tokens=40, extra_args={"esamp_sample": i % 3, "esamp_record": f"r{i}"}))
@@ -226,7 +226,7 @@ def test_preempted_requests_teach_every_token_once(tiny_model: Path) -> None:
 @needs_stories
 def test_a_head_learns_what_its_sample_says() -> None:
     """Trained on one story over and over, head 0 makes its tokens likelier than the model does."""
-    engine = start_baseline(STORIES, "override", {"rounds": 1})
+    engine = start_baseline(STORIES, "override", {"rounds": 2})
     prompt = AutoTokenizer.from_pretrained(STORIES)("Once upon a time").input_ids
     policy = policy_of(engine)
     assert isinstance(policy, OverridePolicy)

@@ -187,6 +187,8 @@ class Explorer:
             return
         assert self.learner is not None
         self.learner.learn(explored.hidden, explored.forward)
+        if self.config.trainer == "none":
+            return
         self._counters.trained_rows += len(explored.plan.rows)
         self._counters.optimiser_steps += len(explored.plan.live_groups)
 
@@ -262,7 +264,9 @@ class Explorer:
         beta_R = plan.beta_R
         if any(strength < 1 for strength in strengths.values()):
             factors = [strengths[group.name] for group in plan.groups]
-            self._counters.stale_rows += sum(0 < factor < 1 for factor in factors)
+            # Also where nothing is left of beta; a slot that is warming up has lost it too, and is not stale.
+            stale = {name for name, lag in lags.items() if strengths[name] < 1 and lag > self.config.max_staleness / 2}
+            self._counters.stale_rows += sum(group.name in stale for group in plan.groups)
             beta_R = beta_R * torch.tensor(factors, device=beta_R.device)
             if not any(factors):
                 return ExploringStep(plan, hidden, lags, versions, None, None)

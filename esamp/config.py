@@ -110,8 +110,6 @@ class ESampConfig:
             raise ValueError(f'scope="cluster" needs trainer="actor"; got trainer={self.trainer!r}.')
         if self.trainer == "actor" and self.prediction in ("running_mean", "vocabulary"):
             raise ValueError(f'prediction={self.prediction!r} learns inside the engine; use trainer="local".')
-        if self.scope == "prior" and self.trainer == "actor":
-            raise ValueError('scope="prior" learns inside the engine; use trainer="local".')
         if self.scope == "prior" and self.prediction in ("running_mean", "vocabulary"):
             raise ValueError(f'prediction={self.prediction!r} has no prior; use scope="prompt" or "shard".')
         if self.trainer == "none" and (self.warmup != "none" or self.warmup_steps > 0):

@@ -33,7 +33,6 @@ from esamp import ESampConfig
         ({"trainer": "actor", "prediction": "vocabulary"}, "prediction='vocabulary' learns inside the engine"),
         ({"trainer": "actor", "lag": 2}, "lag=2 needs trainer"),
         ({"trainer": "none", "lag": 2}, "lag=2 needs trainer"),
-        ({"trainer": "actor", "scope": "prior"}, 'scope="prior" learns inside the engine'),
         ({"scope": "prior", "prediction": "vocabulary"}, "prediction='vocabulary' has no prior"),
         ({"scope": "prior", "prediction": "running_mean"}, "prediction='running_mean' has no prior"),
         ({"trainer": "none", "warmup": "fit"}, 'trainer="none" never ends a warmup'),

@@ -112,6 +112,10 @@ class ESampConfig:
             raise ValueError(f'scope="cluster" needs trainer="actor"; got trainer={self.trainer!r}.')
         if self.trainer == "actor" and self.prediction in ("running_mean", "vocabulary"):
             raise ValueError(f'prediction={self.prediction!r} learns inside the engine; use trainer="local".')
+        if self.scope == "prior" and self.prediction in ("running_mean", "vocabulary"):
+            raise ValueError(f'prediction={self.prediction!r} has no prior; use scope="prompt" or "shard".')
+        if self.trainer == "none" and (self.warmup != "none" or self.warmup_steps > 0):
+            raise ValueError('trainer="none" never ends a warmup; use warmup="none" and warmup_steps=0.')
         if self.lag > 1 and self.trainer not in ("local", "sync"):
             raise ValueError(f'lag={self.lag} needs trainer="local" or "sync"; got trainer={self.trainer!r}.')
 

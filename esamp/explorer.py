@@ -271,7 +271,9 @@ class Explorer:
         beta_R = plan.beta_R
         if any(strength < 1 for strength in strengths.values()):
             factors = [strengths[group.name] for group in plan.groups]
-            self._counters.stale_rows += sum(0 < factor < 1 for factor in factors)
+            # Also where nothing is left of beta; a slot that is warming up has lost it too, and is not stale.
+            stale = {name for name, lag in lags.items() if strengths[name] < 1 and lag > self.config.max_staleness / 2}
+            self._counters.stale_rows += sum(group.name in stale for group in plan.groups)
             beta_R = beta_R * torch.tensor(factors, device=beta_R.device)
             if not any(factors):
                 return ExploringStep(plan, hidden, lags, versions, None, None)

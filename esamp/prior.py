@@ -5,7 +5,7 @@ from torch import Tensor
 
 from esamp.config import ESampConfig
 from esamp.distiller import DistillerBank, Forward
-from esamp.hidden_rows import HiddenRows
+from esamp.hidden_rows import HiddenRows, SlotBatch
 
 
 class PriorBank(DistillerBank):
@@ -17,6 +17,7 @@ class PriorBank(DistillerBank):
     def __init__(self, config: ESampConfig, output_gain_H: Tensor, *, num_slots: int, device: torch.device) -> None:
         """As DistillerBank; the prior is one slot more, the last."""
         super().__init__(config, output_gain_H, num_slots=num_slots + 1, device=device)
+        self._all_rows: SlotBatch | None = None
 
     @property
     def prior(self) -> int:
@@ -35,4 +36,7 @@ class PriorBank(DistillerBank):
     def train(self, rows: HiddenRows, forward: Forward | None = None) -> None:
         """One optimiser step of every slot that has rows, and one of the prior on all of them."""
         super().train(rows, forward)
-        super().train(HiddenRows.of(rows.source_RH, rows.target_RH, (self.prior,) * len(rows.slots)))
+        # Made once for each size of a batch: on a GPU the host would wait for it.
+        if self._all_rows is None or len(self._all_rows.slots) != len(rows.slots):
+            self._all_rows = SlotBatch.of((self.prior,) * len(rows.slots), self.device)
+        super().train(HiddenRows(rows.source_RH, rows.target_RH, self._all_rows))

@@ -1,10 +1,12 @@
-"""The one module that reads vLLM's private state. It knows vLLM 0.32, V1 model runner, and refuses anything else at start-up.
+"""The one module that reads vLLM's private state. It knows vLLM's V1 model runner, and refuses anything else at start-up.
 
-Nothing here is a documented vLLM interface; where a release moves something, this file is what changes.
+Nothing here is a documented vLLM interface; where a release moves something, this file is what changes, and esamp/vllm_surface.py says
+what was moved.
 
 Legend: B batch rows, H hidden size, V vocabulary.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,13 +23,14 @@ from vllm.v1.sample.logits_processor import BUILTIN_LOGITS_PROCESSORS
 from vllm.v1.sample.sampler import Sampler
 
 from esamp.sampler import ESampSampler
+from esamp.vllm_surface import UnsupportedEngine, check_surface
+
+logger = logging.getLogger(__name__)
 
 KNOWN_VERSIONS = ("0.32.",)
 """Releases this module was run against."""
-
-
-class UnsupportedEngine(RuntimeError):
-    """This engine cannot run Exploratory Sampling; the message says why and what would."""
+CHECKED_VERSIONS = ("0.26.", "0.27.", "0.28.", "0.29.", "0.30.", "0.31.")
+"""Releases that are tried if they have every name in esamp/vllm_surface.py: by API check only, nothing was run there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +68,8 @@ class NewRequest:
 def check_worker(worker: Any) -> None:
     """Raise UnsupportedEngine unless this worker is one whose private state we know."""
     config = worker.vllm_config
-    if not vllm.__version__.startswith(KNOWN_VERSIONS):
-        raise UnsupportedEngine(
-            f"esamp knows vLLM {', '.join(v + 'x' for v in KNOWN_VERSIONS)}; this is {vllm.__version__}. Install vllm==0.32.0."
-        )
+    if not vllm.__version__.startswith(KNOWN_VERSIONS + CHECKED_VERSIONS):
+        raise UnsupportedEngine(f"esamp knows vLLM 0.26 to 0.32; this is {vllm.__version__}. Install vllm==0.32.0.")
     if worker.use_v2_model_runner:
         raise UnsupportedEngine(
             "esamp runs on vLLM's V1 model runner; this engine uses V2. Set VLLM_USE_V2_MODEL_RUNNER=0."
@@ -80,6 +81,13 @@ def check_worker(worker: Any) -> None:
         raise UnsupportedEngine(
             f"esamp runs on one device per engine; got tensor_parallel_size={parallel.tensor_parallel_size}, "
             f"pipeline_parallel_size={parallel.pipeline_parallel_size}. Use more shards instead."
+        )
+    check_surface(worker.model_runner)
+    if not vllm.__version__.startswith(KNOWN_VERSIONS):
+        logger.warning(
+            "esamp was run on vLLM %s only; %s has every name it needs, and nobody has run it there",
+            ", ".join(v + "x" for v in KNOWN_VERSIONS),
+            vllm.__version__,
         )
 
 
@@ -239,7 +247,8 @@ class DeferredHead:
 
 
 def plain_head_weight(worker: Any) -> Tensor | None:
-    """Weights [V, H] of lm_head if logits are exactly hidden @ weight.T, row by row; None if the head does more than that."""
+    """Weights [V, H] of lm_head if logits are exactly hidden @ weight.T, row by row; None if the head does more than that. Without the
+    rows that vLLM pads the vocabulary with."""
     model = worker.model_runner.get_model()
     head = getattr(model, "lm_head", None)
     processor = getattr(model, "logits_processor", None)
@@ -251,7 +260,7 @@ def plain_head_weight(worker: Any) -> Tensor | None:
         and processor.scale == 1.0
         and worker.vllm_config.lora_config is None
     )
-    return head.weight.detach() if is_plain else None
+    return head.weight.detach()[: processor.org_vocab_size] if is_plain else None
 
 
 def plain_logits(worker: Any) -> Tensor:

@@ -14,7 +14,7 @@ FORBIDDEN = {
     "pipelines": {"jobs", "tests", "tyro", "argparse"},
     "jobs": {"tests"},
 }
-VLLM_MODULES = {"sampler.py", "vllm_adapter.py", "worker.py"}
+VLLM_MODULES = {"sampler.py", "vllm_adapter.py", "worker.py", "engine_bench.py"}
 
 
 def imported(path: Path) -> set[str]:
@@ -46,7 +46,8 @@ class Refuse(importlib.abc.MetaPathFinder):
         if name.split(".")[0] in ("ray", "vllm"):
             raise ImportError(f"{name} is not here")
 sys.meta_path.insert(0, Refuse())
-import esamp, esamp.config, esamp.distiller, esamp.fusion, esamp.groups, esamp.learner, esamp.reference, esamp.telemetry
+import esamp, esamp.bank, esamp.fusion, esamp.groups, esamp.learner, esamp.policy_config, esamp.prediction, esamp.reference
+import esamp.steering, esamp.warmup, esamp.statistics.pass_at_k
 """
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 

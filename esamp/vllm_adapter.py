@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from vllm.model_executor.layers.layernorm import GemmaRMSNorm
 from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, UnquantizedEmbeddingMethod
 from vllm.model_executor.models.interfaces import supports_eagle3
+from vllm.platforms import current_platform
 from vllm.sampling_params import SamplingParams
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.sample.logits_processor import BUILTIN_LOGITS_PROCESSORS
@@ -77,11 +78,13 @@ def check_worker(worker: Any) -> None:
     if config.speculative_config is not None:
         raise UnsupportedEngine("esamp does not support speculative decoding; leave speculative_config out.")
     parallel = config.parallel_config
-    if parallel.pipeline_parallel_size > 1 or parallel.tensor_parallel_size > 1:
+    if parallel.pipeline_parallel_size > 1:
         raise UnsupportedEngine(
-            f"esamp runs on one device per engine; got tensor_parallel_size={parallel.tensor_parallel_size}, "
-            f"pipeline_parallel_size={parallel.pipeline_parallel_size}. Use more shards instead."
+            f"esamp does not support pipeline parallelism; got pipeline_parallel_size={parallel.pipeline_parallel_size}. The shallow state "
+            "is on the first stage, the deep one on the last. Use tensor parallelism or more shards."
         )
+    if parallel.tensor_parallel_size > 1:
+        check_tensor_parallelism(parallel.tensor_parallel_size)
     check_surface(worker.model_runner)
     if not vllm.__version__.startswith(KNOWN_VERSIONS):
         logger.warning(
@@ -89,6 +92,23 @@ def check_worker(worker: Any) -> None:
             ", ".join(v + "x" for v in KNOWN_VERSIONS),
             vllm.__version__,
         )
+
+
+def check_tensor_parallelism(size: int) -> None:
+    """Raise UnsupportedEngine on a CPU; elsewhere say that it is unproven.
+
+    Every rank has the same Distillers: hidden states are the same on all of them after the layers' all-reduce, initial weights come from a
+    CPU generator of one seed, and each trains on every row in the same order, one step behind (trainer "local" or "sync"). The head gathers
+    its vocabulary over ranks in compute_logits; candidates are not projected alone, since each rank holds a part of the head's rows.
+    """
+    if current_platform.is_cpu():
+        raise UnsupportedEngine(
+            f"esamp supports tensor parallelism on CUDA only; got tensor_parallel_size={size} on a CPU, where ranks share no device "
+            "generator and would draw different tokens. Use more shards instead."
+        )
+    logger.warning(
+        "esamp: tensor parallelism (%d ranks) is written and unproven: no machine with two GPUs was at hand", size
+    )
 
 
 def enable_source_layer(worker: Any, source_layer: int) -> None:
@@ -259,6 +279,7 @@ def plain_head_weight(worker: Any) -> Tensor | None:
         and head.bias is None
         and processor.scale == 1.0
         and worker.vllm_config.lora_config is None
+        and worker.vllm_config.parallel_config.tensor_parallel_size == 1
     )
     return head.weight.detach()[: processor.org_vocab_size] if is_plain else None
 

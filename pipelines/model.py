@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from pipelines.config import RunConfig
 from pipelines.errors import InputError
 from pipelines.problems import Problem
+from pipelines.tree_of_thoughts import with_tree_of_thoughts
 
 EDGE_BYTES = 2**20
 """Bytes at each end of a weight file that are hashed: a change in training moves every tensor, and 100 GB need not be read."""
@@ -55,10 +56,18 @@ def format_prompt(problem: Problem, config: RunConfig, tokenizer: PreTrainedToke
     """
     is_chat = config.chat and config.chosen_task.chat and bool(tokenizer.chat_template)
     text = config.prompt_template(is_chat=is_chat).replace("{problem}", problem.text)
+    is_thinking_in_trees = config.sampler == "tree-of-thoughts"
     if not is_chat:
+        if is_thinking_in_trees:
+            raise InputError(
+                f"sampler tree-of-thoughts is a system prompt, and model {config.model} gets no chat template here: it has none, or "
+                "--no-chat or the task leaves it out. Use a chat model, or another sampler."
+            )
         return text
-    message = {"role": "user", "content": text}
-    prompt: str = tokenizer.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
+    messages = [{"role": "user", "content": text}]
+    if is_thinking_in_trees:
+        messages = with_tree_of_thoughts(messages)
+    prompt: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     bos = tokenizer.bos_token_id
     is_doubled = bos is not None and tokenizer(prompt).input_ids[:2] == [bos, bos]
     return prompt.removeprefix(tokenizer.bos_token) if is_doubled else prompt

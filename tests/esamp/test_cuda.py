@@ -198,9 +198,6 @@ def test_cuda_graphs_change_no_token(v1_runner: None, tiny_model: Path) -> None:
 
 @pytest.mark.engine
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
-@pytest.mark.xfail(
-    strict=True, reason="esamp refuses tensor parallelism: each rank would need bit-identical Distillers"
-)
 def test_two_way_tensor_parallelism_gives_the_tokens_of_one_device(v1_runner: None, tiny_model: Path) -> None:
     from tests.esamp.engines import PROMPTS, generate, params, start_engine
 

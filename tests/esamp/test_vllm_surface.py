@@ -105,8 +105,8 @@ def fake_worker(**changes: Any) -> Any:
     [
         ({"use_v2_model_runner": True}, "V1 model runner; this engine uses V2. Set VLLM_USE_V2_MODEL_RUNNER=0"),
         ({"speculative_config": object()}, "does not support speculative decoding; leave speculative_config out"),
-        ({"tensor_parallel_size": 2}, "got tensor_parallel_size=2, pipeline_parallel_size=1. Use more shards instead"),
-        ({"pipeline_parallel_size": 2}, "got tensor_parallel_size=1, pipeline_parallel_size=2. Use more shards"),
+        ({"tensor_parallel_size": 2}, "got tensor_parallel_size=2 on a CPU"),
+        ({"pipeline_parallel_size": 2}, "got pipeline_parallel_size=2"),
     ],
     ids=["V2", "speculative", "TP", "PP"],
 )

@@ -13,6 +13,7 @@ from pipelines.config import RunConfig
 from pipelines.errors import InputError
 from pipelines.model import format_prompt, load_model_config, model_fingerprint
 from pipelines.problems import Problem
+from pipelines.tree_of_thoughts import SYSTEM_PROMPT
 
 PROBLEM = Problem("p", "1 + 1 ?", "2")
 CHAT = "{{ bos_token }} user {{ messages[0].content }} assistant"
@@ -44,6 +45,17 @@ def test_the_beginning_of_text_token_comes_once() -> None:
     with_bos = tokenizer(CHAT)
     ids = with_bos(format_prompt(PROBLEM, RunConfig(), with_bos)).input_ids
     assert ids.count(with_bos.bos_token_id) == 1
+
+
+def test_tree_of_thoughts_is_a_system_prompt_before_the_problem() -> None:
+    both = "{% for m in messages %}<{{ m.role }}> {{ m.content }}{% endfor %}"
+    prompt = format_prompt(PROBLEM, RunConfig(sampler="tree-of-thoughts"), tokenizer(both))
+    assert prompt.startswith("<system>") and SYSTEM_PROMPT in prompt and prompt.endswith("<user> 1 + 1 ?")
+
+
+def test_tree_of_thoughts_without_a_chat_template_is_refused() -> None:
+    with pytest.raises(InputError, match=r"no chat template.*Use a chat model, or another sampler"):
+        format_prompt(PROBLEM, RunConfig(sampler="tree-of-thoughts"), tokenizer(None))
 
 
 def test_a_model_that_does_not_exist_is_refused(tmp_path: Path) -> None:

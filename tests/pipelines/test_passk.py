@@ -161,6 +161,7 @@ def stop_after(parts: int, by: signal.Signals, dataset: Path, output: Path) -> t
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hear_ctrl_c,
     )
     while session.poll() is None and len(list(output.glob("samples/*.parquet"))) < before + parts:
         time.sleep(0.05)

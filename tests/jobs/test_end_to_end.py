@@ -25,6 +25,7 @@ from pipelines.passk import run_passk, run_side_by_side
 from pipelines.rollouts import write_rollouts
 from pipelines.run_folder import RunFolder
 from pipelines.summary import summary_table
+from tests.interruptible import hear_ctrl_c
 
 pytestmark = [pytest.mark.ray, pytest.mark.engine]
 PROBLEMS, SAMPLES = 10, 8

@@ -22,6 +22,7 @@ from pipelines.plan import sample_seed
 from pipelines.rollouts import write_rollouts
 from pipelines.run_folder import RunFolder
 from pipelines.sample_table import STORED_SCHEMA
+from tests.interruptible import hear_ctrl_c
 from tests.pipelines.conftest import write_jsonl
 from tests.pipelines.stand_in import IdleFleet, StandInFleet
 from tests.pipelines.stand_in_session import session_config

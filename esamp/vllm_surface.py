@@ -16,7 +16,7 @@ class UnsupportedEngine(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Callable:
+class ReliedFunction:
     """A function or method that is called or overridden."""
 
     module: str
@@ -28,7 +28,7 @@ class Callable:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class ReliedFields:
     """A class whose instances are read."""
 
     module: str
@@ -37,29 +37,35 @@ class Record:
     purpose: str
 
 
-CALLABLES = (
-    Callable("vllm.v1.worker.gpu_worker", "Worker.load_model", ("load_dummy_weights",), "attach the policy"),
-    Callable("vllm.v1.worker.gpu_worker", "Worker.execute_model", ("scheduler_output",), "follow requests"),
-    Callable("vllm.v1.worker.gpu_worker", "Worker.sample_tokens", ("grammar_output",), "steer, and learn"),
-    Callable("vllm.v1.sample.sampler", "Sampler.__init__", ("logprobs_mode", "use_fp64_gumbel"), "take over settings"),
-    Callable("vllm.v1.sample.sampler", "Sampler.forward", ("logits", "sampling_metadata"), "look at what was drawn"),
-    Callable(
+FUNCTIONS = (
+    ReliedFunction("vllm.v1.worker.gpu_worker", "Worker.load_model", ("load_dummy_weights",), "attach the policy"),
+    ReliedFunction("vllm.v1.worker.gpu_worker", "Worker.execute_model", ("scheduler_output",), "follow requests"),
+    ReliedFunction("vllm.v1.worker.gpu_worker", "Worker.sample_tokens", ("grammar_output",), "steer, and learn"),
+    ReliedFunction(
+        "vllm.v1.sample.sampler", "Sampler.__init__", ("logprobs_mode", "use_fp64_gumbel"), "take over settings"
+    ),
+    ReliedFunction(
+        "vllm.v1.sample.sampler", "Sampler.forward", ("logits", "sampling_metadata"), "look at what was drawn"
+    ),
+    ReliedFunction(
         "vllm.v1.sample.ops.topk_topp_sampler",
         "TopKTopPSampler.__init__",
         ("logprobs_mode", "use_fp64_gumbel"),
         "draw as vLLM does",
     ),
-    Callable(
+    ReliedFunction(
         "vllm.v1.sample.ops.topk_topp_sampler",
         "TopKTopPSampler.forward_native",
         ("logits", "generators", "k", "p"),
         "draw as vLLM does",
     ),
-    Callable(
+    ReliedFunction(
         "vllm.v1.sample.ops.topk_topp_sampler", "apply_top_k_top_p", ("logits", "k", "p"), "filter before steering"
     ),
-    Callable("vllm.model_executor.models.interfaces", "supports_eagle3", ("model",), "know who has a shallow state"),
-    Callable(
+    ReliedFunction(
+        "vllm.model_executor.models.interfaces", "supports_eagle3", ("model",), "know who has a shallow state"
+    ),
+    ReliedFunction(
         "vllm.model_executor.models.interfaces",
         "SupportsEagle3.set_aux_hidden_state_layers",
         ("layers",),
@@ -68,27 +74,27 @@ CALLABLES = (
 )
 """Code that esamp calls or overrides."""
 
-RECORDS = (
-    Record(
+FIELDS = (
+    ReliedFields(
         "vllm.v1.worker.gpu_model_runner",
         "ExecuteModelState",
         ("logits", "sample_hidden_states", "aux_hidden_states"),
         "read a step before it is sampled",
     ),
-    Record(
+    ReliedFields(
         "vllm.v1.core.sched.output",
         "SchedulerOutput",
         ("finished_req_ids", "scheduled_new_reqs"),
         "follow requests",
     ),
-    Record(
+    ReliedFields(
         "vllm.v1.core.sched.output",
         "NewRequestData",
         ("req_id", "prompt_token_ids", "sampling_params"),
         "know what a request asked for",
     ),
-    Record("vllm.v1.sample.metadata", "SamplingMetadata", ("temperature",), "fuse at the same temperature"),
-    Record(
+    ReliedFields("vllm.v1.sample.metadata", "SamplingMetadata", ("temperature",), "fuse at the same temperature"),
+    ReliedFields(
         "vllm.sampling_params",
         "SamplingParams",
         (
@@ -131,8 +137,8 @@ RUNNER_ATTRIBUTES = {
 def check_surface(runner: Any) -> None:
     """Raise UnsupportedEngine that names whatever this vLLM does not have. `runner`: its V1 model runner, with the model loaded."""
     missing = [
-        *(problem for relied in CALLABLES for problem in problems_of_callable(relied)),
-        *(problem for relied in RECORDS for problem in problems_of_record(relied)),
+        *(name for relied in FUNCTIONS for name in missing_of_function(relied)),
+        *(name for relied in FIELDS for name in missing_of_fields(relied)),
         *(
             f"{type(runner).__name__}.{path} (to {purpose})"
             for path, purpose in RUNNER_ATTRIBUTES.items()
@@ -145,7 +151,7 @@ def check_surface(runner: Any) -> None:
         )
 
 
-def problems_of_callable(relied: Callable) -> list[str]:
+def missing_of_function(relied: ReliedFunction) -> list[str]:
     """What is missing of it, in words."""
     found = find(relied.module, relied.name)
     if found is None:
@@ -158,7 +164,7 @@ def problems_of_callable(relied: Callable) -> list[str]:
     ]
 
 
-def problems_of_record(relied: Record) -> list[str]:
+def missing_of_fields(relied: ReliedFields) -> list[str]:
     """What is missing of it, in words."""
     found = find(relied.module, relied.name)
     if found is None:

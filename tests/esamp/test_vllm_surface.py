@@ -55,12 +55,16 @@ def test_a_runner_without_one_of_the_names_is_refused_by_that_name(path: str, wo
 
 
 def test_everything_that_is_missing_is_told_at_once(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    moved = vllm_surface.Callable("vllm.v1.sample.sampler", "Sampler.gone", (), "do this")
-    renamed = vllm_surface.Callable("vllm.v1.sample.sampler", "Sampler.forward", ("logits", "metadata"), "do that")
-    shorter = vllm_surface.Record("vllm.v1.worker.gpu_model_runner", "ExecuteModelState", ("logits", "gone"), "read")
-    elsewhere = vllm_surface.Record("vllm.v1.nowhere", "Thing", ("field",), "read")
-    monkeypatch.setattr(vllm_surface, "CALLABLES", (moved, renamed))
-    monkeypatch.setattr(vllm_surface, "RECORDS", (shorter, elsewhere))
+    moved = vllm_surface.ReliedFunction("vllm.v1.sample.sampler", "Sampler.gone", (), "do this")
+    renamed = vllm_surface.ReliedFunction(
+        "vllm.v1.sample.sampler", "Sampler.forward", ("logits", "metadata"), "do that"
+    )
+    shorter = vllm_surface.ReliedFields(
+        "vllm.v1.worker.gpu_model_runner", "ExecuteModelState", ("logits", "gone"), "read"
+    )
+    elsewhere = vllm_surface.ReliedFields("vllm.v1.nowhere", "Thing", ("field",), "read")
+    monkeypatch.setattr(vllm_surface, "FUNCTIONS", (moved, renamed))
+    monkeypatch.setattr(vllm_surface, "FIELDS", (shorter, elsewhere))
     with pytest.raises(UnsupportedEngine) as refusal:
         check_surface(Without(worker.model_runner, "dtype"))
     for told in (

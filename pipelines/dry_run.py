@@ -41,6 +41,9 @@ def dry_run(config: RunConfig, console: Console) -> None:
     console.print(yaml.safe_dump(config.to_dict(), sort_keys=False), markup=False, highlight=False, end="")
     console.rule("first prompt")
     console.print(run.units[0].work.prompt, markup=False, highlight=False, soft_wrap=True)
+    if run.verifier_line:
+        console.rule("verifier")
+        console.print(run.verifier_line, markup=False, highlight=False, soft_wrap=True)
     console.rule("estimate")
     console.print(
         f"{estimate.problems} problems x {config.samples} samples = {estimate.samples} samples in {len(run.units)} units of work\n"

@@ -18,7 +18,7 @@ from ray.actor import ActorHandle
 from actors.types import Sample
 from pipelines.config import RunConfig
 from pipelines.errors import root_cause
-from pipelines.plan import PlannedUnit, planned_units
+from pipelines.plan import StoredUnit, stored_units
 from pipelines.sample_table import RunLabels, failed_table, samples_table
 
 logger = logging.getLogger(__name__)
@@ -54,11 +54,11 @@ class GenerateSamples:
 
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
         """Draw all units of the batch at the same time. Raises what the engine raised, and RayActorError if a shard is gone."""
-        for unit in asyncio.as_completed([self._generate(unit) for unit in planned_units(batch)]):
+        for unit in asyncio.as_completed([self._generate(unit) for unit in stored_units(batch)]):
             yield await unit
 
-    async def _generate(self, unit: PlannedUnit) -> pa.Table:
-        work, problem = unit.work, unit.problem
+    async def _generate(self, unit: StoredUnit) -> pa.Table:
+        work = unit.work
         shard = await self._router.take.remote(work.problem_id)
         try:
             samples: list[Sample] = await self._shards[shard].generate.remote(work)
@@ -66,12 +66,10 @@ class GenerateSamples:
             # The named boundary: a unit that the model cannot take (a prompt too long, an empty one) must not end the run. What
             # breaks an engine does: see LLMShard.generate.
             logger.exception("unit %s failed", work.unit_id)
-            return failed_table(
-                root_cause(error), work, problem=problem.text, answer=problem.answer, labels=self._labels
-            )
+            return failed_table(root_cause(error), work, problem=unit.text, labels=self._labels)
         finally:
             self._router.give_back.remote(shard)
-        return samples_table(samples, work, problem=problem.text, answer=problem.answer, labels=self._labels)
+        return samples_table(samples, work, problem=unit.text, labels=self._labels)
 
 
 def units_in_flight(config: RunConfig) -> int:

@@ -73,6 +73,8 @@ class PreparedRun:
     folder: RunFolder
     manifest: Manifest
     units: list[PlannedUnit]
+    verifier_line: str
+    """Where answers are scored, if that is worth a line."""
 
 
 def run_passk(config: RunConfig, *, console: Console, start_fleet: StartFleet = Fleet) -> RunSummary:
@@ -107,7 +109,7 @@ def complete_run(run: PreparedRun, *, console: Console, start_fleet: StartFleet)
 def prepare_run(config: RunConfig) -> PreparedRun:
     """Load and check what the run is made of. Raises InputError; writes nothing."""
     load_model_config(config)
-    verifier_settings(config).check()
+    verifier_line = verifier_settings(config).check()
     problems = load_problems(config)
     tokenizer = load_tokenizer(config)
     prompts = [format_prompt(problem, config, tokenizer) for problem in problems]
@@ -121,7 +123,7 @@ def prepare_run(config: RunConfig) -> PreparedRun:
     )
     folder = RunFolder(config.run_folder)
     folder.check(manifest)
-    return PreparedRun(config=config, folder=folder, manifest=manifest, units=units)
+    return PreparedRun(config=config, folder=folder, manifest=manifest, units=units, verifier_line=verifier_line)
 
 
 def draw_units(run: PreparedRun, *, console: Console, start_fleet: StartFleet) -> None:
@@ -130,6 +132,8 @@ def draw_units(run: PreparedRun, *, console: Console, start_fleet: StartFleet) -
     console.rule("first prompt")
     console.print(run.units[0].work.prompt, markup=False, highlight=False, soft_wrap=True)
     console.rule()
+    if run.verifier_line:
+        console.print(run.verifier_line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"starting {config.shards} shard(s) of {config.model} for {run.folder.path} ...", highlight=False)
     with start_fleet(config.shard, num_shards=config.shards) as fleet:
         manifest = run.folder.open(run.manifest, run.units)
@@ -187,7 +191,7 @@ def save_samples(
         )
         .map_batches(
             VerifySamples,
-            fn_constructor_args=(verifier_settings(config), progress),
+            fn_constructor_args=(verifier_settings(config), folder.answers.resolve(), progress),
             batch_size=None,
             batch_format="pyarrow",
             compute=ActorPoolStrategy(size=config.verifiers),

@@ -1,4 +1,5 @@
-"""The plan of a run: one row per unit of work, fixed before anything is drawn, kept as Parquet in the run folder.
+"""The plan of a run: one row per unit of work, fixed before anything is drawn, kept as Parquet in the run folder. Reference answers are
+not in it, since no sample is drawn by them: see answers.py.
 
 A unit is one problem and a chunk of its samples (all of them, by default). Seeds are part of the plan, so a unit that is run again, on
 whatever shard, draws from the same seeds.
@@ -19,7 +20,6 @@ PLAN_SCHEMA = pa.schema(
         "unit_id": pa.string(),
         "problem_id": pa.string(),
         "problem": pa.string(),
-        "answer": pa.string(),
         "prompt": pa.string(),
         "sample_indices": pa.list_(pa.int32()),
         "seeds": pa.list_(pa.int64()),
@@ -72,7 +72,6 @@ def plan_table(units: Iterable[PlannedUnit]) -> pa.Table:
             "unit_id": unit.work.unit_id,
             "problem_id": unit.problem.problem_id,
             "problem": unit.problem.text,
-            "answer": unit.problem.answer,
             "prompt": unit.work.prompt,
             "sample_indices": unit.work.sample_indices,
             "seeds": unit.work.seeds,
@@ -82,11 +81,20 @@ def plan_table(units: Iterable[PlannedUnit]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=PLAN_SCHEMA)
 
 
-def planned_units(table: pa.Table) -> Iterator[PlannedUnit]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredUnit:
+    """A unit of work as the stored plan has it."""
+
+    work: WorkUnit
+    text: str
+    """The problem, without the prompt around it."""
+
+
+def stored_units(table: pa.Table) -> Iterator[StoredUnit]:
     """The units of a stored plan, or of a batch of it."""
     for row in table.to_pylist():
-        yield PlannedUnit(
-            problem=Problem(row["problem_id"], row["problem"], row["answer"]),
+        yield StoredUnit(
+            text=row["problem"],
             work=WorkUnit(
                 unit_id=row["unit_id"],
                 problem_id=row["problem_id"],

@@ -5,18 +5,22 @@ so that a trainer can weigh them: exp(policy_logprobs - behaviour_logprobs), per
 """
 
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
+from pipelines.answers import Answers
 from pipelines.errors import InputError
 from pipelines.run_folder import RunFolder, write_whole
 from pipelines.verdict import VerdictStatus
 
 ADVANTAGE_EPS = 1e-4
 """Added to a group's standard deviation, as GRPO's implementations do."""
+MAX_DICTIONARY_BYTES = 2**30
+"""Of the answers in a row group of the file; above that each rollout has its own copy."""
 
 RENAMED = {
     "problem_id": "group_id",
@@ -30,7 +34,6 @@ KEPT = (
     "sample_index",
     "seed",
     "prompt",
-    "answer",
     "prompt_token_ids",
     "behaviour_logprobs",
     "policy_logprobs",
@@ -57,10 +60,10 @@ def write_rollouts(folder: RunFolder, output: Path) -> int:
     InputError if the folder holds no run or no sample.
     """
     folder.manifest()
-    rollouts = rollouts_table(folder.read_samples([*RENAMED, *KEPT]))
+    rollouts = with_answers(rollouts_table(folder.read_samples([*RENAMED, *KEPT])), Answers(folder.answers))
     output.parent.mkdir(parents=True, exist_ok=True)
     sink = pa.BufferOutputStream()
-    pa.parquet.write_table(rollouts, sink)
+    pa.parquet.write_table(rollouts, sink, dictionary_pagesize_limit=MAX_DICTIONARY_BYTES)
     write_whole(output, sink.getvalue().to_pybytes())
     return rollouts.num_rows
 
@@ -77,6 +80,13 @@ def rollouts_table(samples: pa.Table) -> pa.Table:
     advantages = group_advantages(samples["problem_id"].to_pylist(), samples["score"].to_pylist())
     renamed = samples.rename_columns([RENAMED.get(name, name) for name in samples.column_names])
     return renamed.append_column("advantage", pa.array(advantages, pa.float32()))
+
+
+def with_answers(rollouts: pa.Table, answers: Mapping[str, str]) -> pa.Table:
+    """The same with a column of reference answers, a dictionary: the tests of a code problem are there once for all its rollouts."""
+    groups = rollouts["group_id"].combine_chunks().dictionary_encode()
+    values = pa.array([answers[problem_id] for problem_id in groups.dictionary.to_pylist()], pa.string())
+    return rollouts.append_column("answer", pa.DictionaryArray.from_arrays(groups.indices, values))
 
 
 def group_advantages(groups: list[str], rewards: list[float]) -> list[float]:

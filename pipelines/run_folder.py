@@ -3,6 +3,7 @@
     runs/countdown-esamp-0/
         run.json          what the run is: config, fingerprints, versions, git commit, command line
         plan/             Parquet, one row per unit of work
+        answers.parquet   reference answers, one row per problem
         samples/          Parquet parts, one row per sample; a unit counts as finished once all its samples lie here without an error
         sessions.jsonl    one line per completed session (a run that was stopped and went on has several): time, tokens, shard counters
         torn/             parts that a killed session left unreadable; their units were drawn again
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -30,6 +31,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
+from pipelines.answers import write_answers
 from pipelines.config import RunConfig
 from pipelines.errors import InputError
 from pipelines.plan import PlannedUnit, plan_table
@@ -125,6 +127,7 @@ class RunFolder:
         self.path = path
         self.samples = path / "samples"
         self.plan = path / "plan" / "plan.parquet"
+        self.answers = path / "answers.parquet"
         self._manifest = path / "run.json"
         self._sessions = path / "sessions.jsonl"
 
@@ -151,13 +154,15 @@ class RunFolder:
                 "Give another --output, or the settings that the folder holds."
             )
 
-    def open(self, wanted: Manifest, units: Iterable[PlannedUnit]) -> Manifest:
+    def open(self, wanted: Manifest, units: Sequence[PlannedUnit]) -> Manifest:
         """Begin the run, or go on with it: its manifest, with the id and the start it had. Checks first, then writes."""
         self.check(wanted)
         manifest = self.manifest() if self._manifest.is_file() else wanted
         self.path.mkdir(parents=True, exist_ok=True)
         write_whole(self._manifest, manifest.to_json().encode())
         self.samples.mkdir(exist_ok=True)
+        if not self.answers.is_file():
+            write_answers(self.answers, {unit.problem.problem_id: unit.problem.answer for unit in units})
         if not self.plan.is_file():
             self.plan.parent.mkdir(exist_ok=True)
             sink = pa.BufferOutputStream()

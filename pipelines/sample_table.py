@@ -1,4 +1,5 @@
-"""One row per sample, as it is stored: what every stage after generation, and every reader of a run folder, relies on.
+"""One row per sample, as it is stored: what every stage after generation, and every reader of a run folder, relies on. Reference answers
+are stored once per problem: see answers.py.
 
 Legend: T tokens of the answer.
 """
@@ -53,7 +54,6 @@ SAMPLE_SCHEMA = pa.schema(
         "sample_index": pa.int32(),  # position in launch order within the problem
         "seed": pa.int64(),
         "problem": pa.string(),
-        "answer": pa.string(),  # the reference
         "prompt": pa.string(),
         "prompt_token_ids": pa.list_(pa.int32()),
         "text": pa.string(),
@@ -105,18 +105,16 @@ STORED_SCHEMA = pa.schema([*SAMPLE_SCHEMA, *VERDICT_SCHEMA])
 """A row of samples/*.parquet."""
 
 
-def samples_table(
-    samples: Iterable[Sample], unit: WorkUnit, *, problem: str, answer: str, labels: RunLabels
-) -> pa.Table:
-    """Rows of a unit that was drawn."""
+def samples_table(samples: Iterable[Sample], unit: WorkUnit, *, problem: str, labels: RunLabels) -> pa.Table:
+    """Rows of a unit that was drawn; `problem` is its text."""
     return pa.Table.from_pylist(
-        [{**_common(unit, problem, answer, labels), **_drawn(sample)} for sample in samples], schema=SAMPLE_SCHEMA
+        [{**_common(unit, problem, labels), **_drawn(sample)} for sample in samples], schema=SAMPLE_SCHEMA
     )
 
 
-def failed_table(error: str, unit: WorkUnit, *, problem: str, answer: str, labels: RunLabels) -> pa.Table:
+def failed_table(error: str, unit: WorkUnit, *, problem: str, labels: RunLabels) -> pa.Table:
     """Rows of a unit that could not be drawn: one per sample that is missing, each with the reason."""
-    common = _common(unit, problem, answer, labels)
+    common = _common(unit, problem, labels)
     rows = [
         {
             **common,
@@ -132,13 +130,12 @@ def failed_table(error: str, unit: WorkUnit, *, problem: str, answer: str, label
     return pa.Table.from_pylist(rows, schema=SAMPLE_SCHEMA)
 
 
-def _common(unit: WorkUnit, problem: str, answer: str, labels: RunLabels) -> dict[str, Any]:
+def _common(unit: WorkUnit, problem: str, labels: RunLabels) -> dict[str, Any]:
     return {
         **asdict(labels),
         "unit_id": unit.unit_id,
         "problem_id": unit.problem_id,
         "problem": problem,
-        "answer": answer,
         "prompt": unit.prompt,
     }
 

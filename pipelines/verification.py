@@ -14,12 +14,14 @@ import signal
 import time
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
 from pebble import ProcessExpired, ProcessPool
 from ray.actor import ActorHandle
 
+from pipelines.answers import Answers
 from pipelines.config import RunConfig
 from pipelines.judge import JudgeScorer, JudgeSettings
 from pipelines.problems import Problem
@@ -56,12 +58,20 @@ class VerifierSettings:
     allow_unsafe_execution: bool = False
     """For the verifier code: run without a sandbox where there is none."""
 
-    def check(self) -> None:
-        """Raise InputError if the verifier cannot be found, or the judge's key not be read."""
+    def check(self) -> str:
+        """What the user shall know of where answers are scored; "" if nothing.
+
+        Raises InputError if the verifier cannot be found, the judge's key not be read, or no sandbox works on this machine.
+        """
         if self.name in BUILT_IN or ":" in self.name:
             load_verifier(self.path)
         if self.judge is not None:
             self.judge.api_key()
+        if self.name == "code":
+            from pipelines.sandbox.choice import choose_level
+
+            return choose_level(allow_unsafe_execution=self.allow_unsafe_execution).line
+        return ""
 
     def build(self) -> Scorer:
         """The scorer for this verifier."""
@@ -95,7 +105,7 @@ def verifier_settings(config: RunConfig) -> VerifierSettings:
         judge = JudgeSettings(url=config.judge_url, model=config.judge_model, key_variable=config.judge_key_variable)
     return VerifierSettings(
         name=config.verifier_name,
-        timeout_s=config.verifier_timeout_s,
+        timeout_s=config.verdict_timeout_s,
         judge=judge,
         allow_unsafe_execution=config.allow_unsafe_execution,
     )
@@ -187,7 +197,9 @@ def verdict_of(result: bool | float) -> Verdict:
 class VerifySamples:
     """Ray Data's callable of this stage: rows with their verdicts; tells `progress` what was done."""
 
-    def __init__(self, settings: VerifierSettings, progress: ActorHandle) -> None:
+    def __init__(self, settings: VerifierSettings, answers: Path, progress: ActorHandle) -> None:
+        """`answers`: the run's file of them."""
+        self._answers = Answers(answers)
         self._scorer = settings.build()
         self._progress = progress
 
@@ -210,7 +222,9 @@ class VerifySamples:
     def _verdict(self, row: dict[str, Any]) -> Verdict:
         if row["error"] is not None:
             return plain_verdict(VerdictStatus.ERROR, detail="no answer: generation failed")
-        return self._scorer.score(Problem(row["problem_id"], row["problem"], row["answer"]), row["text"])
+        return self._scorer.score(
+            Problem(row["problem_id"], row["problem"], self._answers[row["problem_id"]]), row["text"]
+        )
 
 
 def finished_sample(row: dict[str, Any]) -> FinishedSample:

@@ -3,6 +3,7 @@
 Legend: P problems whose samples are all there, N samples of each in launch order, T tokens of a sample.
 """
 
+import hashlib
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
@@ -12,14 +13,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet
 
+from pipelines.answers import Answers
 from pipelines.errors import InputError
 from pipelines.problems import Problem
 from pipelines.run_folder import Manifest, RunFolder, Session
 from pipelines.verdict import VerdictStatus
 
-READABLE = ["problem_id", "sample_index", "problem", "answer", "prompt", "seed", "text", "token_ids", "num_tokens"]
+READABLE = ["problem_id", "sample_index", "problem", "prompt", "seed", "text", "token_ids", "num_tokens"]
 JUDGED = ["finish_reason", "error", "status", "score", "extracted", "detail", "novelty", "loss", "lag_mean"]
 SCORED = ["policy_logprobs", "intervened_tokens"]
+MAX_SHOWN_ANSWER = 2000
+"""Characters."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +37,7 @@ class RunSamples:
     table: pa.Table
     """Stored rows; `rows_PN` says which is which."""
     problems: list[Problem]
-    """[P]"""
+    """[P] with answers as the page shows them."""
     unfinished: int
     """Problems with samples missing: left out."""
     rows_PN: npt.NDArray[np.int64]
@@ -104,7 +108,7 @@ def read_run(folder: RunFolder) -> RunSamples:
             f"{folder.path} has no problem with all {wanted} samples yet; let the run finish at least one, then report again."
         )
     rows_PN = np.array([[rows_of[problem_id][index] for index in range(wanted)] for problem_id in complete])
-    texts, answers = table["problem"].to_pylist(), table["answer"].to_pylist()
+    texts, answers = table["problem"].to_pylist(), Answers(folder.answers)
     status_PN = np.array(table["status"].to_pylist(), dtype=object)[rows_PN]
     return RunSamples(
         path=str(folder.path),
@@ -112,7 +116,7 @@ def read_run(folder: RunFolder) -> RunSamples:
         sessions=folder.sessions(),
         table=table,
         problems=[
-            Problem(problem_id, texts[row], answers[row])
+            Problem(problem_id, texts[row], shown_answer(answers[problem_id]))
             for problem_id, row in zip(complete, rows_PN[:, 0].tolist(), strict=True)
         ],
         unfinished=manifest.num_problems - len(complete),
@@ -123,6 +127,14 @@ def read_run(folder: RunFolder) -> RunSamples:
         truncated_PN=np.array(table["finish_reason"].to_pylist(), dtype=object)[rows_PN] == "length",
         logprob_PN=mean_of_lists(table["policy_logprobs"].combine_chunks(), empty=-np.inf)[rows_PN],
     )
+
+
+def shown_answer(answer: str) -> str:
+    """An answer to read. The tests of a code problem, which can be megabytes, are cut; the sum tells apart what differs further on."""
+    if len(answer) <= MAX_SHOWN_ANSWER:
+        return answer
+    digest = hashlib.sha256(answer.encode()).hexdigest()[:12]
+    return f"{answer[:MAX_SHOWN_ANSWER]} ... ({len(answer):,} characters, sha256 {digest})"
 
 
 def mean_of_lists(lists: pa.ListArray, *, empty: float) -> npt.NDArray[np.float64]:

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exam:
-    """One program and its tests. They run in two processes: see docs/sandbox.md."""
+    """One program and a script that tests it. They run in two processes: see docs/sandbox.md."""
 
     program: str
     """Source of the program, whole. Nothing of it is trusted."""
@@ -16,6 +16,37 @@ class Exam:
     """Source of the tests. Passed if its last line is reached without an exception."""
     names: tuple[str, ...] = ()
     """What the tests call by name in the program; nothing else of the program is seen by them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One test of a contest problem."""
+
+    input: str
+    output: str
+    """What the program must print or, as JSON, return. The program's process never has it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StdinExam:
+    """A program that reads standard input and prints: run anew for each case, in a process of its own. Passed if every case is."""
+
+    program: str
+    cases: tuple[Case, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CallExam:
+    """A function, or a method of a class, called once per case; a case's input has one argument per line, as JSON."""
+
+    program: str
+    holder: str | None
+    """The class to make an instance of, once; None where the function stands by itself."""
+    function: str
+    cases: tuple[Case, ...]
+
+
+AnyExam = Exam | StdinExam | CallExam
 
 
 class ExamStatus(StrEnum):

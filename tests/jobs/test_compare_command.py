@@ -25,7 +25,6 @@ def finish(config: RunConfig) -> None:
             "unit_id": unit.work.unit_id,
             "problem_id": unit.problem.problem_id,
             "problem": unit.problem.text,
-            "answer": unit.problem.answer,
         }
         for unit in run.units
         for index in unit.work.sample_indices

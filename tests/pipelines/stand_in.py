@@ -16,6 +16,7 @@ from ray.actor import ActorHandle
 
 from actors.config import ShardConfig
 from actors.types import Sample, ShardStats, TrainerStats, WorkUnit
+from esamp.config import ESampConfig
 
 SLOW_SECONDS = 2.0
 
@@ -25,7 +26,7 @@ class StandInShard:
 
     def __init__(self, config: ShardConfig, *, name: str) -> None:
         self.name = name
-        self.explores = config.esamp is not None and config.esamp.beta > 0
+        self.explores = isinstance(config.policy, ESampConfig) and config.policy.beta > 0
         self.samples: list[Sample] = []
         self.busy_seconds = 0.0
 

@@ -19,7 +19,6 @@ ROW: dict[str, Any] = {
     "sample_index": 0,
     "seed": 1,
     "problem": "say 0",
-    "answer": "0",
     "prompt": "say 0",
     "prompt_token_ids": [1],
     "text": "0",

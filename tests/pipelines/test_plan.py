@@ -1,7 +1,7 @@
 """The plan: every sample once, with a seed that depends on nothing but run, problem and index."""
 
 from pipelines.config import RunConfig
-from pipelines.plan import plan_table, plan_units, planned_units, sample_seed
+from pipelines.plan import StoredUnit, plan_table, plan_units, sample_seed, stored_units
 from pipelines.problems import Problem
 
 PROBLEMS = [Problem(f"p{i}", f"say {i}", str(i)) for i in range(3)]
@@ -37,4 +37,5 @@ def test_seeds_differ_and_stay_the_same_for_ever() -> None:
 
 def test_a_plan_survives_its_table() -> None:
     units = plan_units(PROBLEMS, PROMPTS, RunConfig(samples=3))
-    assert list(planned_units(plan_table(units))) == units
+    stored = [StoredUnit(work=unit.work, text=unit.problem.text) for unit in units]
+    assert list(stored_units(plan_table(units))) == stored

@@ -1,5 +1,8 @@
 """Problems from files, and what is said when they cannot be used."""
 
+import hashlib
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +117,11 @@ def test_the_fingerprint_changes_with_any_problem() -> None:
     assert data_fingerprint(problems) == data_fingerprint(list(problems))
     assert data_fingerprint(problems) != data_fingerprint([problems[0], Problem("b", "y", "3")])
     assert data_fingerprint(problems) != data_fingerprint(problems[::-1])
+
+
+def test_the_fingerprint_is_that_of_all_problems_as_one_json_list() -> None:
+    """It was computed so from the start: runs that were begun then go on."""
+    problems = [Problem("a", "é", "1"), Problem("b", "y", "2")]
+    text = json.dumps([asdict(problem) for problem in problems], sort_keys=True)
+    assert data_fingerprint(problems) == hashlib.sha256(text.encode()).hexdigest()[:12]
+    assert data_fingerprint(problems[:1]) != data_fingerprint(problems)

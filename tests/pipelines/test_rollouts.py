@@ -40,6 +40,7 @@ def test_a_rollout_has_tokens_both_log_probabilities_reward_and_group(tmp_path: 
         "distiller_version": "abc:1",
     }
     assert {name: first[name] for name in expected} == expected
+    assert first["answer"] == "0"
     assert first["advantage"] == pytest.approx(0.5 / (0.5 + 1e-4))
 
 

@@ -8,32 +8,45 @@ import os
 import resource
 import signal
 import sys
-from types import CodeType, FrameType
+from functools import partial
+from types import FrameType
 from typing import Any, Never
 
-from pipelines.sandbox.inside.program import serve, text_of
-from pipelines.sandbox.inside.remote import CONFINED, RemoteProgram, Unreadable
-from pipelines.sandbox.inside.values import CannotCross
-from pipelines.sandbox.inside.wire import WireError, receive, send
+from pipelines.sandbox.inside.program import serve
+from pipelines.sandbox.inside.remote import CONFINED, RemoteProgram, RemoteRunner
+from pipelines.sandbox.inside.script import StartClock, grade_script
+from pipelines.sandbox.inside.wire import MAX_TRUSTED_BYTES, receive, send
 
 SUPERVISOR = 0
-TESTS_FILE, SETUP_FILE = "<tests>", "<setup>"
+
+Program = RemoteProgram | RemoteRunner
 
 
 def main() -> None:
     """Grade one sample. The only way out is `finish`."""
-    job = receive(SUPERVISOR)
+    job = receive(SUPERVISOR, max_bytes=MAX_TRUSTED_BYTES)
     confine_grader(job)
     answers = os.dup(1)
     hide_standard_streams(keep_input=True)
     program = fork_program(job, answers)
-    grading = Grading(program, answers)
+    grading = Grading(program, answers, job["timeout_s"])
     if not program.is_confined():
         grading.finish("sandbox_failed", "the program's process could not be confined, and was not started")
-    tests = receive(SUPERVISOR)
-    signal.signal(signal.SIGALRM, grading.time_up)
-    signal.setitimer(signal.ITIMER_REAL, job["timeout_s"])
-    grading.finish(*grading.grade(job["source"], tests))
+    tests = receive(SUPERVISOR, max_bytes=MAX_TRUSTED_BYTES)
+    grading.finish(*grade(program, job, tests, grading.start_clock))
+
+
+def grade(program: Program, job: dict[str, Any], tests: dict[str, Any], start_clock: StartClock) -> tuple[str, str]:
+    """Status and detail. What only cases need is imported for them only: a start is most of what a sample costs."""
+    if isinstance(program, RemoteRunner):
+        from pipelines.sandbox.inside.cases import grade_runs
+
+        return grade_runs(program, SUPERVISOR, tests, start_clock)
+    if job["kind"] == "calls":
+        from pipelines.sandbox.inside.cases import grade_calls
+
+        return grade_calls(program, job["source"], SUPERVISOR, tests, start_clock)
+    return grade_script(program, job["source"], tests, start_clock)
 
 
 def hide_standard_streams(*, keep_input: bool) -> None:
@@ -70,8 +83,8 @@ def confine_grader(job: dict[str, Any]) -> None:
             allow_reading_only(job["readable"])
 
 
-def fork_program(job: dict[str, Any], answers: int) -> RemoteProgram:
-    """The program's process, confined before it reads a line of what the model wrote."""
+def fork_program(job: dict[str, Any], answers: int) -> Program:
+    """The program's process, or the runner that has one child per case: confined before it reads a line of what the model wrote."""
     requests_out, requests_in = os.pipe()
     replies_out, replies_in = os.pipe()
     pid = os.fork()
@@ -80,9 +93,15 @@ def fork_program(job: dict[str, Any], answers: int) -> RemoteProgram:
             for fd in (answers, requests_in, replies_out):
                 os.close(fd)
             hide_standard_streams(keep_input=False)
-            confine_program(job)
-            send(replies_in, CONFINED)
-            serve(requests_out, replies_in)
+            if job["kind"] == "runs":
+                from pipelines.sandbox.inside.runner import serve_runs
+
+                die_with_parent()
+                serve_runs(requests_out, replies_in, job["source"], partial(confine_program, job), CONFINED)
+            else:
+                confine_program(job)
+                send(replies_in, CONFINED)
+                serve(requests_out, replies_in)
         finally:
             os._exit(0)
     os.close(requests_out)
@@ -91,15 +110,21 @@ def fork_program(job: dict[str, Any], answers: int) -> RemoteProgram:
         from pipelines.sandbox.inside.seccomp import install_filter
 
         install_filter(may_signal=True)  # the tests come from a dataset: they get no more than they need
-    return RemoteProgram(pid, requests_in, replies_out)
+    kind = RemoteRunner if job["kind"] == "runs" else RemoteProgram
+    return kind(pid, requests_in, replies_out)
 
 
-def confine_program(job: dict[str, Any]) -> None:
-    """What the program alone gets. The filter comes last: it takes away the right to do the rest."""
+def die_with_parent() -> None:
+    """When the process that forked this one is gone, this one is killed."""
     if sys.platform == "linux":
         from pipelines.sandbox.inside.kernel import PR_SET_PDEATHSIG, prctl
 
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def confine_program(job: dict[str, Any]) -> None:
+    """What the program alone gets. The filter comes last: it takes away the right to do the rest."""
+    die_with_parent()
     if job["confinement"] == "landlock":
         from pipelines.sandbox.inside.landlock import allow_reading_only
 
@@ -112,38 +137,19 @@ def confine_program(job: dict[str, Any]) -> None:
 
 
 class Grading:
-    """One sample's tests, and the verdict that ends this process."""
+    """The clock, and the verdict that ends this process."""
 
-    def __init__(self, program: RemoteProgram, answers: int) -> None:
+    def __init__(self, program: Program, answers: int, timeout_s: float) -> None:
         self._program = program
         self._answers = answers
+        self._timeout_s = timeout_s
+        self._where = ""
 
-    def grade(self, source: str, tests: dict[str, Any]) -> tuple[str, str]:
-        """Status and detail."""
-        try:
-            code, namespace = prepare(tests)
-        except BaseException as error:
-            return "tests_broken", f"{type(error).__name__}: {text_of(error)}"
-        try:
-            self._program.run(source)
-            for name in tests["names"]:
-                namespace[name] = self._program.named(name)
-            exec(code, namespace)
-        except Unreadable as error:
-            return "unreadable", str(error)
-        except CannotCross as error:
-            return "tests_broken", text_of(error)
-        except WireError as error:
-            return self._program.how_it_ended(error)
-        except MemoryError as error:
-            return "out_of_memory", failure(error, tests["test"])
-        except BaseException as error:
-            return "failed", failure(error, tests["test"])
-        return "passed", ""
-
-    def time_up(self, signum: int, frame: FrameType | None) -> None:
-        """The wall clock ran out, wherever the tests are."""
-        self.finish("timeout", "the time limit ran out")
+    def start_clock(self, where: str) -> None:
+        """From here the program has its time, or has it again; `where` is told if that runs out."""
+        self._where = where
+        signal.signal(signal.SIGALRM, self._time_up)
+        signal.setitimer(signal.ITIMER_REAL, self._timeout_s)
 
     def finish(self, status: str, detail: str) -> Never:
         """Say the verdict and end both processes."""
@@ -152,20 +158,5 @@ class Grading:
         send(self._answers, {"status": status, "detail": detail})
         os._exit(0)
 
-
-def prepare(tests: dict[str, Any]) -> tuple[CodeType, dict[str, Any]]:
-    """The tests, compiled, and the namespace they run in: only what the dataset says, nothing of the program's."""
-    namespace: dict[str, Any] = {"__name__": "tests"}
-    exec(compile(tests["setup"], SETUP_FILE, "exec", dont_inherit=True), namespace)
-    return compile(tests["test"], TESTS_FILE, "exec", dont_inherit=True), namespace
-
-
-def failure(error: BaseException, test: str) -> str:
-    """What was raised, and the line of the tests it came from."""
-    trace, line = error.__traceback__, ""
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == TESTS_FILE:
-            line = test.splitlines()[trace.tb_lineno - 1].strip()
-        trace = trace.tb_next
-    what = f"{type(error).__name__}: {text_of(error)}".removesuffix(": ")
-    return f"{what} at {line[:200]}" if line else what
+    def _time_up(self, signum: int, frame: FrameType | None) -> None:
+        self.finish("timeout", f"the time limit ran out{self._where and f' in {self._where}'}")

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from pipelines.sandbox.inside.values import decode, encode
-from pipelines.sandbox.inside.wire import WireError, receive, send
+from pipelines.sandbox.inside.wire import MAX_TRUSTED_BYTES, WireError, receive, send
 
 MODULE_NAME = "program"
 """Neither "__main__", so that a block under `if __name__ == "__main__"` does not run, nor the name of a real module."""
@@ -26,7 +26,7 @@ def serve(requests: int, replies: int) -> None:
     program = Program()
     while True:
         try:
-            request = receive(requests)
+            request = receive(requests, max_bytes=MAX_TRUSTED_BYTES)
         except WireError:
             return
         try:

@@ -8,7 +8,7 @@ from collections import deque
 from typing import Any
 
 from pipelines.sandbox.inside.values import CannotCross, decode, encode
-from pipelines.sandbox.inside.wire import WireError, receive, send
+from pipelines.sandbox.inside.wire import MAX_TRUSTED_BYTES, WireError, receive, receive_bytes, send, send_bytes
 
 CONFINED = "confined"
 """What the program's process says first, before it has read anything of the model's."""
@@ -38,8 +38,8 @@ class Remote:
         return self._program.attribute(self._handle, name)
 
 
-class RemoteProgram:
-    """The pipe to the program's process."""
+class RemoteProcess:
+    """A process that this one forked off, and the pipes to it."""
 
     def __init__(self, pid: int, requests: int, replies: int) -> None:
         self._pid = pid
@@ -52,6 +52,27 @@ class RemoteProgram:
             return bool(receive(self._replies) == CONFINED)
         except WireError:
             return False
+
+    def how_it_ended(self, error: WireError) -> tuple[str, str]:
+        """Status and detail of a program that does not answer any more."""
+        for _ in range(20):
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            if pid:
+                self._pid = 0
+                return ended_by(status)
+            time.sleep(0.01)
+        return "failed", f"the program broke off its answers: {error}"
+
+    def kill(self) -> None:
+        """End the program's process, if it runs, and wait until it is gone."""
+        if self._pid:
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+            self._pid = 0
+
+
+class RemoteProgram(RemoteProcess):
+    """The program's own process."""
 
     def run(self, source: str) -> None:
         """Run the program's top level. Raises Unreadable, or what the program raises."""
@@ -73,26 +94,9 @@ class RemoteProgram:
                 change_in_place(argument, after)
         return self._decode(reply["value"])
 
-    def how_it_ended(self, error: WireError) -> tuple[str, str]:
-        """Status and detail of a program that does not answer any more."""
-        for _ in range(20):
-            pid, status = os.waitpid(self._pid, os.WNOHANG)
-            if pid:
-                self._pid = 0
-                return ended_by(status)
-            time.sleep(0.01)
-        return "failed", f"the program broke off its answers: {error}"
-
-    def kill(self) -> None:
-        """End the program's process, if it runs, and wait until it is gone."""
-        if self._pid:
-            os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
-            self._pid = 0
-
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         try:
-            send(self._requests, request)
+            send(self._requests, request, max_bytes=MAX_TRUSTED_BYTES)
         except BrokenPipeError as error:
             raise WireError("the program closed its pipe") from error
         match receive(self._replies):
@@ -114,6 +118,21 @@ class RemoteProgram:
         if isinstance(value, Remote):
             return value._handle
         raise CannotCross(f"the tests hand over a {type(value).__name__}, which cannot leave their process")
+
+
+class RemoteRunner(RemoteProcess):
+    """The runner, which has a child for each run of the program."""
+
+    def run(self, standard_input: str) -> tuple[str, str]:
+        """What the program printed, with the status "passed"; else the status and the reason. Raises WireError if the runner is gone."""
+        try:
+            send_bytes(self._requests, standard_input.encode(errors="replace"), max_bytes=MAX_TRUSTED_BYTES)
+        except BrokenPipeError as error:
+            raise WireError("the runner closed its pipe") from error
+        ended = receive(self._replies)
+        if ended["status"] != "passed":
+            return ended["status"], ended["detail"]
+        return "passed", receive_bytes(self._replies).decode(errors="replace")
 
 
 def ended_by(status: int) -> tuple[str, str]:

@@ -1,0 +1,60 @@
+"""Grading by a script: the tests run in the grader, and call the program through a pipe."""
+
+from collections.abc import Callable
+from types import CodeType
+from typing import Any
+
+from pipelines.sandbox.inside.program import text_of
+from pipelines.sandbox.inside.remote import RemoteProgram, Unreadable
+from pipelines.sandbox.inside.values import CannotCross
+from pipelines.sandbox.inside.wire import WireError
+
+TESTS_FILE, SETUP_FILE = "<tests>", "<setup>"
+
+StartClock = Callable[[str], None]
+"""Gives the program its time, from now; told where this is, for the verdict if the time runs out."""
+
+
+def grade_script(
+    program: RemoteProgram, source: str, tests: dict[str, Any], start_clock: StartClock
+) -> tuple[str, str]:
+    """Status and detail: passed if the last line of the tests is reached without an exception."""
+    start_clock("")
+    try:
+        code, namespace = prepare(tests)
+    except BaseException as error:
+        return "tests_broken", f"{type(error).__name__}: {text_of(error)}"
+    try:
+        program.run(source)
+        for name in tests["names"]:
+            namespace[name] = program.named(name)
+        exec(code, namespace)
+    except Unreadable as error:
+        return "unreadable", str(error)
+    except CannotCross as error:
+        return "tests_broken", text_of(error)
+    except WireError as error:
+        return program.how_it_ended(error)
+    except MemoryError as error:
+        return "out_of_memory", failure(error, tests["test"])
+    except BaseException as error:
+        return "failed", failure(error, tests["test"])
+    return "passed", ""
+
+
+def prepare(tests: dict[str, Any]) -> tuple[CodeType, dict[str, Any]]:
+    """The tests, compiled, and the namespace they run in: only what the dataset says, nothing of the program's."""
+    namespace: dict[str, Any] = {"__name__": "tests"}
+    exec(compile(tests["setup"], SETUP_FILE, "exec", dont_inherit=True), namespace)
+    return compile(tests["test"], TESTS_FILE, "exec", dont_inherit=True), namespace
+
+
+def failure(error: BaseException, test: str) -> str:
+    """What was raised, and the line of the tests it came from."""
+    trace, line = error.__traceback__, ""
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == TESTS_FILE:
+            line = test.splitlines()[trace.tb_lineno - 1].strip()
+        trace = trace.tb_next
+    what = f"{type(error).__name__}: {text_of(error)}".removesuffix(": ")
+    return f"{what} at {line[:200]}" if line else what

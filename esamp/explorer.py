@@ -24,11 +24,12 @@ from esamp.bank import build_bank
 from esamp.config import ESampConfig
 from esamp.distiller import DistillerBank, Forward
 from esamp.fusion import ProposedFusion, build_fusion, stale_beta
-from esamp.groups import ExploringRequest, GroupTable, PromptGroup
-from esamp.hidden_rows import HiddenRows, SlotBatch
+from esamp.groups import ExploringRequest, GroupTable
+from esamp.hidden_rows import HiddenRows
 from esamp.learner import Learner, build_learner
 from esamp.policy import Counters, SamplingOrder
 from esamp.prediction import build_predictor
+from esamp.row_plan import RowPlan
 from esamp.sampler import GREEDY_TEMPERATURE
 from esamp.steering import (
     CandidateSearch,
@@ -51,32 +52,6 @@ BETA_KEY = "esamp_beta"
 """extra_args key: beta of this request (float >= 0). Default: the engine's."""
 SHARED_GROUP = "shared"
 """Name of the one group of the scopes "shard" and "cluster"."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RowPlan:
-    """Which rows of a batch explore: true for as long as the batch stays the same."""
-
-    request_ids: tuple[str, ...]
-    is_decode: tuple[bool, ...]
-    requests: tuple[ExploringRequest, ...]
-    """[R]"""
-    groups: tuple[PromptGroup, ...]
-    """[R]"""
-    live_groups: tuple[PromptGroup, ...]
-    """Each group once."""
-    rows: tuple[int, ...]
-    """[R] batch row of each."""
-    index: Tensor | slice
-    """The same, to index with; a slice if that is every row, in order."""
-    batch: SlotBatch
-    slots_R: Tensor
-    beta_R: Tensor
-    """[R] as asked for."""
-
-    def describes(self, step: BatchStep) -> bool:
-        """True if `step` has the same rows."""
-        return self.request_ids == step.request_ids and self.is_decode == step.is_decode
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -262,7 +237,7 @@ class Explorer:
             )
         self.learner.refresh()
         if self._plan is None or not self._plan.describes(step):
-            self._plan = self._make_plan(step)
+            self._plan = RowPlan.of(step, self.groups)
         plan = self._plan
         if not plan.rows:
             return None
@@ -292,31 +267,6 @@ class Explorer:
             beta_R=self.warmup.scale(beta_R, self.bank, plan.slots_R),
         )
         return ExploringStep(plan, hidden, lags, versions, steering, prediction.forward)
-
-    def _make_plan(self, step: BatchStep) -> RowPlan:
-        rows, requests, groups = [], [], []
-        for row, request_id in enumerate(step.request_ids):
-            request = self.groups.request(request_id) if step.is_decode[row] else None
-            group = self.groups.group_at_decode(request) if request else None
-            if request is not None and group is not None:
-                rows.append(row)
-                requests.append(request)
-                groups.append(group)
-        device = step.target_BH.device
-        slots = tuple(group.slot for group in groups if group.slot is not None)
-        is_everything = rows == list(range(len(step.request_ids)))
-        return RowPlan(
-            request_ids=step.request_ids,
-            is_decode=step.is_decode,
-            requests=tuple(requests),
-            groups=tuple(groups),
-            live_groups=tuple({group.name: group for group in groups}.values()),
-            rows=tuple(rows),
-            index=slice(None) if is_everything else torch.tensor(rows, dtype=torch.long, device=device),
-            batch=SlotBatch.of(slots, device) if slots else SlotBatch((), 0, (), torch.empty(0), False),
-            slots_R=torch.tensor(slots, dtype=torch.long, device=device),
-            beta_R=torch.tensor([request.beta for request in requests], device=device),
-        )
 
     def _ages(self, plan: RowPlan) -> tuple[dict[str, int], dict[str, str], dict[str, float]]:
         """Lag, version and share of beta of each group in the step, by name."""

@@ -11,8 +11,8 @@ from pipelines.report.evidence import Arm, Evidence
 from pipelines.report.numbers import plain
 from pipelines.summary import intervened_share, loss_edges, mean_or_none, rows_not_learned
 
-BYTES_PER_PARAMETER = 3 * 4
-"""A slot's weights and Adam's two moments, fp32."""
+BYTES_PER_PARAMETER = 4 * 4
+"""A slot's weights, gradient and Adam's two moments, fp32."""
 UNKNOWN = "not known"
 
 

@@ -1,0 +1,66 @@
+"""Which rows of a batch explore, and in which slots. Made anew when the batch changes, not in every step.
+
+Legend: R exploring rows.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from esamp.groups import ExploringRequest, GroupTable, PromptGroup
+from esamp.hidden_rows import SlotBatch
+from esamp.vllm_adapter import BatchStep
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowPlan:
+    """Which rows of a batch explore: true for as long as the batch stays the same."""
+
+    request_ids: tuple[str, ...]
+    is_decode: tuple[bool, ...]
+    requests: tuple[ExploringRequest, ...]
+    """[R]"""
+    groups: tuple[PromptGroup, ...]
+    """[R]"""
+    live_groups: tuple[PromptGroup, ...]
+    """Each group once."""
+    rows: tuple[int, ...]
+    """[R] batch row of each."""
+    index: Tensor | slice
+    """The same, to index with; a slice if that is every row, in order."""
+    batch: SlotBatch
+    slots_R: Tensor
+    beta_R: Tensor
+    """[R] as asked for."""
+
+    def describes(self, step: BatchStep) -> bool:
+        """True if `step` has the same rows."""
+        return self.request_ids == step.request_ids and self.is_decode == step.is_decode
+
+    @classmethod
+    def of(cls, step: BatchStep, table: GroupTable) -> "RowPlan":
+        """The plan of a batch; groups that decode for the first time get their slots here."""
+        rows, requests, groups = [], [], []
+        for row, request_id in enumerate(step.request_ids):
+            request = table.request(request_id) if step.is_decode[row] else None
+            group = table.group_at_decode(request) if request else None
+            if request is not None and group is not None:
+                rows.append(row)
+                requests.append(request)
+                groups.append(group)
+        device = step.target_BH.device
+        slots = tuple(group.slot for group in groups if group.slot is not None)
+        is_everything = rows == list(range(len(step.request_ids)))
+        return cls(
+            request_ids=step.request_ids,
+            is_decode=step.is_decode,
+            requests=tuple(requests),
+            groups=tuple(groups),
+            live_groups=tuple({group.name: group for group in groups}.values()),
+            rows=tuple(rows),
+            index=slice(None) if is_everything else torch.tensor(rows, dtype=torch.long, device=device),
+            batch=SlotBatch.of(slots, device) if slots else SlotBatch((), 0, (), torch.empty(0), False),
+            slots_R=torch.tensor(slots, dtype=torch.long, device=device),
+            beta_R=torch.tensor([request.beta for request in requests], device=device),
+        )

@@ -3,6 +3,8 @@
     python -m jobs.bench                                  # one shape, some minutes on two cores
     python -m jobs.bench --shape.hidden 1024 --inner-widths 384 96 --filters none min_p
     python -m jobs.bench --actor                          # with a Distiller-trainer actor as well (starts Ray)
+    python -m jobs.bench --verifiers                      # something else: samples per second of every verifier
+    python -m jobs.bench --verifiers --humaneval humaneval.jsonl --samples 32
 
 The model is random with peaked next-token distributions, so nothing is downloaded. Writes bench.json and bench.png to --output, prints a
 table, and fails if the Distillers did not learn.
@@ -47,8 +49,16 @@ class BenchCommand:
     """Measure a Distiller-trainer actor as well, on a Ray that is started for it."""
     seed: int = 0
     """Seed of weights, prompts and the order of modes."""
+    verifiers: bool = False
+    """Measure verifiers instead: samples per second and verdicts, on small samples that ship with the project."""
+    humaneval: Path | None = None
+    """With --verifiers: a HumanEval file, whose references are verified as well."""
+    samples: int = 32
+    """With --humaneval: how often each reference is verified."""
+    allow_unsafe_execution: bool = False
+    """With --verifiers: measure code without a sandbox where none works."""
     output: Path = Path("runs/bench")
-    """Folder of bench.json and bench.png."""
+    """Folder of bench.json and bench.png, or of verifiers.json."""
 
     def shapes(self) -> list[Shape]:
         """The grid."""
@@ -72,6 +82,9 @@ def main(args: list[str]) -> None:
     """Measure, print, write; exit with 1 if the Distillers did not learn."""
     with one_line_errors():
         command = tyro.cli(BenchCommand, prog="python -m jobs.bench", description=__doc__, args=args)
+        if command.verifiers:
+            bench_verifiers(command, args)
+            return
         # Imported late: torch and vLLM take seconds that --help need not wait for.
         import torch
         from rich.console import Console
@@ -121,6 +134,29 @@ def main(args: list[str]) -> None:
                 f"the Distillers did not learn: loss {not_learned[0].loss_start:.3g} -> {not_learned[0].loss_end:.3g} "
                 f"({not_learned[0].label})."
             )
+
+
+def bench_verifiers(command: BenchCommand, args: list[str]) -> None:
+    """Measure every verifier, print and write."""
+    # Imported late: the verifiers bring Ray along.
+    from rich.console import Console
+
+    from pipelines.verifier_bench import measure_humaneval, measure_verifiers, speed_table, write_speeds
+
+    console = Console()
+    speeds = list(measure_verifiers(allow_unsafe_execution=command.allow_unsafe_execution))
+    if command.humaneval is not None:
+        speeds.append(
+            measure_humaneval(
+                command.humaneval,
+                samples=command.samples,
+                allow_unsafe_execution=command.allow_unsafe_execution,
+            )
+        )
+    path = command.output / "verifiers.json"
+    write_speeds(path, speeds, command=" ".join(["python -m jobs.bench", *args]))
+    console.print(speed_table(speeds))
+    console.print(f"written: {path}", highlight=False)
 
 
 if __name__ == "__main__":

@@ -45,6 +45,10 @@ class Scorer(Protocol):
         """The verdict on one answer."""
         ...
 
+    def close(self) -> None:
+        """End what was started for it."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VerifierSettings:
@@ -117,6 +121,9 @@ class NoScorer:
     def score(self, problem: Problem, text: str) -> Verdict:
         return Verdict(VerdictStatus.UNVERIFIED, math.nan)
 
+    def close(self) -> None:
+        """Nothing was started."""
+
 
 class InProcessScorer:
     """Runs a verifier right here."""
@@ -127,6 +134,9 @@ class InProcessScorer:
 
     def score(self, problem: Problem, text: str) -> Verdict:
         return run_verifier(self._path, problem, text)
+
+    def close(self) -> None:
+        """Nothing was started."""
 
 
 class ChildScorer:

@@ -1,21 +1,24 @@
-"""How fast a verifier is: samples per second on this machine, and what the verdicts were."""
+"""How fast verifiers are: samples per second on this machine, and what the verdicts were."""
 
 import json
+import os
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from rich.table import Table
+
+from pipelines.config import RunConfig
 from pipelines.errors import InputError
 from pipelines.problems import Problem
 from pipelines.rows import jsonl_rows
 from pipelines.verdict import VerdictStatus
-
-if TYPE_CHECKING:  # it brings Ray along, which a measurement of one process does not need
-    from pipelines.verification import Scorer
+from pipelines.verification import Scorer, verifier_settings
+from pipelines.verifier_samples import SAMPLES, Sample
 
 HUMANEVAL_COLUMNS = ("task_id", "entry_point", "prompt", "canonical_solution", "test")
 
@@ -24,10 +27,14 @@ HUMANEVAL_COLUMNS = ("task_id", "entry_point", "prompt", "canonical_solution", "
 class VerifierSpeed:
     """One measurement."""
 
+    verifier: str
     samples: int
     workers: int
+    """Samples at once."""
     seconds: float
     """Wall clock, without the start of the scorer."""
+    load: float
+    """Of the machine when the measurement ended, mean over a minute: processes that run or wait, those measured included."""
     statuses: Mapping[VerdictStatus, int]
     """How often each verdict was given: a fast verifier that gives wrong verdicts is not fast."""
 
@@ -37,17 +44,47 @@ class VerifierSpeed:
         return self.samples / self.seconds if self.samples else float("nan")
 
 
-def measure_verifier(scorer: "Scorer", samples: Sequence[tuple[Problem, str]], *, workers: int = 1) -> VerifierSpeed:
+def measure_verifiers(*, allow_unsafe_execution: bool) -> Iterator[VerifierSpeed]:
+    """Every verifier on small samples of its own. Raises InputError if no sandbox works for code."""
+    for name, samples in SAMPLES.items():
+        verifier = name.partition(",")[0]
+        settings = verifier_settings(RunConfig(verifier=verifier, allow_unsafe_execution=allow_unsafe_execution))
+        with closing(settings.build()) as scorer:
+            yield measure_verifier(name, scorer, samples, workers=workers_of(verifier))
+
+
+def measure_humaneval(path: Path, *, samples: int, allow_unsafe_execution: bool) -> VerifierSpeed:
+    """Every reference solution of a HumanEval file, `samples` times. Raises InputError if it is no such file."""
+    settings = verifier_settings(RunConfig(verifier="code", allow_unsafe_execution=allow_unsafe_execution))
+    with closing(settings.build()) as scorer:
+        references = humaneval_references(path, samples=samples)
+        return measure_verifier(
+            f"code, HumanEval's references x {samples}", scorer, references, workers=workers_of("code")
+        )
+
+
+def workers_of(verifier: str) -> int:
+    """A sandbox per core; what runs in this process or in one child has no use for more than one thread."""
+    return (os.cpu_count() or 1) if verifier == "code" else 1
+
+
+def measure_verifier(name: str, scorer: Scorer, samples: Sequence[Sample], *, workers: int = 1) -> VerifierSpeed:
     """Score all samples once. More than one worker means threads, which a scorer must allow: CodeScorer does."""
+    scorer.score(*samples[0])  # a scorer that starts with its first sample
     started = time.perf_counter()
     with ThreadPoolExecutor(workers) as pool:
         statuses = Counter(pool.map(lambda sample: scorer.score(*sample).status, samples))
     return VerifierSpeed(
-        samples=len(samples), workers=workers, seconds=time.perf_counter() - started, statuses=dict(statuses)
+        verifier=name,
+        samples=len(samples),
+        workers=workers,
+        seconds=time.perf_counter() - started,
+        load=os.getloadavg()[0],
+        statuses=dict(statuses),
     )
 
 
-def humaneval_references(path: Path, *, samples: int) -> list[tuple[Problem, str]]:
+def humaneval_references(path: Path, *, samples: int) -> list[Sample]:
     """Every problem of a HumanEval file with its reference solution, `samples` times. Raises InputError if it is no such file."""
     rows = list(jsonl_rows(path))
     for number, row in enumerate(rows, start=1):
@@ -66,3 +103,23 @@ def humaneval_references(path: Path, *, samples: int) -> list[tuple[Problem, str
         for _ in range(samples)
         for row in rows
     ]
+
+
+def speed_table(speeds: Sequence[VerifierSpeed]) -> Table:
+    """One row per measurement."""
+    table = Table("verifier", title=f"verifiers on this machine, {os.cpu_count()} cores", title_justify="left")
+    for heading in ("samples", "at once", "seconds", "samples/s", "load"):
+        table.add_column(heading, justify="right")
+    table.add_column("verdicts")
+    for speed in speeds:
+        verdicts = ", ".join(f"{count} {status}" for status, count in sorted(speed.statuses.items()))
+        numbers = (f"{speed.samples:,}", str(speed.workers), f"{speed.seconds:.2f}", f"{speed.samples_per_s:,.1f}")
+        table.add_row(speed.verifier, *numbers, f"{speed.load:.1f}", verdicts)
+    return table
+
+
+def write_speeds(path: Path, speeds: Sequence[VerifierSpeed], *, command: str) -> None:
+    """The same as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [{**asdict(speed), "samples_per_s": speed.samples_per_s} for speed in speeds]
+    path.write_text(json.dumps({"command": command, "cores": os.cpu_count(), "verifiers": rows}, indent=1))

@@ -64,7 +64,8 @@ def choose_level(*, allow_unsafe_execution: bool) -> ChosenLevel:
 def choose_sandbox(limits: Limits, *, allow_unsafe_execution: bool) -> Sandbox:
     """A sandbox of that level, said in the log: as a warning if a stronger one does not work. Raises as `choose_level`."""
     chosen = choose_level(allow_unsafe_execution=allow_unsafe_execution)
-    logger.log(logging.WARNING if chosen.objections else logging.INFO, "%s", chosen.line)
+    is_second_best = chosen.proof is None or bool(chosen.objections)
+    logger.log(logging.WARNING if is_second_best else logging.INFO, "%s", chosen.line)
     return Sandbox(chosen.level, limits)
 
 

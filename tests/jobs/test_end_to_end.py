@@ -21,9 +21,11 @@ from esamp.config import ESampConfig
 from jobs import passk
 from pipelines.config import EMBEDDED_MODEL, RunConfig
 from pipelines.countdown import CountdownProblem, evaluation_problems, verify_answer
+from pipelines.errors import InputError
 from pipelines.passk import run_passk, run_side_by_side
 from pipelines.rollouts import write_rollouts
 from pipelines.run_folder import RunFolder
+from pipelines.sandbox.choice import choose_level
 from pipelines.summary import summary_table
 from tests.interruptible import hear_ctrl_c
 
@@ -131,6 +133,42 @@ def test_samples_become_rollouts(runs: dict[str, RunConfig], tmp_path: Path) -> 
         assert all(
             (row["advantage"] > 0) == (row["reward"] == 1 and any(r["reward"] == 0 for r in group)) for row in group
         )
+
+
+def test_a_code_task_from_the_command_line_to_its_verdicts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the Countdown model goes on with is a comment of these programs."""
+    try:
+        choose_level(allow_unsafe_execution=False)
+    except InputError as error:
+        pytest.skip(str(error))
+    monkeypatch.setenv("COLUMNS", "400")
+    comment = "# 3 7 19 25=84:"
+    problems = [
+        {"task_id": "right", "prompt": f"def f():\n    return 42\n\n{comment}", "entry_point": "f"},
+        {"task_id": "undefined", "prompt": comment, "entry_point": "f"},
+        {"task_id": "wrong", "prompt": f"def f():\n    return 43\n\n{comment}", "entry_point": "f"},
+        {"task_id": "beyond the limit", "prompt": comment, "entry_point": "f"},
+    ]
+    rows_of_file = [{**problem, "test": "def check(f):\n    assert f() == 42\n"} for problem in problems]
+    dataset = tmp_path / "local.jsonl"
+    dataset.write_text("".join(json.dumps(row) + "\n" for row in rows_of_file))
+    task = ["--task", "humaneval", "--dataset", str(dataset), "--limit", "3", "--samples", "2"]
+    draw = ["--sampler", "vanilla", "--sampling.max-tokens", "16", *ENGINE_FLAGS]
+    passk.main([*task, *draw, "--output", str(tmp_path / "run")])
+    told = capsys.readouterr().out
+    assert told.count("code runs in a sandbox of level") == 1
+    assert "attacks were stopped" in told
+    statuses = {"right": "correct", "undefined": "wrong", "wrong": "wrong"}
+    stored = rows(tmp_path / "run")
+    assert [(row["problem_id"], row["status"]) for row in stored] == [
+        (name, status) for name, status in statuses.items() for _ in range(2)
+    ]
+    assert {row["detail"] for row in stored if row["problem_id"] == "undefined"} == {
+        "NameError: the program defines no 'f'"
+    }
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["solved"] == 1
 
 
 def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path: Path) -> None:

@@ -51,6 +51,24 @@ def test_bad_input_ends_with_code_2_and_leaves_nothing(
     assert not output.exists()
 
 
+def test_code_without_a_sandbox_is_refused_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.sandbox.choice.LEVELS", ())
+    row: dict[str, object] = {"task_id": "t/0", "prompt": "def f():\n", "entry_point": "f", "test": "def check(f): f()"}
+    dataset = write_rows(tmp_path / "code.jsonl", [row])
+    flags = ["--task", "humaneval", "--dataset", dataset, "--output", str(tmp_path / "run")]
+    with pytest.raises(SystemExit) as stop:
+        passk.main(flags)
+    assert stop.value.code == 2
+    errors = capsys.readouterr().err
+    assert len(errors.splitlines()) == 1
+    assert "Install bubblewrap" in errors and "--allow-unsafe-execution" in errors
+    passk.main([*flags, "--allow-unsafe-execution", "--dry-run"])
+    assert "code runs WITHOUT a sandbox" in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_folder_of_another_run_is_refused_with_the_difference(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -332,7 +332,7 @@ def test_the_speed_of_a_verifier_comes_with_its_verdicts(scorer: CodeScorer) -> 
     if not HUMANEVAL.exists():
         pytest.skip(f"{HUMANEVAL.name} is not on this machine")
     samples = humaneval_references(HUMANEVAL, samples=1)[:10]
-    speed = measure_verifier(scorer, samples, workers=2)
+    speed = measure_verifier("code", scorer, samples, workers=2)
     assert speed.statuses == {VerdictStatus.CORRECT: 10}
     assert speed.samples_per_s == speed.samples / speed.seconds
 

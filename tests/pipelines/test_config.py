@@ -1,5 +1,6 @@
 """A run's settings: what is refused, what makes two runs the same, and YAML as flags."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from actors.config import EngineConfig, SamplingConfig
 from esamp.config import ESampConfig
 from pipelines.config import RunConfig, flags_from_yaml
 from pipelines.errors import InputError
+from pipelines.verification import verifier_settings
 
 
 @pytest.mark.parametrize(
@@ -47,6 +49,17 @@ def test_where_a_run_runs_does_not_change_its_hash() -> None:
 )
 def test_what_decides_samples_and_verdicts_changes_the_hash(changed: RunConfig) -> None:
     assert changed.config_hash != RunConfig().config_hash
+
+
+@pytest.mark.parametrize(
+    ("verifier", "seconds"), [("code", 10.0), ("math", 30.0), ("my.module:verify", 30.0), ("judge", 60.0)]
+)
+def test_a_verifier_has_its_own_time_limit_unless_the_run_names_one(verifier: str, seconds: float) -> None:
+    judge = {"judge_url": "http://localhost:8000/v1", "judge_model": "m"}
+    usual = RunConfig(verifier=verifier, **judge)  # type: ignore[arg-type]
+    assert usual.verdict_timeout_s == verifier_settings(usual).timeout_s == seconds
+    assert usual.config_hash == replace(usual, verifier_timeout_s=seconds).config_hash
+    assert usual.config_hash != replace(usual, verifier_timeout_s=5.0).config_hash
 
 
 def test_esamp_settings_do_not_matter_to_a_vanilla_run() -> None:

@@ -124,6 +124,18 @@ def test_an_engine_that_breaks_ends_the_run_and_what_was_finished_stays(tmp_path
 
 
 @pytest.mark.usefixtures("local_ray")
+def test_a_verifier_that_cannot_start_where_it_runs_ends_the_run_in_one_line(
+    six_problems: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The judge's key is set for the driver only, after Ray's processes were started: the check passes, the actor fails."""
+    monkeypatch.setenv("A_KEY_OF_THE_DRIVER", "secret")
+    judge = {"judge_url": "http://127.0.0.1:9/v1", "judge_model": "m", "judge_key_variable": "A_KEY_OF_THE_DRIVER"}
+    config = config_for(six_problems, tmp_path / "run", verifier="judge", **judge)
+    with pytest.raises(RunError, match=r"A_KEY_OF_THE_DRIVER, which is not set.*0 of 6 units of work are saved"):
+        run_passk(config, console=quiet(), start_fleet=StandInFleet)
+
+
+@pytest.mark.usefixtures("local_ray")
 def test_esamp_that_does_nothing_fails_loudly(six_problems: Path, tmp_path: Path) -> None:
     config = config_for(six_problems, tmp_path / "run", limit=1)
     with pytest.raises(RunError, match="none was intervened on"):

@@ -204,12 +204,12 @@ def test_without_bubblewrap_the_next_level_is_taken_and_said(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     skip_where_it_cannot_run(Landlock)
-    choice.objection_to.cache_clear()
+    choice.try_level.cache_clear()
     monkeypatch.setenv("PATH", "")
     with caplog.at_level(logging.WARNING):
         assert choose_sandbox(Limits(), allow_unsafe_execution=False).level.name == "landlock"
     assert "apt install bubblewrap" in caplog.text
-    choice.objection_to.cache_clear()
+    choice.try_level.cache_clear()
 
 
 def test_unsafe_execution_is_taken_only_when_typed_and_warned_about(

@@ -11,6 +11,7 @@ Each form is a type that knows what the tests call and how a program is examined
 import ast
 import builtins
 import json
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ from pipelines.errors import InputError
 from pipelines.problems import Problem
 from pipelines.sandbox.exam import AnyExam, CallExam, Case, Exam, StdinExam
 from pipelines.sandbox.inside.prelude import PRELUDE
+from pipelines.sandbox.levels import TEST_PACKAGES
 
 
 class CodeTests(Protocol):
@@ -56,6 +58,7 @@ class HumanEvalTests:
             setup=self.prompt,
             test=f"{self.test}\ncheck({self.entry_point})",
             names=self.names,
+            packages=packages_in(self.test),
         )
 
 
@@ -83,6 +86,7 @@ class AssertTests:
             setup=imports,
             test="\n".join(self.test_list),
             names=tuple(name for name in self.names if not hasattr(builtins, name) or defines(code, name)),
+            packages=packages_in("\n".join((*self.test_imports, *self.test_list))),
         )
 
 
@@ -188,6 +192,11 @@ def bad_tests(problem: Problem, what: str) -> InputError:
         "test_imports and a test_list, with stdin_tests, or with entry_point and functional_tests, of which no list may be empty; "
         f"this one {what}."
     )
+
+
+def packages_in(source: str) -> tuple[str, ...]:
+    """Packages that tests import, of those they may."""
+    return tuple(name for name in TEST_PACKAGES if re.search(rf"^\s*(?:import|from)\s+{name}\b", source, re.MULTILINE))
 
 
 def unbound_names(source: str) -> tuple[str, ...]:

@@ -16,6 +16,8 @@ class Exam:
     """Source of the tests. Passed if its last line is reached without an exception."""
     names: tuple[str, ...] = ()
     """What the tests call by name in the program; nothing else of the program is seen by them."""
+    packages: tuple[str, ...] = ()
+    """Packages that the tests import beside the standard library: of levels.TEST_PACKAGES. The program cannot import them."""
 
 
 @dataclass(frozen=True, slots=True)

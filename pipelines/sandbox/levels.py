@@ -5,6 +5,7 @@ Landlock     the machine's namespaces; reading a few system folders, writing not
 Unsafe       limits, an empty environment, and the user's word
 """
 
+import importlib.util
 import os
 import shutil
 import sys
@@ -20,6 +21,9 @@ START_GRADER = (
     f"import sys; sys.path.insert(0, {str(PACKAGE_ROOT)!r}); from pipelines.sandbox.inside.grader import main; main()"
 )
 NOBODY = "65534"
+
+TEST_PACKAGES = ("numpy",)
+"""What tests may import beside the standard library: those of HumanEval+ and MBPP+ compare floats with numpy."""
 
 Confinement = Literal["seccomp", "landlock", "none"]
 """What grader and program put on themselves, inside."""
@@ -55,7 +59,16 @@ def readable_paths() -> list[Path]:
         Path(sys.base_prefix).resolve(),
         pipelines / "__init__.py",
         pipelines / "sandbox",
+        *filter(Path.exists, (folder for name in TEST_PACKAGES for folder in package_folders(name))),
     ]
+
+
+def package_folders(name: str) -> tuple[Path, Path]:
+    """Where a package is installed, and where its wheel keeps shared libraries, if it has any."""
+    spec = importlib.util.find_spec(name)
+    assert spec is not None and spec.origin is not None, f"{name} is a dependency of this project"
+    folder = Path(spec.origin).parent
+    return folder, folder.with_name(f"{name}.libs")
 
 
 class Bubblewrap:

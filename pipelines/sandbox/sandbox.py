@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.sandbox.exam import AnyExam, CallExam, Exam, ExamResult, ExamStatus, StdinExam
-from pipelines.sandbox.levels import PACKAGE_ROOT, Level, readable_paths
+from pipelines.sandbox.levels import PACKAGE_ROOT, Level, package_folders, readable_paths
 from pipelines.sandbox.limits import Limits
 
 INSIDE = Path(__file__).parent / "inside"
@@ -73,7 +73,8 @@ def test_frames(exam: AnyExam) -> bytes:
     """The tests: a frame, and one more for each case."""
     match exam:
         case Exam():
-            return frame({"setup": exam.setup, "test": exam.test, "names": exam.names})
+            packages = {name: str(package_folders(name)[0]) for name in exam.packages}
+            return frame({"setup": exam.setup, "test": exam.test, "names": exam.names, "packages": packages})
         case StdinExam():
             head: dict[str, Any] = {"cases": len(exam.cases)}
         case CallExam():

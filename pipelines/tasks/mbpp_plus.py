@@ -1,4 +1,5 @@
-"""MBPP+: 378 tasks of MBPP with some 35 times as many tests (Liu et al. 2023, arXiv:2305.01210). Its tests import numpy.
+"""MBPP+: 378 tasks of MBPP with some 35 times as many tests (Liu et al. 2023, arXiv:2305.01210). Its tests import
+numpy, which the sandbox lets them.
 
 The prompt is MBPP's. The column "test" is one script that runs every test; it stands as the only item of the list of tests. The hub's copy
 was not loaded here.

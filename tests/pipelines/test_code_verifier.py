@@ -200,6 +200,33 @@ def test_helpers_of_the_prompt_are_the_problems_own_for_the_tests(scorer: CodeSc
     assert scorer.score(problem, "    return 4\n\ndef poly(x):\n    return 0\n").status is VerdictStatus.WRONG
 
 
+PLUS_TEST = """import numpy as np
+
+def assertion(out, exp, atol):
+    if atol == 0 and isinstance(exp, float):
+        atol = 1e-6
+    assert out == exp or atol and np.allclose(out, exp, rtol=1e-07, atol=atol)
+
+def check(candidate):
+    for inputs, expected in zip([[[0.1, 0.2]], [[]]], [0.3, 0]):
+        assertion(candidate(*inputs), expected, 0)
+"""
+"""In the form of HumanEval+ (evalplus/humanevalplus, column test)."""
+
+
+def test_tests_may_compare_with_numpy_and_programs_may_not(scorer: CodeScorer) -> None:
+    answer = {"entry_point": "total", "prompt": PROMPT, "test": PLUS_TEST}
+    humaneval_plus = Problem("total", PROMPT, json.dumps(answer))
+    assert scorer.score(humaneval_plus, "    return sum(numbers)\n").status is VerdictStatus.CORRECT
+    assert scorer.score(humaneval_plus, "    return round(sum(numbers), 9)\n").status is VerdictStatus.CORRECT
+    assert scorer.score(humaneval_plus, "    return round(sum(numbers), 9) + 0.01\n").status is VerdictStatus.WRONG
+    verdict = scorer.score(humaneval_plus, "    import numpy\n    return float(numpy.sum(numbers))\n")
+    assert verdict.status is VerdictStatus.WRONG
+    assert "No module named 'numpy'" in verdict.detail
+    mbpp_plus = mbpp_problem(f"{PLUS_TEST}\ncheck(total)")
+    assert scorer.score(mbpp_plus, "def total(numbers): return sum(numbers)").status is VerdictStatus.CORRECT
+
+
 # Problems that are none.
 
 

@@ -44,9 +44,24 @@ def grade_script(
 
 def prepare(tests: dict[str, Any]) -> tuple[CodeType, dict[str, Any]]:
     """The tests, compiled, and the namespace they run in: only what the dataset says, nothing of the program's."""
+    for name, folder in tests["packages"].items():
+        import_from(name, folder)
     namespace: dict[str, Any] = {"__name__": "tests"}
     exec(compile(tests["setup"], SETUP_FILE, "exec", dont_inherit=True), namespace)
     return compile(tests["test"], TESTS_FILE, "exec", dont_inherit=True), namespace
+
+
+def import_from(name: str, folder: str) -> None:
+    """Import a package by its folder: this Python has no site packages."""
+    import importlib.util
+    import os
+    import sys
+
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # more threads than one are denied, and numpy would complain
+    spec = importlib.util.spec_from_file_location(name, f"{folder}/__init__.py", submodule_search_locations=[folder])
+    assert spec is not None and spec.loader is not None, f"{folder} holds no package"
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
 
 
 def failure(error: BaseException, test: str) -> str:

@@ -1,8 +1,8 @@
 """The grader: forks off the program, runs the tests here, and calls the program through a pipe wherever a test calls it.
 
-Started once per sample, with frames on standard input: what the program needs, and then the tests, of which each case is a frame of
-its own. The fork lies between the two, so the program's process never holds the tests. The verdict goes out on standard output, which the
-program does not have.
+Started once per sample, with frames on standard input: what the program needs, and then the tests, each case in a frame of its own. The
+fork lies between the two, so the program's process never holds the tests. The verdict goes out on standard output, which the program
+does not have.
 """
 
 import os

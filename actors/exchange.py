@@ -113,6 +113,7 @@ class ActorLearner:
         self._thread.start()
 
     def open(self, slot: int, group: str) -> None:
+        """`slot` starts as new; the trainer knows its group by a name no other has, or the cluster's one group by the one name."""
         self.bank.reset(slot)
         name = CLUSTER_GROUP if self.bank.config.scope == "cluster" else f"{self._shard}/{next(self._serial)}/{group}"
         with self._lock:

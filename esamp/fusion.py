@@ -71,6 +71,7 @@ class EntropyMatchedTemperature:
     """Bisections of the exponent: precise to 1e-9."""
 
     def fuse(self, z_ref_RN: Tensor, z_dist_RN: Tensor, beta_R: Tensor) -> Tensor:
+        """The row at another temperature; see Fusion."""
         wanted_R1 = entropy(ProposedFusion().fuse(z_ref_RN, z_dist_RN, beta_R)).unsqueeze(1)
         # Relative to the row's peak, so that close rivals keep their distance when scaled up; 0 for a row without candidates.
         z_RN = z_ref_RN - z_ref_RN.amax(-1, keepdim=True).nan_to_num(neginf=0.0)

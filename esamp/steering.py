@@ -121,6 +121,7 @@ class CountedCandidates:
     finds_all: ClassVar[bool] = True
 
     def find(self, logits_RV: Tensor) -> Candidates | None:
+        """All that survived; None if some row has more than `cap`, or no row has any."""
         # NumPy looks through a vocabulary in a third of torch's time.
         flat_N = torch.from_numpy(np.flatnonzero(logits_RV.numpy() > -np.inf))
         row_N = flat_N // logits_RV.shape[1]

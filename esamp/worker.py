@@ -26,7 +26,6 @@ from vllm.v1.worker.gpu_worker import Worker
 from esamp import vllm_adapter
 from esamp.allocator import keep_freed_memory
 from esamp.explorer import Explorer
-from esamp.learner import Learner
 from esamp.policies import build_policy, parse_policy
 from esamp.policy import SamplingPolicy
 from esamp.telemetry import RECORD_KEY, TelemetryBook
@@ -100,7 +99,3 @@ class ESampWorker(PlatformWorker):
     def esamp_records(self, tags: list[str]) -> dict[str, dict[str, object]]:
         """For collective_rpc: per-token records of requests that had extra_args["esamp_record"]; they are forgotten here."""
         return {tag: records.to_dict() for tag, records in self.telemetry.pop(tags).items()}
-
-    def esamp_use_learner(self, learner: Learner) -> None:
-        """For an in-process engine whose Distillers learn in another process."""
-        self.explorer.use_learner(learner)

@@ -46,6 +46,7 @@ def measure_diversity(evidence: Evidence, config: DiversityConfig) -> list[Measu
     def row(
         name: str, question: str, measure: Callable[[Group], float], bounds: tuple[float, float] = (0.0, 1.0)
     ) -> Measure:
+        """The mean over problems, one value per arm."""
         return Measure(
             name=name,
             question=question,

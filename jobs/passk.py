@@ -16,7 +16,8 @@ from typing import Annotated
 import tyro
 
 from jobs.exit_codes import one_line_errors
-from pipelines.config import RunConfig, flags_from_yaml
+from pipelines.config import RunConfig
+from pipelines.config_file import flags_from_yaml
 
 
 @dataclass(frozen=True, kw_only=True)

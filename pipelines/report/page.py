@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from pipelines.config import flatten
+from pipelines.config_file import flatten
 from pipelines.report import numbers
 from pipelines.report.caveats import caveats, in_words
 from pipelines.report.comparison import compare_arms, conclusion

@@ -7,7 +7,8 @@ import pytest
 
 from actors.config import EngineConfig, SamplingConfig
 from esamp.config import ESampConfig
-from pipelines.config import RunConfig, flags_from_yaml
+from pipelines.config import RunConfig
+from pipelines.config_file import flags_from_yaml
 from pipelines.errors import InputError
 from pipelines.verification import verifier_settings
 

@@ -227,6 +227,23 @@ def read_step(worker: Any) -> BatchStep | None:
     )
 
 
+@contextmanager
+def unread_prompts_unseeded(worker: Any) -> Iterator[None]:
+    """For the runner's sample_tokens on a CPU: rows whose prompt is only partly read have no generator of their own.
+
+    vLLM draws a token for such rows, throws it away and winds their generators back, which those of a CPU cannot do. What is drawn for
+    them does not matter; that their seeds are not spent does.
+    """
+    runner = worker.model_runner
+    unread_rows = runner.discard_request_mask.np[: runner.input_batch.num_reqs].nonzero()[0].tolist()
+    generators = runner.input_batch.generators
+    hidden = {row: generators.pop(row) for row in unread_rows if row in generators}
+    try:
+        yield
+    finally:
+        generators.update(hidden)
+
+
 class DeferredHead:
     """lm_head, run by us between forward pass and sampling, so that hidden states can be fused before it.
 

@@ -126,6 +126,7 @@ RUNNER_ATTRIBUTES = {
     "input_batch.num_reqs": "know the rows of a step",
     "input_batch.req_ids": "know whose rows they are",
     "input_batch.num_prompt_tokens": "tell decode rows from prompts",
+    "input_batch.generators": "keep the seeds of prompts that are only partly read",
     "input_batch.logitsprocs.all": "know whether logits are anybody else's business",
     "discard_request_mask.np": "tell prompts that are only partly read",
     "optimistic_seq_lens_cpu": "tell decode rows from prompts",

@@ -78,7 +78,8 @@ class ESampWorker(PlatformWorker):
         is_recording = self.telemetry.wants(step)
         order = self.policy.before_sampling(step, is_recording=is_recording)
         self.sampler.prepare(order.stage, is_recording=is_recording, sees_plain_model=order.sees_plain_model)
-        output = super().sample_tokens(grammar_output)
+        with vllm_adapter.unread_prompts_unseeded(self) if current_platform.is_cpu() else nullcontext():
+            output = super().sample_tokens(grammar_output)
         if self.sampler.draw is not None:
             self.telemetry.append(step, self.sampler.draw, self.policy.measures(step))
         assert self.sampler.tokens_B is not None

@@ -34,6 +34,7 @@ class DistillerTrainer:
         self._slots: dict[str, int] = {}
         self._free = list(range(spec.max_groups))
         self._steps: dict[str, int] = {}
+        self._rows: dict[str, int] = {}
         self._learned: dict[tuple[str, str], int] = {}
         """(group, shard) -> the shard's last decode step that the group has learned from."""
         self._published: dict[tuple[str, str], int] = {}
@@ -56,9 +57,10 @@ class DistillerTrainer:
         device = self._bank.theta_SP.device
         source, target = (torch.from_numpy(rows[keep]).to(device) for rows in (batch.source, batch.target))
         self._bank.train(HiddenRows.of(source, target, row_slots))
-        for group, slot, step in zip(batch.groups, slots, batch.steps, strict=True):
+        for index, (group, slot, step) in enumerate(zip(batch.groups, slots, batch.steps, strict=True)):
             if slot is not None:
                 self._steps[group] += 1
+                self._rows[group] += batch.group_of_row.count(index)
                 self._learned[group, batch.shard] = step
         self._trained_rows += len(keep)
 
@@ -81,6 +83,7 @@ class DistillerTrainer:
                     group=group,
                     incarnation=self.incarnation,
                     step=self._steps[group],
+                    rows=self._rows[group],
                     learned=self._learned.get((group, shard), 0),
                     loss=loss,
                     relative_error=relative_error,
@@ -97,6 +100,7 @@ class DistillerTrainer:
                 self._free.append(slot)
                 self._free.sort()
                 self._steps.pop(group, None)
+                self._rows.pop(group, None)
                 self._learned.pop((group, shard), None)
                 self._published.pop((group, shard), None)
 
@@ -116,5 +120,5 @@ class DistillerTrainer:
             slot = self._free.pop(0)
             self._bank.reset(slot)
             self._slots[group] = slot
-            self._steps[group] = 0
+            self._steps[group] = self._rows[group] = 0
         return self._slots[group]

@@ -26,6 +26,7 @@ from ray.exceptions import RayError
 from actors.types import GroupWeights, RowBatch
 from esamp.distiller import DistillerBank, Forward
 from esamp.hidden_rows import HiddenRows
+from esamp.learner import WeightsVersion
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ class ActorLearner:
             self._group_of_slot[slot] = name
             self._slot_of_group[name] = slot
         self._versions[slot] = GroupWeights(
-            group=name, incarnation="initial", step=0, learned=0, loss=math.nan, relative_error=math.nan
+            group=name, incarnation="initial", step=0, rows=0, learned=0, loss=math.nan, relative_error=math.nan
         )
         self._steps_sent[slot] = 0
 
@@ -153,8 +154,11 @@ class ActorLearner:
                 self.counters.dropped_rows += len(waiting[0].group_of_row)
         self._has_work.set()
 
-    def version(self, slot: int) -> tuple[str, int]:
-        return self._versions[slot].incarnation, self._versions[slot].learned
+    def version(self, slot: int) -> WeightsVersion:
+        present = self._versions[slot]
+        return WeightsVersion(
+            incarnation=present.incarnation, step=present.step, rows=present.rows, learned=present.learned
+        )
 
     def stop(self) -> None:
         """End the exchange thread."""

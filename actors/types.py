@@ -56,12 +56,12 @@ class Sample:
     novelty: list[float]
     """[T] |h - prediction| / |h| where intervened, else NaN (arXiv:2604.24927, section 4.2)."""
     lag: list[int]
-    """[T] decode steps of the group that the Distiller's weights had not yet learned from, where intervened, else -1."""
+    """[T] decode steps of the group since the newest that the Distiller's weights had learned from, where intervened, else -1."""
     loss: list[float]
     """[T] Distiller loss of the sample's group at that step: squared error per hidden channel. NaN where not
     intervened, and before the first training of the group is known."""
     distiller_version: str
-    """Last weights used, as "incarnation:step"; empty if none."""
+    """Last weights used, as "incarnation:step:rows": optimiser steps, and the rows those learned from; empty if none."""
     shard: str
     """Name of the shard that drew it."""
     generation_seconds: float
@@ -143,6 +143,8 @@ class GroupWeights:
     """Changes when the trainer restarts: its step counts begin again."""
     step: int
     """Optimiser steps of the group: what is newer has more."""
+    rows: int
+    """Hidden-state rows those steps learned from."""
     learned: int
     """Last decode step of the asking shard's that these weights have learned from."""
     loss: float

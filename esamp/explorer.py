@@ -61,7 +61,7 @@ class ExploringStep:
     plan: RowPlan
     hidden: HiddenRows
     lags: dict[str, int]
-    """Per group: decode steps, this one included, that its weights have not learned from."""
+    """Per group: decode steps, this one included, since the newest that its weights have learned from."""
     versions: dict[str, str]
     steering: Steering | None
     """None if no row is steered."""
@@ -275,14 +275,14 @@ class Explorer:
         for group in plan.live_groups:
             assert group.slot is not None
             group.steps_seen += 1
-            incarnation, learned = self.learner.version(group.slot)
-            lags[group.name] = group.steps_seen - learned
-            versions[group.name] = f"{incarnation}:{learned}"
-            strengths[group.name] = self._share_of_beta(learned, lags[group.name])
+            version = self.learner.version(group.slot)
+            lags[group.name] = group.steps_seen - version.learned
+            versions[group.name] = str(version)
+            strengths[group.name] = self._share_of_beta(version.step, lags[group.name])
         return lags, versions, strengths
 
-    def _share_of_beta(self, learned: int, lag: int) -> float:
-        if learned < self.config.warmup_steps:
+    def _share_of_beta(self, steps: int, lag: int) -> float:
+        if steps < self.config.warmup_steps:
             return 0.0
         # Weights that never learn are the point of trainer="none", and a set lag that of lag=...: neither is stale.
         if self.config.trainer in ("none", "sync", "local"):

@@ -40,6 +40,11 @@ class SlotBatch:
         return cls(slots, first, tuple(map(len, rows_of)), torch.tensor(index, device=device), is_aligned)
 
     @property
+    def counts(self) -> dict[int, int]:
+        """Rows of each slot that has any, lowest slot first."""
+        return {self.first + a: count for a, count in enumerate(self.num_rows_A) if count}
+
+    @property
     def span(self) -> slice:
         """The range of slots."""
         return slice(self.first, self.first + len(self.num_rows_A))

@@ -11,6 +11,7 @@ and FrozenLearner are for experiments. A trainer in another process lives in act
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -19,6 +20,23 @@ from esamp.bank import Bank
 from esamp.config import ESampConfig
 from esamp.distiller import Forward
 from esamp.hidden_rows import HiddenRows
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WeightsVersion:
+    """Which weights a slot has. As a string, "incarnation:step:rows"."""
+
+    incarnation: str
+    """Who trained them; a trainer that restarts has another."""
+    step: int
+    """Optimiser steps."""
+    rows: int
+    """Hidden-state rows those steps learned from."""
+    learned: int
+    """The newest decode step of this engine's that they have learned from, counted in the group."""
+
+    def __str__(self) -> str:
+        return f"{self.incarnation}:{self.step}:{self.rows}"
 
 
 class Learner(Protocol):
@@ -36,8 +54,8 @@ class Learner(Protocol):
     def learn(self, rows: HiddenRows, forward: Forward | None) -> None:
         """Learn from one decode step: one optimiser step of each slot that has rows. `forward` as in DistillerBank.train."""
 
-    def version(self, slot: int) -> tuple[str, int]:
-        """(incarnation, decode steps learned from) of the slot's current weights."""
+    def version(self, slot: int) -> WeightsVersion:
+        """Of the slot's current weights."""
 
 
 class SyncLearner:
@@ -46,24 +64,27 @@ class SyncLearner:
     def __init__(self, bank: Bank) -> None:
         self.bank = bank
         self._steps: dict[int, int] = {}
+        self._rows: dict[int, int] = {}
 
     def open(self, slot: int, group: str) -> None:
         self.bank.reset(slot)
-        self._steps[slot] = 0
+        self._steps[slot] = self._rows[slot] = 0
 
     def close(self, slot: int) -> None:
-        del self._steps[slot]
+        del self._steps[slot], self._rows[slot]
 
     def refresh(self) -> None:
         pass
 
     def learn(self, rows: HiddenRows, forward: Forward | None) -> None:
-        for slot in set(rows.slots):
+        for slot, count in rows.batch.counts.items():
             self._steps[slot] += 1
+            self._rows[slot] += count
         self._train(rows, forward)
 
-    def version(self, slot: int) -> tuple[str, int]:
-        return "local", self._steps[slot]
+    def version(self, slot: int) -> WeightsVersion:
+        steps = self._steps[slot]
+        return WeightsVersion(incarnation="local", step=steps, rows=self._rows[slot], learned=steps)
 
     def _train(self, rows: HiddenRows, forward: Forward | None) -> None:
         self.bank.train(rows, forward)

@@ -34,9 +34,9 @@ class TokenRecords:
     loss: list[float] = field(default_factory=list)
     """Squared error per hidden channel in the group's latest training step, where intervened and known, else NaN."""
     lag: list[int] = field(default_factory=list)
-    """Decode steps of the group, this one included, that the weights had not learned from; -1 where not intervened."""
+    """Decode steps of the group, this one included, since the newest that the weights had learned from; -1 where not intervened."""
     version: str = ""
-    """Weights used last, as "incarnation:step"; empty if none."""
+    """Weights used last, as "incarnation:step:rows" (esamp.learner.WeightsVersion); empty if none."""
 
     def to_dict(self) -> dict[str, object]:
         """Plain fields."""

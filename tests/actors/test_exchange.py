@@ -68,7 +68,7 @@ def test_what_the_trainer_learned_arrives_and_equals_learning_at_home(learner: A
         rows = make_rows(step, (0, 1, 1))
         learner.learn(rows)
         home.train(rows)
-        wait_until(lambda taught=step + 1: (learner.refresh(), learner.version(1)[1] == taught)[1])
+        wait_until(lambda taught=step + 1: (learner.refresh(), learner.version(1).learned == taught)[1])
     torch.testing.assert_close(learner.bank.theta_SP[:2], home.theta_SP[:2], rtol=0, atol=0)
     assert learner.counters.sent_rows == 15 and learner.counters.dropped_rows == 0
 
@@ -100,7 +100,7 @@ def test_a_slow_trainer_costs_rows_and_never_time(local_ray: None) -> None:
     learner.close(0)
     assert len(learner._outbox) <= MAX_IN_FLIGHT + 1, "an end is kept, whatever rows are dropped"
     assert learner.counters.dropped_rows >= 2 * (40 - 2 * MAX_IN_FLIGHT - 2)
-    assert learner.version(0) == ("initial", 0)
+    assert str(learner.version(0)) == "initial:0:0"
     learner.stop()
     ray.kill(trainer)
 
@@ -110,33 +110,39 @@ def test_old_late_and_foreign_versions_are_dropped(learner: ActorLearner) -> Non
     name = learner._group_of_slot[0]
     newer = np.full(learner.bank.layout.num_parameters, 2.0, dtype=np.float32)
 
-    def arrive(group: str, incarnation: str, step: int) -> tuple[str, int]:
+    def arrive(group: str, incarnation: str, step: int) -> str:
         learner._arrived.append(
             ArrivedWeights(
                 GroupWeights(
-                    group=group, incarnation=incarnation, step=step, learned=step, loss=1.0, relative_error=0.5
+                    group=group,
+                    incarnation=incarnation,
+                    step=step,
+                    rows=8 * step,
+                    learned=step,
+                    loss=1.0,
+                    relative_error=0.5,
                 ),
                 newer,
             )
         )
         learner.refresh()
-        return learner.version(0)
+        return str(learner.version(0))
 
-    assert arrive(name, "first", 5) == ("first", 5)
-    assert arrive(name, "first", 5) == ("first", 5), "a duplicate"
-    assert arrive(name, "first", 4) == ("first", 5), "out of order"
-    assert arrive("another group", "first", 9) == ("first", 5)
-    assert arrive(name, "second", 1) == ("second", 1), "a restarted trainer counts from the beginning again"
+    assert arrive(name, "first", 5) == "first:5:40"
+    assert arrive(name, "first", 5) == "first:5:40", "a duplicate"
+    assert arrive(name, "first", 4) == "first:5:40", "out of order"
+    assert arrive("another group", "first", 9) == "first:5:40"
+    assert arrive(name, "second", 1) == "second:1:8", "a restarted trainer counts from the beginning again"
     learner.close(0)
     learner.open(0, "g")
-    assert arrive(name, "second", 7) == ("initial", 0), "the group of that name has ended; this is another"
+    assert arrive(name, "second", 7) == "initial:0:0", "the group of that name has ended; this is another"
 
 
 def test_a_killed_trainer_is_survived_and_used_again(learner: ActorLearner) -> None:
     learner.open(0, "g")
     learner.learn(make_rows(1, (0,)))
-    wait_until(lambda: (learner.refresh(), learner.version(0)[1] == 1)[1])
-    before = learner.version(0)[0]
+    wait_until(lambda: (learner.refresh(), learner.version(0).learned == 1)[1])
+    before = learner.version(0).incarnation
     ray.kill(learner._trainer, no_restart=False)
     step = 1
 
@@ -146,7 +152,7 @@ def test_a_killed_trainer_is_survived_and_used_again(learner: ActorLearner) -> N
         learner.learn(make_rows(step, (0,)))
         learner.refresh()
         time.sleep(0.05)
-        return learner.version(0)[0] not in (before, "initial")
+        return learner.version(0).incarnation not in (before, "initial")
 
     wait_until(is_taught_again, timeout_s=60)
     assert learner.counters.trainer_failures >= 1

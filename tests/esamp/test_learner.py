@@ -62,7 +62,9 @@ def test_the_version_counts_steps_learned_from() -> None:
     for learner, behind in ((SyncLearner(make_bank()), 0), (LaggedLearner(make_bank(), 4), 3)):
         opened(learner, 0, 1)
         weights_by_step(learner, 10)
-        assert learner.version(0) == ("local", 10 - behind) == ("local", int(learner.bank.steps_S[0]))
+        version = learner.version(0)
+        assert version.learned == version.step == 10 - behind == int(learner.bank.steps_S[0])
+        assert str(version) == f"local:{10 - behind}:{(10 - behind) * rows_of(0).slots.count(0)}"
 
 
 def test_rows_of_a_group_that_has_ended_never_train_the_next_one_in_its_slot() -> None:
@@ -73,8 +75,8 @@ def test_rows_of_a_group_that_has_ended_never_train_the_next_one_in_its_slot() -
     learner.open(0, "the next group")
     for step in range(2, 4):
         learner.learn(rows_of(step), None)
-    assert learner.version(0) == ("local", 0) and learner.bank.steps_S[0] == 0
-    assert learner.version(1) == ("local", 2), "the other group's rows are kept"
+    assert str(learner.version(0)) == "local:0:0" and learner.bank.steps_S[0] == 0
+    assert learner.version(1).step == 2, "the other group's rows are kept"
     assert torch.equal(learner.bank.theta_SP[0], make_bank().theta_SP[0])
 
 
@@ -82,7 +84,7 @@ def test_a_frozen_bank_never_changes() -> None:
     learner = opened(FrozenLearner(make_bank()), 0, 1)
     weights = weights_by_step(learner, 10)
     assert all(torch.equal(w, make_bank().theta_SP) for w in weights)
-    assert learner.version(0) == ("local", 0)
+    assert str(learner.version(0)) == "local:0:0"
 
 
 @pytest.mark.parametrize("make", [SyncLearner, LocalLearner, lambda bank: LaggedLearner(bank, 2), FrozenLearner])
@@ -93,7 +95,7 @@ def test_an_opened_slot_is_as_new(make: Callable[[DistillerBank], SyncLearner]) 
     learner.close(1)
     learner.open(1, "another")
     assert torch.equal(learner.bank.theta_SP[1], make_bank().theta_SP[1])
-    assert learner.version(1) == ("local", 0)
+    assert str(learner.version(1)) == "local:0:0"
 
 
 def test_what_training_raised_is_raised_by_the_next_refresh() -> None:

@@ -61,7 +61,7 @@ class StandInShard:
             novelty=[0.5 if steer else math.nan for steer in steers],
             lag=[1 if steer else -1 for steer in steers],
             loss=[4.0 - position if steer else math.nan for position, steer in enumerate(steers)],
-            distiller_version="abc:3" if self.explores else "",
+            distiller_version="abc:3:24" if self.explores else "",
             shard=self.name,
             generation_seconds=0.01,
         )

@@ -32,7 +32,7 @@ ROW: dict[str, Any] = {
     "loss": [float("nan"), 2.0],
     "intervened_tokens": 1,
     "lag_mean": 1.0,
-    "distiller_version": "abc:1",
+    "distiller_version": "abc:1:16",
     "shard": "shard-0",
     "generation_seconds": 0.1,
     "sampler": "esamp",

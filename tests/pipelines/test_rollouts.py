@@ -37,7 +37,7 @@ def test_a_rollout_has_tokens_both_log_probabilities_reward_and_group(tmp_path: 
         "reward": 1.0,
         "finish_reason": "stop",
         "beta": 0.25,
-        "distiller_version": "abc:1",
+        "distiller_version": "abc:1:16",
     }
     assert {name: first[name] for name in expected} == expected
     assert first["answer"] == "0"

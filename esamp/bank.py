@@ -10,7 +10,7 @@ from torch import Tensor
 
 from esamp.config import ESampConfig
 from esamp.distiller import DistillerBank, Forward
-from esamp.hidden_rows import HiddenRows
+from esamp.hidden_rows import HiddenRows, SourceRows
 from esamp.prior import PriorBank
 from esamp.running_mean import RunningMeanBank
 from esamp.vocabulary_distiller import VocabularyDistillerBank
@@ -32,7 +32,7 @@ class Bank(Protocol):
 
     def reset(self, slot: int) -> None: ...
 
-    def predict(self, rows: HiddenRows) -> Forward: ...
+    def predict(self, rows: SourceRows) -> Forward: ...
 
     def train(self, rows: HiddenRows, forward: Forward | None = None) -> None: ...
 

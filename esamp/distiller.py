@@ -20,12 +20,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
 
 from esamp.config import ESampConfig
-from esamp.hidden_rows import HiddenRows, SlotBatch
-
-RMS_EPS = 1e-6
+from esamp.distiller_math import arithmetic_on, split
+from esamp.hidden_rows import HiddenRows, SlotBatch, SourceRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,36 +35,18 @@ class SlotLayout:
     num_blocks: int
 
     @property
-    def num_weights(self) -> int:
-        """Entries of one of U, G, D over all blocks."""
-        return self.num_blocks * self.inner_width * self.hidden_size
-
-    @property
     def num_parameters(self) -> int:
-        """P: entries of a slot's flat row."""
-        return 3 * self.num_weights + self.hidden_size
+        """P: entries of a slot's flat row. U and G, D, and the gain follow one another: see distiller_math.split."""
+        return 3 * self.num_blocks * self.inner_width * self.hidden_size + self.hidden_size
 
     def split(self, flat_SP: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Views up and gate together [S, N, 2F, H], down [S, N, H, F] and gain [S, H] of flat rows [S, P]."""
-        n, f, h, w = self.num_blocks, self.inner_width, self.hidden_size, self.num_weights
-        return (
-            flat_SP[:, : 2 * w].unflatten(1, (n, 2 * f, h)),
-            flat_SP[:, 2 * w : 3 * w].unflatten(1, (n, h, f)),
-            flat_SP[:, 3 * w :],
-        )
+        """As distiller_math.split."""
+        return split(flat_SP, self.hidden_size, self.inner_width, self.num_blocks)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class BlockInput:
-    """What the backward pass of one block needs."""
-
-    h_AMH: Tensor
-    up_gate_AMF: Tensor
-    """[A, M, 2F]"""
-    silu_AMF: Tensor
-    """silu(gate)"""
-    inner_AMF: Tensor
-    """up * silu(gate)"""
+def norms(x: Tensor) -> Tensor:
+    """Euclidean norm [A] of everything under each first index."""
+    return torch.linalg.vector_norm(x.flatten(1), dim=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,21 +55,12 @@ class Forward:
 
     prediction_RH: Tensor
     """[R, H] fp32; not finite where the shallow state was not, or where the slot broke."""
-    prediction_AMH: Tensor
-    """The same, grouped by slot."""
-    blocks: tuple[BlockInput, ...] = ()
+    prediction_AMH: Tensor | None = None
+    """The same, grouped by slot. This and what follows: of a bank that learns by gradients."""
     output_AMH: Tensor | None = None
     """h_N"""
-
-
-def rms_normalise(x_RH: Tensor) -> Tensor:
-    """x / rms(x) per row, fp32; zeros for a row that is not finite."""
-    return torch.nn.functional.rms_norm(x_RH.float(), x_RH.shape[1:], eps=RMS_EPS).nan_to_num_(0.0, 0.0, 0.0)
-
-
-def norms(x: Tensor) -> Tensor:
-    """Euclidean norm [A] of everything under each first index."""
-    return torch.linalg.vector_norm(x.flatten(1), dim=1)
+    saved: tuple[Tensor, ...] = ()
+    """See distiller_math.SAVED_PER_BLOCK."""
 
 
 class DistillerBank:
@@ -102,6 +73,7 @@ class DistillerBank:
         """`output_gain_H` [H]: initial output gain, the weights of the model's final norm."""
         self.config = config
         self.layout = SlotLayout(output_gain_H.shape[0], config.inner_width, config.num_blocks)
+        self._arithmetic = arithmetic_on(device.type)
         # vLLM calls its workers in inference mode; tensors made there could not be updated by a training thread outside it.
         with torch.inference_mode(False), torch.no_grad():
             self._initial_P = self._draw_initial_weights(output_gain_H).to(device)
@@ -161,121 +133,88 @@ class DistillerBank:
         self.relative_error_S[slot] = relative_error
 
     @torch.no_grad()
-    def predict(self, rows: HiddenRows) -> Forward:
-        """Predict the deep state of each row by the Distiller of its slot; the targets are not looked at. A row that is not finite
-        counts as zero, and so is its prediction."""
+    def predict(self, rows: SourceRows) -> Forward:
+        """Predict the deep state of each row by the Distiller of its slot. A row that is not finite counts as zero, and so is its
+        prediction."""
         batch = rows.batch
-        up_gate, down, gain = self.layout.split(self.theta_SP[batch.span])
-        blocks: list[BlockInput] = []
-        h = batch.gather(rms_normalise(rows.source_RH))
-        for b in range(self.layout.num_blocks):
-            up_gate_AMF = h @ up_gate[:, b].mT
-            up, gate = up_gate_AMF.chunk(2, dim=-1)
-            silu = torch.nn.functional.silu(gate)
-            inner = up * silu
-            blocks.append(BlockInput(h, up_gate_AMF, silu, inner))
-            h = torch.baddbmm(h, inner, down[:, b].mT)
-        prediction_AMH = h * gain.unsqueeze(1)
-        return Forward(batch.scatter(prediction_AMH), prediction_AMH, tuple(blocks), h)
+        prediction_RH, prediction_AMH, output_AMH, saved = self._arithmetic.predict_rows(
+            rows.source_RH,
+            batch.index_AM,
+            batch.is_aligned,
+            self.theta_SP[batch.span],
+            self.layout.inner_width,
+            self.layout.num_blocks,
+        )
+        return Forward(prediction_RH, prediction_AMH, output_AMH, tuple(saved))
 
     @torch.no_grad()
     def train(self, rows: HiddenRows, forward: Forward | None = None) -> None:
         """One optimiser step of every slot that has rows; `loss_S` then holds the loss each had before its step.
 
-        Loss of slot s (Eq. 10): mean over its rows of |y - f(x)|^2. The gradient is clipped per slot, then Adam.
+        Loss of slot s (Eq. 10): mean over its rows of |y - f(x)|^2. The gradient is clipped per slot, then Adam (arXiv:1412.6980).
         Rows with a non-finite number do not count; a slot left without rows, or with a non-finite gradient, takes no step.
         `forward`: what `predict` gave for these very rows with the present weights, if it was asked; training goes on from there.
         """
         forward = forward or self.predict(rows)
+        assert forward.prediction_AMH is not None and forward.output_AMH is not None
         batch = rows.batch
-        finite_R1 = torch.isfinite(rows.source_RH.sum(-1, keepdim=True) + rows.target_RH.sum(-1, keepdim=True))
-        target_AMH = batch.gather(torch.where(finite_R1, rows.target_RH, 0.0).float())
-        # Padding and rows that are not finite have zero input: they drop out of every gradient once their error is zero.
-        counted_AM1 = batch.gather(finite_R1)
-        num_rows_A = counted_AM1.sum((1, 2))
-        error_AMH = torch.where(counted_AM1, forward.prediction_AMH - target_AMH, 0.0)
-        squared_error_A = norms(error_AMH).square()
-        d_prediction_AMH, loss_A = self._loss(
-            forward.prediction_AMH, target_AMH, error_AMH, squared_error_A, num_rows_A
+        target_AMH, error_AMH, num_rows_A = self._arithmetic.prediction_error(
+            forward.prediction_AMH, rows.source_RH, rows.target_RH, batch.index_AM, batch.is_aligned
         )
-        self._backward(batch.span, forward, d_prediction_AMH)
+        squared_error_A = norms(error_AMH).square()
+        d_prediction_AMH, loss_A = self._loss(target_AMH, error_AMH, squared_error_A, num_rows_A)
+        divisor_A, is_dead_A, num_broken = self._arithmetic.find_gradient(
+            self._slots_in(batch.span),
+            d_prediction_AMH,
+            forward.output_AMH,
+            list(forward.saved),
+            loss_A,
+            squared_error_A / norms(target_AMH).square(),
+            num_rows_A,
+            self.layout.inner_width,
+            self.config.clip_norm,
+        )
+        self.broken_slots += num_broken
+        self._adam(batch, divisor_A, is_dead_A)
 
-        norm_A = norms(self.gradient_SP[batch.span])
-        is_finite_A = torch.isfinite(norm_A)
-        is_live_A = is_finite_A & (num_rows_A > 0)
-        self._adam(batch, norm_A, is_live_A)
-        self._mark_broken(batch.span, ~is_finite_A)
-        for kept_S, latest_A in (
-            (self.loss_S, loss_A),
-            (self.relative_error_S, squared_error_A / norms(target_AMH).square()),
-        ):
-            kept_S[batch.span] = torch.where(is_live_A, latest_A, kept_S[batch.span])
-
-    def _loss(
-        self,
-        prediction_AMH: Tensor,
-        target_AMH: Tensor,
-        error_AMH: Tensor,
-        squared_error_A: Tensor,
-        num_rows_A: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """Gradient of the loss with respect to the prediction [A, M, H], and the loss per hidden channel [A]. Rows that do not count
-        have error 0 and must get gradient 0."""
-        d_prediction_AMH = error_AMH * (2.0 / num_rows_A.clamp(min=1))[:, None, None]
-        return d_prediction_AMH, squared_error_A / (num_rows_A * self.layout.hidden_size)
-
-    def _backward(self, span: slice, forward: Forward, d_prediction_AMH: Tensor) -> None:
-        """Gradient of the loss into `gradient_SP`, by hand: autograd cannot save tensors made in vLLM's inference mode."""
-        up_gate, down, gain = self.layout.split(self.theta_SP[span])
-        d_up_gate, d_down, d_gain = self.layout.split(self.gradient_SP[span])
-        assert forward.output_AMH is not None
-        torch.sum(d_prediction_AMH * forward.output_AMH, 1, out=d_gain)
-        dh = d_prediction_AMH * gain.unsqueeze(1)
-        for b in reversed(range(self.layout.num_blocks)):
-            block = forward.blocks[b]
-            up, gate = block.up_gate_AMF.chunk(2, dim=-1)
-            torch.bmm(dh.mT, block.inner_AMF, out=d_down[:, b])
-            d_inner = dh @ down[:, b]
-            d_silu = torch.ops.aten.silu_backward(d_inner * up, gate)
-            d_up_gate_AMF = torch.cat([d_inner * block.silu_AMF, d_silu], dim=-1)
-            torch.bmm(d_up_gate_AMF.mT, block.h_AMH, out=d_up_gate[:, b])
-            if b:
-                dh = torch.baddbmm(dh, d_up_gate_AMF, up_gate[:, b])
-
-    def _mark_broken(self, span: slice, is_broken_A: Tensor) -> None:
-        """A broken slot predicts NaN until its reset, so that whoever asks it hears that it has nothing to say."""
-        last_gain_A = self.theta_SP[span, -1]
-        self.broken_slots += (is_broken_A & torch.isfinite(last_gain_A)).sum()
-        last_gain_A.masked_fill_(is_broken_A, torch.nan)
-
-    def _adam(self, batch: SlotBatch, norm_A: Tensor, is_live_A: Tensor) -> None:
-        """Clipping and Adam (arXiv:1412.6980) in one pass over each live slot; a slot that is not live keeps every bit.
+    def _adam(self, batch: SlotBatch, divisor_A: Tensor, is_dead_A: Tensor) -> None:
+        """Clipping and Adam (arXiv:1412.6980) in one pass over each slot that has rows.
 
         torch's fused kernel divides the gradient by `grad_scale` and leaves everything alone where `found_inf` is 1: that is the clip
         and the guard, with no need to look at either from the host.
         """
         c = self.config
-        divisor_A = (norm_A / c.clip_norm).clamp(min=1.0)
-        is_dead_A = (~is_live_A).float()
         for a, num_rows in enumerate(batch.num_rows_A):
             if num_rows == 0:
                 continue
             slot = batch.first + a
-            adam(
+            torch._fused_adam_(
                 [self.theta_SP[slot]],
                 [self.gradient_SP[slot]],
                 [self.first_moment_SP[slot]],
                 [self.second_moment_SP[slot]],
                 [],
                 [self.steps_S[slot]],
-                fused=True,
-                grad_scale=divisor_A[a],
-                found_inf=is_dead_A[a],
-                amsgrad=False,
+                lr=c.learning_rate,
                 beta1=c.adam_beta1,
                 beta2=c.adam_beta2,
-                lr=c.learning_rate,
                 weight_decay=0.0,
                 eps=c.adam_eps,
+                amsgrad=False,
                 maximize=False,
+                grad_scale=divisor_A[a],
+                found_inf=is_dead_A[a],
             )
+
+    def _loss(
+        self, target_AMH: Tensor, error_AMH: Tensor, squared_error_A: Tensor, num_rows_A: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Gradient of the loss with respect to the prediction [A, M, H], and the loss per hidden channel [A]. Rows that do not count
+        have error 0 and must get gradient 0."""
+        d_prediction_AMH = error_AMH * (2.0 / num_rows_A.clamp(min=1))[:, None, None]
+        return d_prediction_AMH, squared_error_A / (num_rows_A * self.layout.hidden_size)
+
+    def _slots_in(self, span: slice) -> list[Tensor]:
+        """In the order that distiller_math.find_gradient takes them."""
+        kept = (self.theta_SP, self.gradient_SP, self.steps_S, self.loss_S, self.relative_error_S)
+        return [tensor[span] for tensor in kept]

@@ -241,7 +241,7 @@ class Explorer:
         plan = self._plan
         if not plan.rows:
             return None
-        hidden = HiddenRows(step.source_BH[plan.index], step.target_BH[plan.index], plan.batch)
+        hidden = HiddenRows(step.source_BH[plan.index], plan.batch, step.target_BH[plan.index])
         lags, versions, strengths = self._ages(plan)
         beta_R = plan.beta_R
         if any(strength < 1 for strength in strengths.values()):

@@ -49,41 +49,33 @@ class SlotBatch:
         """The range of slots."""
         return slice(self.first, self.first + len(self.num_rows_A))
 
-    def gather(self, rows_RH: Tensor) -> Tensor:
-        """[R, H] -> [A, M, H], zeros where padded."""
-        if self.is_aligned:
-            return rows_RH.unflatten(0, self.index_AM.shape)
-        return torch.cat([rows_RH, rows_RH.new_zeros(1, *rows_RH.shape[1:])])[self.index_AM]
-
-    def scatter(self, grouped_AMH: Tensor) -> Tensor:
-        """[A, M, H] -> [R, H]; padding is dropped."""
-        if self.is_aligned:
-            return grouped_AMH.flatten(0, 1)
-        rows = grouped_AMH.new_empty(len(self.slots) + 1, grouped_AMH.shape[-1])
-        rows[self.index_AM.flatten()] = grouped_AMH.flatten(0, 1)
-        return rows[:-1]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class HiddenRows:
-    """Decode rows of one step: what a Distiller reads, and what it is to predict."""
+class SourceRows:
+    """Decode rows of one step as a Distiller reads them: known early in the forward pass."""
 
     source_RH: Tensor
     """[R, H] residual stream after the shallow layer."""
-    target_RH: Tensor
-    """[R, H] post-final-norm hidden state: what lm_head consumes."""
     batch: SlotBatch
     """Slot of each row."""
-
-    @classmethod
-    def of(cls, source_RH: Tensor, target_RH: Tensor, slots: tuple[int, ...]) -> "HiddenRows":
-        """Rows with their `slots` [R]."""
-        return cls(source_RH, target_RH, SlotBatch.of(slots, source_RH.device))
 
     @property
     def slots(self) -> tuple[int, ...]:
         """[R] slot of each row."""
         return self.batch.slots
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HiddenRows(SourceRows):
+    """The same rows with what the Distiller is to predict: known at the end of the forward pass."""
+
+    target_RH: Tensor
+    """[R, H] post-final-norm hidden state: what lm_head consumes."""
+
+    @classmethod
+    def of(cls, source_RH: Tensor, target_RH: Tensor, slots: tuple[int, ...]) -> "HiddenRows":
+        """Rows with their `slots` [R]."""
+        return cls(source_RH, SlotBatch.of(slots, source_RH.device), target_RH)
 
     def without(self, slot: int) -> "HiddenRows | None":
         """The rows of all other slots; None if there are none."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from esamp.bank import Bank
 from esamp.config import ESampConfig
 from esamp.distiller import Forward
-from esamp.hidden_rows import HiddenRows, SlotBatch
+from esamp.hidden_rows import HiddenRows, SlotBatch, SourceRows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +56,7 @@ class ShuffledPrediction:
             return Prediction(torch.full_like(rows.target_RH, torch.nan, dtype=torch.float32), None)
         next_slot = dict(zip(present, [*present[1:], present[0]], strict=True))
         others = SlotBatch.of(tuple(next_slot[slot] for slot in rows.slots), rows.source_RH.device)
-        forward = self.bank.predict(HiddenRows(rows.source_RH, rows.target_RH, others))
+        forward = self.bank.predict(SourceRows(rows.source_RH, others))
         return Prediction(forward.prediction_RH, None)
 
 

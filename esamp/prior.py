@@ -39,4 +39,4 @@ class PriorBank(DistillerBank):
         # Made once for each size of a batch: on a GPU the host would wait for it.
         if self._all_rows is None or len(self._all_rows.slots) != len(rows.slots):
             self._all_rows = SlotBatch.of((self.prior,) * len(rows.slots), self.device)
-        super().train(HiddenRows(rows.source_RH, rows.target_RH, self._all_rows))
+        super().train(HiddenRows(rows.source_RH, self._all_rows, rows.target_RH))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from esamp.config import ESampConfig
-from esamp.distiller import RMS_EPS
+from esamp.distiller_math import RMS_EPS
 
 
 class ReferenceDistiller(nn.Module):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from esamp.distiller import Forward
-from esamp.hidden_rows import HiddenRows
+from esamp.hidden_rows import HiddenRows, SourceRows
 
 
 class RunningMeanBank:
@@ -37,10 +37,9 @@ class RunningMeanBank:
         self.loss_S[slot] = self.relative_error_S[slot] = torch.nan
 
     @torch.no_grad()
-    def predict(self, rows: HiddenRows) -> Forward:
+    def predict(self, rows: SourceRows) -> Forward:
         """The mean of each row's slot."""
-        prediction_RH = self.mean_SH[slots_of(rows)]
-        return Forward(prediction_RH, rows.batch.gather(prediction_RH))
+        return Forward(self.mean_SH[slots_of(rows)])
 
     @torch.no_grad()
     def train(self, rows: HiddenRows, forward: Forward | None = None) -> None:
@@ -63,6 +62,6 @@ class RunningMeanBank:
         self.steps_S += has_rows_S
 
 
-def slots_of(rows: HiddenRows) -> Tensor:
+def slots_of(rows: SourceRows) -> Tensor:
     """Slot [R] of each row, on the rows' device."""
-    return torch.tensor(rows.slots, device=rows.target_RH.device)
+    return torch.tensor(rows.slots, device=rows.source_RH.device)

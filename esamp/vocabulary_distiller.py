@@ -31,12 +31,7 @@ class VocabularyDistillerBank(DistillerBank):
         self._head_weight_VH = head_weight_VH
 
     def _loss(
-        self,
-        prediction_AMH: Tensor,
-        target_AMH: Tensor,
-        error_AMH: Tensor,
-        squared_error_A: Tensor,
-        num_rows_A: Tensor,
+        self, target_AMH: Tensor, error_AMH: Tensor, squared_error_A: Tensor, num_rows_A: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Gradient with respect to the prediction, W^T (q - p) per row, and the KL [A] in nats."""
         # Where the error is 0 the prediction is the target, and p = q: rows that do not count drop out by themselves.

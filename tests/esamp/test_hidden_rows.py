@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from esamp.distiller_math import gather, scatter
 from esamp.hidden_rows import HiddenRows, SlotBatch
 
 CPU = torch.device("cpu")
@@ -22,7 +23,7 @@ ORDERS = {
 def test_grouped_rows_lie_under_their_slot_and_padding_is_zero(slots: tuple[int, ...]) -> None:
     batch = SlotBatch.of(slots, CPU)
     rows = torch.arange(1.0, len(slots) + 1).unsqueeze(1).expand(-1, 5)
-    grouped = batch.gather(rows)
+    grouped = gather(rows, batch.index_AM, batch.is_aligned)
     for a, slot in enumerate(range(batch.span.start, batch.span.stop)):
         mine = [row + 1 for row, its_slot in enumerate(slots) if its_slot == slot]
         assert [int(number) for number in grouped[a, :, 0].tolist() if number] == mine
@@ -34,14 +35,15 @@ def test_grouped_rows_lie_under_their_slot_and_padding_is_zero(slots: tuple[int,
 def test_scatter_undoes_gather(slots: tuple[int, ...]) -> None:
     batch = SlotBatch.of(slots, CPU)
     rows = torch.randn(len(slots), 7)
-    assert torch.equal(batch.scatter(batch.gather(rows)), rows)
+    grouped = gather(rows, batch.index_AM, batch.is_aligned)
+    assert torch.equal(scatter(grouped, batch.index_AM, batch.is_aligned, len(slots)), rows)
 
 
 @pytest.mark.parametrize("slots", ORDERS.values(), ids=ORDERS)
 def test_grouping_is_a_view_exactly_where_it_says_so(slots: tuple[int, ...]) -> None:
     batch = SlotBatch.of(slots, CPU)
     rows = torch.randn(len(slots), 7)
-    is_view = batch.gather(rows).data_ptr() == rows.data_ptr()
+    is_view = gather(rows, batch.index_AM, batch.is_aligned).data_ptr() == rows.data_ptr()
     assert is_view == batch.is_aligned
     evenly = len(set(map(slots.count, range(min(slots), max(slots) + 1)))) == 1
     assert batch.is_aligned == (evenly and list(slots) == sorted(slots))

@@ -139,6 +139,10 @@ class ActorLearner:
         for weights in arrived:
             self._flip(weights)
 
+    def catch_up(self) -> None:
+        """As refresh, which never waits; between it and the end of the step the weights stay as they are."""
+        self.refresh()
+
     def learn(self, rows: HiddenRows, forward: Forward | None = None) -> None:
         """Queue the rows for the trainer; drops the oldest waiting step if it is behind."""
         slots = sorted(set(rows.slots))

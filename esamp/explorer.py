@@ -1,7 +1,8 @@
 """Exploratory Sampling inside one vLLM worker: the algorithm of arXiv:2604.24927, step by step.
 
     follow          requests come and go; groups gain and lose slots
-    before_sampling refresh -> predict -> fuse, before the head or after the filters
+    forward_pass    meanwhile: refresh -> predict, where the shallow state can be had before the deep one
+    before_sampling the same if it could not; then fuse, before the head or after the filters
     after_sampling  learn from every decode row
 
 Rows stay vanilla, and are not learned from, if they read the prompt, are greedy, asked for beta 0, or belong to a group without a
@@ -13,6 +14,9 @@ Legend: B batch rows, R exploring rows, H hidden size, V vocabulary.
 import hashlib
 import logging
 import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -23,13 +27,15 @@ from esamp import vllm_adapter
 from esamp.bank import build_bank
 from esamp.config import ESampConfig
 from esamp.distiller import DistillerBank, Forward
+from esamp.foresight import Foresight
 from esamp.fusion import ProposedFusion, build_fusion, stale_beta
 from esamp.groups import ExploringRequest, GroupTable
-from esamp.hidden_rows import HiddenRows
+from esamp.hidden_rows import HiddenRows, SourceRows
 from esamp.learner import Learner, build_learner
 from esamp.policy import Counters, SamplingOrder
-from esamp.prediction import build_predictor
+from esamp.prediction import OwnPrediction, Prediction, build_predictor
 from esamp.row_plan import RowPlan
+from esamp.running_mean import RunningMeanBank
 from esamp.sampler import GREEDY_TEMPERATURE
 from esamp.steering import (
     CandidateSearch,
@@ -41,7 +47,7 @@ from esamp.steering import (
     mix_hidden,
 )
 from esamp.telemetry import PolicyMeasures
-from esamp.vllm_adapter import BatchStep, DeferredHead, NewRequest
+from esamp.vllm_adapter import BatchRows, BatchStep, DeferredHead, NewRequest, SourceTap
 from esamp.warmup import build_warmup
 
 logger = logging.getLogger(__name__)
@@ -96,7 +102,10 @@ class Explorer:
         self.predictor = build_predictor(config, self.bank)
         self.fusion = build_fusion(config)
         self.warmup = build_warmup(config)
-        self.learner: Learner | None = build_learner(config, self.bank)
+        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="distiller")
+        self.learner: Learner | None = build_learner(config, self.bank, self.thread)
+        self._foresight = Foresight(self.bank, self.thread)
+        self._tap = self._attach_tap()
         self.groups = GroupTable(config.max_groups, self._open_slot, self._close_slot)
         if config.scope in ("shard", "cluster"):
             # Never ends: the one Distiller of all prompts keeps what it learned.
@@ -132,6 +141,16 @@ class Explorer:
                         top_k=request.top_k,
                     )
                 )
+
+    @contextmanager
+    def forward_pass(self) -> Iterator[None]:
+        """Around the runner's execute_model: the head waits, and the shallow state is listened for."""
+        with self.head.deferring():
+            if self._tap is None:
+                yield
+            else:
+                with self._tap.listening():
+                    yield
 
     def before_sampling(self, step: BatchStep, *, is_recording: bool) -> SamplingOrder:
         """Predict and fuse."""
@@ -235,13 +254,14 @@ class Explorer:
             raise RuntimeError(
                 'trainer="actor" needs a learner before the first request: start the engine through actors.LLMShard, or use "local".'
             )
-        self.learner.refresh()
-        if self._plan is None or not self._plan.describes(step):
-            self._plan = RowPlan.of(step, self.groups)
-        plan = self._plan
+        foreseen = self._foresight.take()
+        if foreseen is None:
+            self.learner.refresh()
+        plan = self._plan_of(step)
         if not plan.rows:
             return None
-        hidden = HiddenRows(step.source_BH[plan.index], plan.batch, step.target_BH[plan.index])
+        source_RH = step.source_BH[plan.index] if foreseen is None else foreseen[0].source_RH
+        hidden = HiddenRows(source_RH, plan.batch, step.target_BH[plan.index])
         lags, versions, strengths = self._ages(plan)
         beta_R = plan.beta_R
         if any(strength < 1 for strength in strengths.values()):
@@ -252,7 +272,11 @@ class Explorer:
             beta_R = beta_R * torch.tensor(factors, device=beta_R.device)
             if not any(factors):
                 return ExploringStep(plan, hidden, lags, versions, None, None)
-        prediction = self.predictor.predict(hidden)
+        if foreseen is None:
+            self._counters.late_predictions += 1
+            prediction = self.predictor.predict(hidden)
+        else:
+            prediction = Prediction(foreseen[1].prediction_RH, foreseen[1])
         target_RH = hidden.target_RH.float()
         error_RH = target_RH - prediction.hidden_RH
         is_finite_R = torch.isfinite(error_RH.sum(-1))
@@ -267,6 +291,31 @@ class Explorer:
             beta_R=self.warmup.scale(beta_R, self.bank, plan.slots_R),
         )
         return ExploringStep(plan, hidden, lags, versions, steering, prediction.forward)
+
+    def _attach_tap(self) -> SourceTap | None:
+        """The tap, if predictions of this config need no deep state and this engine can be listened to."""
+        if not isinstance(self.predictor, OwnPrediction) or isinstance(self.bank, RunningMeanBank):
+            return None
+        if not SourceTap.can_listen(self.worker, self.config.source_layer):
+            logger.info(
+                "esamp: predictions wait for the end of each forward pass: the model's layers do not run one by one"
+            )
+            return None
+        return SourceTap(self.worker, self.config.source_layer, self._foresee)
+
+    def _foresee(self, batch: BatchRows, source_BH: Tensor) -> None:
+        """In the middle of the forward pass: begin to predict."""
+        if self.learner is None:
+            return  # before_sampling says so
+        self.learner.catch_up()
+        plan = self._plan_of(batch)
+        if plan.rows:
+            self._foresight.begin(SourceRows(source_BH[plan.index], plan.batch))
+
+    def _plan_of(self, batch: BatchRows) -> RowPlan:
+        if self._plan is None or not self._plan.describes(batch):
+            self._plan = RowPlan.of(batch, self.groups, self.bank.device)
+        return self._plan
 
     def _ages(self, plan: RowPlan) -> tuple[dict[str, int], dict[str, str], dict[str, float]]:
         """Lag, version and share of beta of each group in the step, by name."""

@@ -2,7 +2,7 @@
 
     decode step t     forward | refresh -> predict -> sample | learn(rows of t)
     SyncLearner                                              ######
-    LocalLearner      ########## (a thread; joined by the refresh of t+1)
+    LocalLearner      ########## (a thread, which also predicts: see esamp/foresight.py; else joined by the refresh of t+1)
     StreamLearner     ########## (a CUDA stream; the refresh of t+1 waits for it on the device, never on the host)
 
 In all three the prediction of step t+1 uses weights that have learned from every step up to t: lag 1, the same tokens. LaggedLearner
@@ -10,7 +10,7 @@ and FrozenLearner are for experiments. A trainer in another process lives in act
 """
 
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -51,6 +51,10 @@ class Learner(Protocol):
     def refresh(self) -> None:
         """Called before the bank predicts: bring its weights up to date. Raises what training raised."""
 
+    def catch_up(self) -> None:
+        """The same for a bank that will predict in the Distiller's thread, after what that thread was given before; does not wait.
+        Raises what training raised, a step later at the latest."""
+
     def learn(self, rows: HiddenRows, forward: Forward | None) -> None:
         """Learn from one decode step: one optimiser step of each slot that has rows. `forward` as in DistillerBank.train."""
 
@@ -76,6 +80,9 @@ class SyncLearner:
     def refresh(self) -> None:
         pass
 
+    def catch_up(self) -> None:
+        pass
+
     def learn(self, rows: HiddenRows, forward: Forward | None) -> None:
         for slot, count in rows.batch.counts.items():
             self._steps[slot] += 1
@@ -91,17 +98,25 @@ class SyncLearner:
 
 
 class LocalLearner(SyncLearner):
-    """Trains in a thread during the next forward pass (torch's kernels release the interpreter)."""
+    """Trains in the Distiller's thread during the next forward pass (see esamp.distiller_math for the interpreter's part in it)."""
 
-    def __init__(self, bank: Bank) -> None:
+    def __init__(self, bank: Bank, thread: Executor) -> None:
         super().__init__(bank)
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="distiller")
+        self._thread = thread
         self._pending: Future[None] | None = None
+
+    def open(self, slot: int, group: str) -> None:
+        self.refresh()  # the thread writes to a whole range of slots
+        super().open(slot, group)
 
     def refresh(self) -> None:
         if self._pending is not None:
             pending, self._pending = self._pending, None
             pending.result()
+
+    def catch_up(self) -> None:
+        if self._pending is not None and self._pending.done():
+            self.refresh()
 
     def _train(self, rows: HiddenRows, forward: Forward | None) -> None:
         self._pending = self._thread.submit(self.bank.train, rows, forward)
@@ -153,8 +168,9 @@ class FrozenLearner(SyncLearner):
         pass
 
 
-def build_learner(config: ESampConfig, bank: Bank) -> Learner | None:
-    """The learner that the config asks for; None for one that comes from outside (trainer="actor")."""
+def build_learner(config: ESampConfig, bank: Bank, thread: Executor) -> Learner | None:
+    """The learner that the config asks for; None for one that comes from outside (trainer="actor"). `thread`: the Distiller's own, one
+    worker."""
     if config.trainer == "actor":
         return None
     if config.trainer == "none":
@@ -163,4 +179,4 @@ def build_learner(config: ESampConfig, bank: Bank) -> Learner | None:
         return LaggedLearner(bank, config.lag)
     if config.trainer == "sync":
         return SyncLearner(bank)
-    return StreamLearner(bank) if bank.device.type == "cuda" else LocalLearner(bank)
+    return StreamLearner(bank) if bank.device.type == "cuda" else LocalLearner(bank, thread)

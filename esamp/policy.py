@@ -39,6 +39,8 @@ class Counters:
     """Of those, rows that stayed vanilla because their prediction was not finite."""
     stale_rows: int = 0
     """Rows whose beta was lowered because their weights were old."""
+    late_predictions: int = 0
+    """Steps whose prediction could not be made while the forward pass ran, and made the draw wait."""
     dense_steps: int = 0
     """Steps whose candidates were too many to be projected alone, so that the whole vocabulary was."""
     trained_rows: int = 0

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from esamp.groups import ExploringRequest, GroupTable, PromptGroup
 from esamp.hidden_rows import SlotBatch
-from esamp.vllm_adapter import BatchStep
+from esamp.vllm_adapter import BatchRows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,27 +34,26 @@ class RowPlan:
     beta_R: Tensor
     """[R] as asked for."""
 
-    def describes(self, step: BatchStep) -> bool:
-        """True if `step` has the same rows."""
-        return self.request_ids == step.request_ids and self.is_decode == step.is_decode
+    def describes(self, batch: BatchRows) -> bool:
+        """True if `batch` has the same rows."""
+        return self.request_ids == batch.request_ids and self.is_decode == batch.is_decode
 
     @classmethod
-    def of(cls, step: BatchStep, table: GroupTable) -> "RowPlan":
-        """The plan of a batch; groups that decode for the first time get their slots here."""
+    def of(cls, batch: BatchRows, table: GroupTable, device: torch.device) -> "RowPlan":
+        """The plan of a batch, on `device`; groups that decode for the first time get their slots here."""
         rows, requests, groups = [], [], []
-        for row, request_id in enumerate(step.request_ids):
-            request = table.request(request_id) if step.is_decode[row] else None
+        for row, request_id in enumerate(batch.request_ids):
+            request = table.request(request_id) if batch.is_decode[row] else None
             group = table.group_at_decode(request) if request else None
             if request is not None and group is not None:
                 rows.append(row)
                 requests.append(request)
                 groups.append(group)
-        device = step.target_BH.device
         slots = tuple(group.slot for group in groups if group.slot is not None)
-        is_everything = rows == list(range(len(step.request_ids)))
+        is_everything = rows == list(range(len(batch.request_ids)))
         return cls(
-            request_ids=step.request_ids,
-            is_decode=step.is_decode,
+            request_ids=batch.request_ids,
+            is_decode=batch.is_decode,
             requests=tuple(requests),
             groups=tuple(groups),
             live_groups=tuple({group.name: group for group in groups}.values()),

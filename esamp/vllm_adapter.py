@@ -6,14 +6,16 @@ what was moved.
 Legend: B batch rows, H hidden size, V vocabulary.
 """
 
+import inspect
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import vllm
 from torch import Tensor, nn
+from vllm.config import CompilationMode
 from vllm.model_executor.layers.layernorm import GemmaRMSNorm
 from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, UnquantizedEmbeddingMethod
 from vllm.model_executor.models.interfaces import supports_eagle3
@@ -35,8 +37,8 @@ CHECKED_VERSIONS = ("0.26.", "0.27.", "0.28.", "0.29.", "0.30.", "0.31.")
 
 
 @dataclass(frozen=True, slots=True)
-class BatchStep:
-    """One step after the forward pass and before sampling."""
+class BatchRows:
+    """The rows of one step, known before its forward pass."""
 
     request_ids: tuple[str, ...]
     """[B]"""
@@ -44,12 +46,18 @@ class BatchStep:
     """[B] the row's last token is one the model has sampled, and a next one will be sampled from it."""
     draws_token: tuple[bool, ...]
     """[B] False for a prompt that is only partly read: what is sampled there is thrown away."""
+    num_tokens: tuple[int, ...]
+    """[B] tokens of the row, prompt included, that the model has read."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStep(BatchRows):
+    """One step after the forward pass and before sampling."""
+
     source_BH: Tensor
     """[B, H] residual stream after the shallow layer; empty [0] where the engine does not output it."""
     target_BH: Tensor
     """[B, H] what lm_head consumes."""
-    num_tokens: tuple[int, ...]
-    """[B] tokens of the row, prompt included, that the model has read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,28 +209,19 @@ def is_unfiltered(params: SamplingParams) -> bool:
     )
 
 
-def read_step(worker: Any) -> BatchStep | None:
-    """The step that waits for its tokens; None if the engine ran nothing."""
+def read_rows(worker: Any) -> BatchRows:
+    """The rows of the step that runs, once the runner has prepared its inputs."""
     runner = worker.model_runner
-    state = runner.execute_model_state
-    if state is None or state.logits is None:
-        return None
     batch = runner.input_batch
     num_rows = batch.num_reqs
     draws_token = ~runner.discard_request_mask.np[:num_rows]
     # A row decodes if the token it ends on lies past the prompt; so does a preempted request that was read again.
     num_tokens = runner.optimistic_seq_lens_cpu[:num_rows].numpy()
     is_decode = draws_token & (num_tokens > batch.num_prompt_tokens[:num_rows])
-    if state.aux_hidden_states:
-        source_BH = state.aux_hidden_states[0][runner.query_start_loc.gpu[1 : num_rows + 1].long() - 1]
-    else:
-        source_BH = state.sample_hidden_states.new_empty(0)
-    return BatchStep(
+    return BatchRows(
         request_ids=tuple(batch.req_ids[:num_rows]),
         is_decode=tuple(is_decode.tolist()),
         draws_token=tuple(draws_token.tolist()),
-        source_BH=source_BH,
-        target_BH=state.sample_hidden_states,
         num_tokens=tuple(num_tokens.tolist()),
     )
 
@@ -242,6 +241,73 @@ def unread_prompts_unseeded(worker: Any) -> Iterator[None]:
         yield
     finally:
         generators.update(hidden)
+
+
+def last_tokens(worker: Any, num_rows: int) -> Tensor:
+    """[B] place of each row's last token among the tokens of the forward pass."""
+    index_B: Tensor = worker.model_runner.query_start_loc.gpu[1 : num_rows + 1].long() - 1
+    return index_B
+
+
+def read_step(worker: Any) -> BatchStep | None:
+    """The step that waits for its tokens; None if the engine ran nothing."""
+    state = worker.model_runner.execute_model_state
+    if state is None or state.logits is None:
+        return None
+    rows = read_rows(worker)
+    target_BH = state.sample_hidden_states
+    if state.aux_hidden_states:
+        source_BH = state.aux_hidden_states[0][last_tokens(worker, len(rows.request_ids))]
+    else:
+        source_BH = target_BH.new_empty(0)
+    return BatchStep(
+        rows.request_ids, rows.is_decode, rows.draws_token, rows.num_tokens, source_BH=source_BH, target_BH=target_BH
+    )
+
+
+LAYER_INPUTS = ["positions", "hidden_states", "residual"]
+"""What the decoder layers of Llama, Qwen2, Qwen3 and others like them take."""
+
+
+class SourceTap:
+    """Hears of the shallow state in the middle of the forward pass, as the next layer is given it.
+
+    Only on a CPU that runs the layers one after the other: there the deeper ones take long enough to predict meanwhile. In a compiled
+    model, or a CUDA graph, nobody can listen; the same rows come with the outputs of the pass.
+    """
+
+    def __init__(self, worker: Any, source_layer: int, hear: Callable[[BatchRows, Tensor], None]) -> None:
+        """`hear(rows, source_BH)` is called once in each forward pass that runs inside `listening`."""
+        self._worker, self._hear = worker, hear
+        self._is_listening = False
+        worker.model_runner.get_model().model.layers[source_layer].register_forward_pre_hook(self._tap)
+
+    @staticmethod
+    def can_listen(worker: Any, source_layer: int) -> bool:
+        """True if this engine's layers can be listened to."""
+        layers = getattr(getattr(worker.model_runner.get_model(), "model", None), "layers", None)
+        return (
+            current_platform.is_cpu()
+            and worker.vllm_config.compilation_config.mode == CompilationMode.NONE
+            and layers is not None
+            and list(inspect.signature(layers[source_layer].forward).parameters)[:3] == LAYER_INPUTS
+        )
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """For the runner's execute_model; its dummy runs are not heard."""
+        self._is_listening = True
+        try:
+            yield
+        finally:
+            self._is_listening = False
+
+    def _tap(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if self._is_listening and len(inputs) >= len(LAYER_INPUTS):
+            rows = read_rows(self._worker)
+            index_B = last_tokens(self._worker, len(rows.request_ids))
+            _, hidden_TH, residual_TH = inputs[: len(LAYER_INPUTS)]
+            self._hear(rows, hidden_TH[index_B] + residual_TH[index_B])
 
 
 class DeferredHead:

@@ -58,7 +58,7 @@ class ESampWorker(PlatformWorker):
         self.policy = build_policy(config, self)
 
     def execute_model(self, scheduler_output: SchedulerOutput) -> Any:
-        """Follow the requests, then run the forward pass; while exploring, the head waits for the Distiller."""
+        """Follow the requests, then run the forward pass; an exploring policy predicts meanwhile."""
         finished, new = scheduler_output.finished_req_ids, vllm_adapter.new_requests(scheduler_output)
         for request_id in finished:
             self.telemetry.forget(request_id)
@@ -66,7 +66,7 @@ class ESampWorker(PlatformWorker):
             if RECORD_KEY in request.extra_args:
                 self.telemetry.follow(request.request_id, request.extra_args[RECORD_KEY])
         self.policy.follow(finished, new)
-        with self.policy.head.deferring() if isinstance(self.policy, Explorer) else nullcontext():
+        with self.policy.forward_pass() if isinstance(self.policy, Explorer) else nullcontext():
             return super().execute_model(scheduler_output)
 
     def sample_tokens(self, grammar_output: Any) -> Any:

@@ -62,7 +62,11 @@ class Mode:
 
 def local_learner(explorer: Explorer) -> Learner:
     """Training in the background on this device."""
-    return StreamLearner(explorer.bank) if explorer.bank.device.type == "cuda" else LocalLearner(explorer.bank)
+    return (
+        StreamLearner(explorer.bank)
+        if explorer.bank.device.type == "cuda"
+        else LocalLearner(explorer.bank, explorer.thread)
+    )
 
 
 def standard_modes() -> list[Mode]:

@@ -113,9 +113,7 @@ def test_prompts_that_are_partly_read_neither_explore_nor_learn(crowded: LLM) ->
         assert [names[row] for row in step.rows] == ["r0", "r1"]
 
 
-def test_a_seeded_request_draws_the_same_tokens_when_its_prompt_is_read_in_pieces(
-    exploring: LLM, crowded: LLM
-) -> None:
+def test_a_seeded_request_draws_the_same_tokens_when_its_prompt_is_read_in_pieces(exploring: LLM, crowded: LLM) -> None:
     """On a CPU vLLM 0.32 ends in an error here: it winds back a generator that cannot be."""
     decoding = ([3, 4], params(max_tokens=30))
     seeded = [([7 + i, *range(1, 80)], params(seed=5 + i, extra_args={"esamp_beta": 0.0})) for i in range(2)]

@@ -1,6 +1,7 @@
 """Whoever trains, and whenever: the same rows in the same order give the same weights."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -44,7 +45,7 @@ def weights_by_step(learner: SyncLearner, steps: int) -> list[torch.Tensor]:
 
 def test_background_training_predicts_every_step_with_the_weights_of_training_in_step() -> None:
     in_step = weights_by_step(opened(SyncLearner(make_bank()), 0, 1), 30)
-    background = weights_by_step(opened(LocalLearner(make_bank()), 0, 1), 30)
+    background = weights_by_step(opened(LocalLearner(make_bank(), ThreadPoolExecutor(1)), 0, 1), 30)
     assert all(torch.equal(a, b) for a, b in zip(in_step, background, strict=True))
     assert not torch.equal(in_step[0], in_step[1])
 
@@ -100,7 +101,7 @@ def test_an_opened_slot_is_as_new(make: Callable[[DistillerBank], SyncLearner]) 
 
 def test_what_training_raised_is_raised_by_the_next_refresh() -> None:
     """A background thread must not fail in silence."""
-    learner = opened(LocalLearner(make_bank()), 0)
+    learner = opened(LocalLearner(make_bank(), ThreadPoolExecutor(1)), 0)
     learner.learn(HiddenRows.of(torch.randn(1, H), torch.randn(1, H + 1), (0,)), None)
     with pytest.raises(RuntimeError):
         learner.refresh()
@@ -118,4 +119,4 @@ def test_what_training_raised_is_raised_by_the_next_refresh() -> None:
     ],
 )
 def test_the_config_chooses_the_learner(settings: dict[str, object], kind: type) -> None:
-    assert type(build_learner(ESampConfig.from_dict(settings), make_bank())) is kind
+    assert type(build_learner(ESampConfig.from_dict(settings), make_bank(), ThreadPoolExecutor(1))) is kind

@@ -35,7 +35,6 @@ from esamp.learner import Learner, build_learner
 from esamp.policy import Counters, SamplingOrder
 from esamp.prediction import OwnPrediction, Prediction, build_predictor
 from esamp.row_plan import RowPlan
-from esamp.running_mean import RunningMeanBank
 from esamp.sampler import GREEDY_TEMPERATURE
 from esamp.steering import (
     CandidateSearch,
@@ -293,9 +292,7 @@ class Explorer:
         return ExploringStep(plan, hidden, lags, versions, steering, prediction.forward)
 
     def _attach_tap(self) -> SourceTap | None:
-        """The tap, if predictions of this config need no deep state and this engine can be listened to."""
-        if not isinstance(self.predictor, OwnPrediction) or isinstance(self.bank, RunningMeanBank):
-            return None
+        """The tap, if this engine can be listened to."""
         if not SourceTap.can_listen(self.worker, self.config.source_layer):
             logger.info(
                 "esamp: predictions wait for the end of each forward pass: the model's layers do not run one by one"
@@ -305,8 +302,8 @@ class Explorer:
 
     def _foresee(self, batch: BatchRows, source_BH: Tensor) -> None:
         """In the middle of the forward pass: begin to predict."""
-        if self.learner is None:
-            return  # before_sampling says so
+        if self.learner is None or not isinstance(self.predictor, OwnPrediction):
+            return  # the first is said by before_sampling; other predictors look at the deep state
         self.learner.catch_up()
         plan = self._plan_of(batch)
         if plan.rows:

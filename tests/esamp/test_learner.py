@@ -25,6 +25,10 @@ def rows_of(step: int, slots: tuple[int, ...] = SLOTS) -> HiddenRows:
     return HiddenRows.of(source, target, slots)
 
 
+def local_learner(bank: DistillerBank) -> LocalLearner:
+    return LocalLearner(bank, ThreadPoolExecutor(1))
+
+
 def opened(learner: SyncLearner, *slots: int) -> SyncLearner:
     for slot in slots:
         learner.open(slot, f"group {slot}")
@@ -45,7 +49,7 @@ def weights_by_step(learner: SyncLearner, steps: int) -> list[torch.Tensor]:
 
 def test_background_training_predicts_every_step_with_the_weights_of_training_in_step() -> None:
     in_step = weights_by_step(opened(SyncLearner(make_bank()), 0, 1), 30)
-    background = weights_by_step(opened(LocalLearner(make_bank(), ThreadPoolExecutor(1)), 0, 1), 30)
+    background = weights_by_step(opened(local_learner(make_bank()), 0, 1), 30)
     assert all(torch.equal(a, b) for a, b in zip(in_step, background, strict=True))
     assert not torch.equal(in_step[0], in_step[1])
 
@@ -88,7 +92,7 @@ def test_a_frozen_bank_never_changes() -> None:
     assert str(learner.version(0)) == "local:0:0"
 
 
-@pytest.mark.parametrize("make", [SyncLearner, LocalLearner, lambda bank: LaggedLearner(bank, 2), FrozenLearner])
+@pytest.mark.parametrize("make", [SyncLearner, local_learner, lambda bank: LaggedLearner(bank, 2), FrozenLearner])
 def test_an_opened_slot_is_as_new(make: Callable[[DistillerBank], SyncLearner]) -> None:
     learner = opened(make(make_bank()), 0, 1)
     weights_by_step(learner, 5)
@@ -101,7 +105,7 @@ def test_an_opened_slot_is_as_new(make: Callable[[DistillerBank], SyncLearner]) 
 
 def test_what_training_raised_is_raised_by_the_next_refresh() -> None:
     """A background thread must not fail in silence."""
-    learner = opened(LocalLearner(make_bank(), ThreadPoolExecutor(1)), 0)
+    learner = opened(local_learner(make_bank()), 0)
     learner.learn(HiddenRows.of(torch.randn(1, H), torch.randn(1, H + 1), (0,)), None)
     with pytest.raises(RuntimeError):
         learner.refresh()

@@ -1,0 +1,62 @@
+"""The capacity model applied to a run that somebody means to make: its exchange, tokens and hours, before anything starts."""
+
+from dataclasses import dataclass
+
+from actors.capacity import CapacityInputs
+from esamp.config import ESampConfig
+from pipelines.config import RunConfig
+from pipelines.dry_run import estimate_run, num_parameters, tokens_per_s
+from pipelines.errors import InputError
+from pipelines.model import load_model_config
+from pipelines.passk import prepare_run
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunNeeds:
+    """Upper bounds, of the order of magnitude that a dry run gives."""
+
+    problems: int
+    samples: int
+    answer_tokens: int
+    hours: float
+    """Once the engines run."""
+    gpu_hours: float
+    """Of all shards; 0 on CPUs."""
+
+
+def run_needs(config: RunConfig) -> RunNeeds:
+    """Tokens and time of a run. Makes the checks a run makes; raises InputError."""
+    estimate = estimate_run(prepare_run(config))
+    hours = estimate.seconds / 3600
+    return RunNeeds(
+        problems=estimate.problems,
+        samples=estimate.samples,
+        answer_tokens=estimate.answer_tokens,
+        hours=hours,
+        gpu_hours=hours * config.shards * config.engine.num_gpus,
+    )
+
+
+def run_inputs(config: RunConfig) -> CapacityInputs:
+    """The exchange of a run. Raises InputError if it has none, or its model cannot be loaded."""
+    policy = config.policy
+    if not isinstance(policy, ESampConfig) or policy.beta == 0:
+        raise InputError(
+            f"a run with sampler {config.sampler} and beta {config.beta:g} trains no Distiller: there is nothing to plan."
+        )
+    model_config = load_model_config(config).get_text_config()
+    batch = config.engine.max_num_seqs
+    samples = min(config.samples_per_unit or config.samples, config.samples, batch)
+    return CapacityInputs(
+        hidden_size=model_config.hidden_size,
+        steps_per_s=tokens_per_s(config, num_parameters(model_config)) / batch,
+        shards=config.shards,
+        prompts=max(1, min(batch // samples, policy.max_groups)),
+        samples=samples,
+        answer_tokens=config.sampling.max_tokens,
+        scope=policy.scope,
+        trainer="actor" if policy.trainer == "actor" else "local",
+        max_groups=policy.max_groups,
+        inner_width=policy.inner_width,
+        num_blocks=policy.num_blocks,
+    )

@@ -1,26 +1,22 @@
-"""How far a DistillerTrainer carries: bytes, load, lag and memory of an exchange, from its shape alone. Standard library only.
+"""How far DistillerTrainers carry: bytes, load, lag and memory of the exchange, from its shape alone. Standard library only.
 
-    shard 1..n   d decode steps/s, R rows of hidden size H each, in G groups
-        | rows     8 R H bytes a step (two fp32 states a row)               at most IN_FLIGHT steps under way per shard
+    n shards     d decode steps/s each, R rows of hidden size H a step, in G groups
+        | letter: the k steps since the last one, 8 R H bytes each (two fp32 states a row); one under way per shard and trainer
         v
-    trainer      train_s a step, publish_s a publication                    one call at a time
-        | weights  4 P G bytes a publication, P parameters a Distiller      at most one under way per shard
+    trainer      letter_s + k step_s, and publish_s if the letter wants weights; one letter at a time
+        | weights: 4 P G bytes, P parameters a Distiller
         v
-    shard
+    shard        spends at most `share` of its time on the exchange: half on letters, half on weights
 
-Let n shards share a trainer, and k be the training calls per publication. A trainer's time per step of a shard is
-s(k) = train_s + publish_s / k, and three things can happen:
-
-    keeps up         n d s(1) <= 1   every step is learned from and published
-    publishes less   n d s(k)  = 1   the queue grows until k steps share a publication, k up to IN_FLIGHT
-    drops rows       n d s(IN_FLIGHT) > 1   every shard has IN_FLIGHT steps under way, and the oldest waiting step makes room
-
-A lag is one wait for training and one for publication, each a pass of the trainer's queue; `expected_lag` has the formulas. Constants of
-time are measured or assumed (actors/trainer_costs.py). docs/scaling.md says how the model compares with a simulation.
+So a letter is sent every T seconds and weights come every T_w >= T. Each is the longest of what the pace asks for and of what the
+trainer needs to answer; k = d T. A trainer that falls behind gets longer letters, over which a publication is spread; beyond
+MOST_STEPS rows are dropped, and letters shrink to LEAST_STEPS, so that what is learned is new. Means are derived for letters of equal
+length (`exchange_cycle` has the formulas). Constants of time are measured or assumed (actors/trainer_costs.py), and docs/scaling.md
+compares the model with a simulation.
 """
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from actors.trainer_costs import TrainerCosts
@@ -28,8 +24,10 @@ from esamp.config import Scope
 
 Placement = Literal["local", "actor"]
 
-IN_FLIGHT = 4
-"""Decode steps of one shard on their way to the trainer; as many wait behind them. As MAX_IN_FLIGHT of actors/exchange.py."""
+MOST_STEPS = 32
+"""Decode steps that one letter may carry."""
+LEAST_STEPS = 4
+"""The same once rows are dropped."""
 FP32 = 4
 """Bytes of a number: rows, weights, gradients and moments all travel and rest as fp32."""
 NUMBERS_PER_PARAMETER = 4
@@ -43,7 +41,7 @@ class CapacityInputs:
     hidden_size: int
     """H of the model."""
     steps_per_s: float
-    """Decode steps of one shard a second."""
+    """d: decode steps of one shard a second."""
     shards: int = 8
     """LLM shards."""
     prompts: int = 8
@@ -57,13 +55,15 @@ class CapacityInputs:
     trainer: Placement = "actor"
     """Where Distillers learn."""
     trainers: int = 1
-    """DistillerTrainer actors; groups are spread over them."""
+    """DistillerTrainer actors; groups are spread over them by name."""
     max_groups: int = 32
     """Distiller slots of one shard."""
     inner_width: int = 384
     """Distiller width."""
     num_blocks: int = 1
     """Distiller blocks."""
+    exchange_share: float = 0.02
+    """Largest share of a shard's time that its exchange with one trainer may take."""
     network_bytes_per_s: float = math.inf
     """Of a trainer's node, each way; inf if shards and trainer share a node."""
 
@@ -81,16 +81,21 @@ class CapacityInputs:
             value = asdict(self)[name]
             if value < 1:
                 raise ValueError(f"{name} must be >= 1; got {value}.")
-        for name in ("steps_per_s", "answer_tokens", "network_bytes_per_s"):
+        for name in ("steps_per_s", "answer_tokens", "network_bytes_per_s", "exchange_share"):
             value = asdict(self)[name]
             if not value > 0:
                 raise ValueError(f"{name} must be > 0; got {value}.")
         if self.scope == "cluster" and self.trainer == "local":
             raise ValueError('scope "cluster" needs a trainer actor; got trainer local.')
-        if self.scope in ("prompt", "prior") and self.prompts > self.max_groups:
+        if self.is_per_prompt and self.prompts > self.max_groups:
             raise ValueError(
                 f"prompts must be at most max_groups, or some stay vanilla; got {self.prompts} and {self.max_groups}."
             )
+
+    @property
+    def is_per_prompt(self) -> bool:
+        """Every prompt has a Distiller of its own."""
+        return self.scope in ("prompt", "prior")
 
     @property
     def rows(self) -> int:
@@ -100,7 +105,7 @@ class CapacityInputs:
     @property
     def groups(self) -> int:
         """G: Distillers one shard's step trains."""
-        return self.prompts if self.scope in ("prompt", "prior") else 1
+        return self.prompts if self.is_per_prompt else 1
 
     @property
     def parameters(self) -> int:
@@ -114,13 +119,23 @@ class CapacityInputs:
 
     @property
     def publication_bytes(self) -> int:
-        """Of the weights one publication carries."""
+        """Of the weights of all of a shard's groups."""
         return FP32 * self.parameters * self.groups
 
     @property
-    def shards_per_trainer(self) -> int:
-        """n, of the busiest trainer. The one group of a cluster cannot be spread."""
-        return self.shards if self.scope == "cluster" else math.ceil(self.shards / self.trainers)
+    def slot_bytes(self) -> int:
+        """Memory of one Distiller slot."""
+        return NUMBERS_PER_PARAMETER * FP32 * self.parameters
+
+    @property
+    def part(self) -> float:
+        """Of a shard's groups, rows and weights: what one trainer has to do with. At least one group."""
+        return 1.0 if self.trainer == "local" else max(1 / self.groups, 1 / self.trainers)
+
+    @property
+    def senders(self) -> float:
+        """n: shards that one trainer hears of, on average. A cluster's one group has one trainer, whatever the others do."""
+        return self.shards if self.scope == "cluster" else self.shards / self.trainers / self.part
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,40 +144,56 @@ class Capacity:
 
     rows_per_s: float
     """Drawn, by all shards."""
+    trainer_rows_per_s: float
+    """That all trainers can learn from."""
+    load: float
+    """Least time that the busiest part needs for the rows of a second, in seconds: above 1 rows are dropped. With trainer="local", of a
+    shard's device: nothing is dropped, and decoding takes longer."""
+    dropped_share: float
+    """Of rows, that no trainer learns from."""
     hidden_bytes_per_s: float
     """Hidden states sent by one shard."""
     total_hidden_bytes_per_s: float
     """By all shards."""
-    train_s: float
-    """One training call."""
-    publish_s: float
-    """One publication."""
-    trainer_rows_per_s: float
-    """That all trainers can learn from, publishing as seldom as the exchange lets them."""
-    load: float
-    """Work asked of the busiest trainer by the time it has, publishing every step. trainer="local": training time by decode time."""
-    steps_per_publication: float
+    steps_per_letter: float
     """k."""
-    dropped_share: float
-    """Of rows, that no trainer learns from."""
-    publications_per_s: float
-    """To one shard."""
+    publication_s: float
+    """Time between two publications to one shard; 0 where nothing is published."""
     publication_bytes_per_s: float
-    """To all shards."""
+    """Of all weights sent, to all shards."""
     lag: float
     """Mean decode steps that weights are behind, the present one included: 1 is the least."""
-    blind_share: float
-    """Of a group's decode steps, that pass before its first weights arrive."""
     slowdown: float
-    """Factor on the time of a decode step, at most: only trainer="local" shares the shard's device."""
+    """Factor on the time of a decode step, at most."""
+    step_s: float
+    """Training from one decode step of one shard."""
+    publish_s: float
+    """One publication, at the trainer."""
     trainer_bytes: float
     """Memory of one trainer's slots."""
     shard_bytes: float
     """Memory of one shard's slots, on its device."""
     object_store_bytes: float
-    """Resident in all object stores together: rows under way, and publications until they are fetched."""
+    """Resident in all object stores together: letters under way, and publications until they are fetched."""
     bottleneck: str
-    """What limits first: "trainer", "network in", "network out", or "shard"."""
+    """What is busiest: "trainer", "network in", "network out" (of a trainer's node), "pace" (a shard's share of time for the exchange), or
+    "shard" (its device, with trainer="local")."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cycle:
+    """The rhythm of one shard's letters to one trainer."""
+
+    letter_s: float
+    """T: time between two letters."""
+    answer_s: float
+    """From a letter to its weights."""
+    publication_s: float
+    """T_w: time between two publications."""
+    steps: float
+    """k: decode steps in a letter."""
+    learned: float
+    """Share of steps that a letter carries."""
 
 
 def plan_capacity(inputs: CapacityInputs, costs: TrainerCosts) -> Capacity:
@@ -170,154 +201,164 @@ def plan_capacity(inputs: CapacityInputs, costs: TrainerCosts) -> Capacity:
     return local_capacity(inputs, costs) if inputs.trainer == "local" else actor_capacity(inputs, costs)
 
 
-def train_seconds(inputs: CapacityInputs, costs: TrainerCosts) -> float:
-    """One training call: one optimiser step of each group, and with scope="prior" one more of the prior on the same rows."""
+def step_seconds(inputs: CapacityInputs, costs: TrainerCosts) -> float:
+    """One optimiser step of each group in a letter's part of a decode step; with scope="prior" one more of the prior on the same rows."""
     flops = 14 * inputs.num_blocks * inputs.hidden_size * inputs.inner_width * inputs.rows
-    twice, extra = (2, 1) if inputs.scope == "prior" else (1, 0)
-    groups = inputs.groups + extra
+    twice, prior = (2, 1) if inputs.scope == "prior" else (1, 0)
+    per_group_s = costs.group_s + FP32 * inputs.parameters * costs.weight_byte_s
     return (
-        costs.call_s
-        + groups * (costs.group_s + FP32 * inputs.parameters * costs.weight_byte_s)
-        + twice * (flops * costs.flop_s + inputs.row_bytes * costs.row_byte_s)
+        costs.step_s
+        + (inputs.groups * inputs.part + prior) * per_group_s
+        + inputs.part * twice * (flops * costs.flop_s + inputs.row_bytes * costs.row_byte_s)
     )
 
 
 def publish_seconds(inputs: CapacityInputs, costs: TrainerCosts) -> float:
     """One publication to one shard."""
-    return costs.publish_call_s + inputs.publication_bytes * costs.publish_byte_s
+    return costs.publish_s + inputs.part * inputs.publication_bytes * costs.publish_byte_s
+
+
+def pace_seconds(inputs: CapacityInputs, costs: TrainerCosts, steps: float) -> tuple[float, float]:
+    """Least time between letters of so many steps, and between publications, by the pace: each may take half of the share."""
+    rest = 2 / inputs.exchange_share
+    sending_s = costs.send_s + steps * inputs.part * inputs.row_bytes * costs.send_byte_s
+    taking_s = costs.take_s + inputs.part * inputs.publication_bytes * costs.take_byte_s
+    return rest * sending_s, rest * taking_s
+
+
+def exchange_cycle(inputs: CapacityInputs, costs: TrainerCosts) -> Cycle:
+    """The rhythm that letters settle in.
+
+    A letter waits for those of other shards: an M/D/1 queue at the load that the letters make, but never more than one letter of each.
+    Longer letters make less load, so the cycle is found by stretching it from what the pace asks for until trainer and letter agree. If it
+    would have to be longer than MOST_STEPS, rows are dropped and every letter has LEAST_STEPS.
+    """
+    d = inputs.steps_per_s
+    cycle_s = 1 / d
+    for _ in range(10_000):
+        letters_s, weights_s = pace_seconds(inputs, costs, d * cycle_s)
+        answer_s = answer_seconds(inputs, costs, cycle_s, weights_s, steps=d * cycle_s)
+        needed_s = max(1 / d, letters_s, answer_s)
+        if needed_s <= cycle_s * (1 + 1e-6):
+            break
+        cycle_s = needed_s
+        if d * cycle_s > MOST_STEPS:
+            return overloaded_cycle(inputs, costs)
+    publication_s = max(cycle_s, weights_s)
+    return Cycle(letter_s=cycle_s, answer_s=answer_s, publication_s=publication_s, steps=d * cycle_s, learned=1.0)
+
+
+def overloaded_cycle(inputs: CapacityInputs, costs: TrainerCosts) -> Cycle:
+    """The rhythm while rows are dropped: LEAST_STEPS a letter, and one letter of every shard in the trainer's queue."""
+    letters_s, weights_s = pace_seconds(inputs, costs, LEAST_STEPS)
+    cycle_s = LEAST_STEPS / inputs.steps_per_s
+    for _ in range(100):
+        cycle_s = max(cycle_s, letters_s, answer_seconds(inputs, costs, cycle_s, weights_s, steps=LEAST_STEPS))
+    learned = min(1.0, LEAST_STEPS / (inputs.steps_per_s * cycle_s))
+    return Cycle(
+        letter_s=cycle_s,
+        answer_s=answer_seconds(inputs, costs, cycle_s, weights_s, steps=LEAST_STEPS),
+        publication_s=max(cycle_s, weights_s),
+        steps=LEAST_STEPS,
+        learned=learned,
+    )
+
+
+def answer_seconds(
+    inputs: CapacityInputs, costs: TrainerCosts, cycle_s: float, publication_s: float, *, steps: float
+) -> float:
+    """From a letter to its answer, where every shard sends one each `cycle_s` and weights come no oftener than each `publication_s`."""
+    n, part = inputs.senders, inputs.part
+    step_s, publish_s = step_seconds(inputs, costs), publish_seconds(inputs, costs)
+    publications = cycle_s / max(cycle_s, publication_s)
+    work_s = costs.letter_s + steps * step_s + publications * publish_s
+    rows_s = part * steps * inputs.row_bytes / inputs.network_bytes_per_s
+    weights_s = part * publications * inputs.publication_bytes / inputs.network_bytes_per_s
+    slowest_s = max(work_s, rows_s, weights_s)
+    load = n * slowest_s / cycle_s
+    queue_s = load * slowest_s / (2 * (1 - load)) if load < 1 else math.inf
+    return costs.way_s + rows_s + work_s + weights_s + min(queue_s, (n - 1) * slowest_s)
 
 
 def actor_capacity(inputs: CapacityInputs, costs: TrainerCosts) -> Capacity:
     """trainer="actor"."""
-    d, n = inputs.steps_per_s, inputs.shards_per_trainer
-    train_s, publish_s = train_seconds(inputs, costs), publish_seconds(inputs, costs)
-    service = service_times(inputs, train_s, publish_s)
-    busiest = max(service, key=lambda name: service[name](1))
-    pace = max(time(IN_FLIGHT) for time in service.values())
-    learned = min(1.0, 1 / (n * d * pace))
-    k = steps_per_publication(n * d, service)
-    lag = expected_lag(inputs, costs, train_s, publish_s, k=k, learned=learned)
-    publications = d * learned / k
+    d = inputs.steps_per_s
+    cycle = exchange_cycle(inputs, costs)
+    loads = least_loads(inputs, costs)
+    bottleneck = max(loads, key=lambda name: loads[name])
+    sent = d * cycle.learned * inputs.row_bytes
+    published = inputs.shards * inputs.publication_bytes / cycle.publication_s
     slots = inputs.max_groups * inputs.shards / inputs.trainers + (inputs.scope == "prior")
+    stored = inputs.shards * (d * cycle.answer_s * cycle.learned * inputs.row_bytes + inputs.publication_bytes)
     return Capacity(
         rows_per_s=inputs.shards * d * inputs.rows,
-        hidden_bytes_per_s=d * learned * inputs.row_bytes,
-        total_hidden_bytes_per_s=inputs.shards * d * learned * inputs.row_bytes,
-        train_s=train_s,
-        publish_s=publish_s,
-        trainer_rows_per_s=inputs.shards / n * inputs.rows / pace,
-        load=n * d * service[busiest](1),
-        steps_per_publication=k,
-        dropped_share=1 - learned,
-        publications_per_s=publications,
-        publication_bytes_per_s=inputs.shards * publications * inputs.publication_bytes,
-        lag=mean_over_life(lag, inputs),
-        blind_share=min(1.0, lag / inputs.answer_tokens) if inputs.groups > 1 else 0.0,
-        slowdown=1.0,
-        trainer_bytes=slots * slot_bytes(inputs),
-        shard_bytes=inputs.max_groups * slot_bytes(inputs),
-        object_store_bytes=inputs.shards * store_bytes(inputs, lag),
-        bottleneck=busiest,
+        trainer_rows_per_s=inputs.shards * d * inputs.rows / loads["trainer"],
+        load=loads[bottleneck],
+        dropped_share=1 - cycle.learned,
+        hidden_bytes_per_s=sent,
+        total_hidden_bytes_per_s=inputs.shards * sent,
+        steps_per_letter=cycle.steps,
+        publication_s=cycle.publication_s,
+        publication_bytes_per_s=published,
+        lag=mean_lag(inputs, cycle),
+        slowdown=1 / (1 - min(0.5, inputs.exchange_share)),
+        step_s=step_seconds(inputs, costs),
+        publish_s=publish_seconds(inputs, costs),
+        trainer_bytes=slots * inputs.slot_bytes,
+        shard_bytes=inputs.max_groups * inputs.slot_bytes,
+        object_store_bytes=stored,
+        bottleneck=bottleneck,
     )
 
 
-def local_capacity(inputs: CapacityInputs, costs: TrainerCosts) -> Capacity:
-    """trainer="local": nothing travels and nothing is dropped; training shares the shard's device."""
-    on_device = replace(costs, call_s=costs.group_s, row_byte_s=0.0)
-    train_s = train_seconds(inputs, on_device)
-    load = inputs.steps_per_s * train_s
-    rows_per_s = inputs.shards * inputs.steps_per_s * inputs.rows / (1 + load)
-    slots = inputs.max_groups + (inputs.scope == "prior")
-    return Capacity(
-        rows_per_s=rows_per_s,
-        hidden_bytes_per_s=0.0,
-        total_hidden_bytes_per_s=0.0,
-        train_s=train_s,
-        publish_s=0.0,
-        trainer_rows_per_s=inputs.shards * inputs.rows / train_s,
-        load=load,
-        steps_per_publication=1.0,
-        dropped_share=0.0,
-        publications_per_s=0.0,
-        publication_bytes_per_s=0.0,
-        lag=1.0,
-        blind_share=0.0,
-        slowdown=1 + load,
-        trainer_bytes=0.0,
-        shard_bytes=slots * slot_bytes(inputs),
-        object_store_bytes=0.0,
-        bottleneck="shard",
-    )
-
-
-class ServiceTime:
-    """A resource's time per decode step of one shard, as a function of k."""
-
-    def __init__(self, per_step_s: float, per_publication_s: float) -> None:
-        self.per_step_s = per_step_s
-        self.per_publication_s = per_publication_s
-
-    def __call__(self, k: float) -> float:
-        return self.per_step_s + self.per_publication_s / k
-
-
-def service_times(inputs: CapacityInputs, train_s: float, publish_s: float) -> dict[str, ServiceTime]:
-    """What the shards of one trainer share: its time, and its node's network, each way."""
+def least_loads(inputs: CapacityInputs, costs: TrainerCosts) -> dict[str, float]:
+    """Load of a trainer, of its node's network each way, and of a shard's pace, with letters of MOST_STEPS: the least work there can be."""
+    d, n = inputs.steps_per_s, inputs.senders
+    letters_s, weights_s = pace_seconds(inputs, costs, MOST_STEPS)
+    letters, publications = d / MOST_STEPS, 1 / max(MOST_STEPS / d, weights_s)
+    moved = n * inputs.part / inputs.network_bytes_per_s
     return {
-        "trainer": ServiceTime(train_s, publish_s),
-        "network in": ServiceTime(inputs.row_bytes / inputs.network_bytes_per_s, 0.0),
-        "network out": ServiceTime(0.0, inputs.publication_bytes / inputs.network_bytes_per_s),
+        "trainer": n
+        * (letters * costs.letter_s + d * step_seconds(inputs, costs) + publications * publish_seconds(inputs, costs)),
+        "network in": moved * d * inputs.row_bytes,
+        "network out": moved * publications * inputs.publication_bytes,
+        "pace": letters * letters_s,
     }
 
 
-def steps_per_publication(steps_per_s: float, service: dict[str, ServiceTime]) -> float:
-    """k in [1, IN_FLIGHT]: the least at which every resource keeps up with `steps_per_s` of all its shards; IN_FLIGHT if none does."""
-    needed = 1.0
-    for time in service.values():
-        left = 1 / steps_per_s - time.per_step_s
-        needed = max(needed, time.per_publication_s / left if left > 0 else math.inf)
-    return min(needed, IN_FLIGHT)
-
-
-def expected_lag(
-    inputs: CapacityInputs, costs: TrainerCosts, train_s: float, publish_s: float, *, k: float, learned: float
-) -> float:
-    """Mean lag of a group that lives for ever, in decode steps.
-
-    A step's rows wait for the trainer and are learned from; their weights wait for it again, are published and fetched. Between two
-    publications, k steps apart, the lag grows by one a step. A queue that keeps up is taken as M/D/1, whose wait never exceeds a pass of
-    the full queue. One that does not holds IN_FLIGHT steps and one publication of every shard: a pass takes IN_FLIGHT / learned steps, and
-    IN_FLIGHT steps wait outside.
-    """
-    d, n = inputs.steps_per_s, inputs.shards_per_trainer
-    moved = inputs.row_bytes + inputs.publication_bytes
-    own = d * (
-        costs.exchange_s + moved * costs.exchange_byte_s + train_s + publish_s + moved / inputs.network_bytes_per_s
-    )
-    if learned < 1:
-        queue_pass, waiting = IN_FLIGHT / learned, IN_FLIGHT
-    else:
-        queue_pass, waiting = k, 0
-    load = n * d * (train_s + publish_s / k)
-    wait_s = load * (train_s + publish_s) / 2 / (2 * (1 - load)) if load < 1 else math.inf
-    delay = waiting + min(own + 2 * d * wait_s, max(own, 2 * queue_pass))
-    between = queue_pass if learned < 1 else k
-    return max(1.0, 0.5 + delay) + (between - 1) / 2
-
-
-def mean_over_life(lag: float, inputs: CapacityInputs) -> float:
-    """Of a group that lives `answer_tokens` steps: its first weights arrive after `lag` steps, and until then it lags by its own age."""
-    if inputs.groups == 1:
+def mean_lag(inputs: CapacityInputs, cycle: Cycle) -> float:
+    """Decode steps. Weights are as old as their letter's answer when they come, and one step older with each step until the next; a group
+    that lives `answer_tokens` steps has none before its first, and lags by its own age."""
+    d = inputs.steps_per_s
+    first = max(1.0, 0.5 + d * cycle.answer_s)
+    lag = first + max(0.0, d * cycle.publication_s - 1) / 2
+    if not inputs.is_per_prompt:
         return lag
     life = inputs.answer_tokens
     return max(1.0, lag - lag * lag / (2 * life)) if lag < life else max(1.0, life / 2)
 
 
-def slot_bytes(inputs: CapacityInputs) -> int:
-    """Memory of one Distiller slot."""
-    return NUMBERS_PER_PARAMETER * FP32 * inputs.parameters
-
-
-def store_bytes(inputs: CapacityInputs, lag: float) -> float:
-    """Of one shard, resident: its steps under way (at most IN_FLIGHT, on average no more than the lag) and one publication."""
-    return min(IN_FLIGHT, lag) * inputs.row_bytes + inputs.publication_bytes
+def local_capacity(inputs: CapacityInputs, costs: TrainerCosts) -> Capacity:
+    """trainer="local": nothing travels and nothing is dropped; training shares the shard's device."""
+    step_s = step_seconds(inputs, costs)
+    load = inputs.steps_per_s * step_s
+    slots = inputs.max_groups + (inputs.scope == "prior")
+    return Capacity(
+        rows_per_s=inputs.shards * inputs.steps_per_s * inputs.rows / (1 + load),
+        trainer_rows_per_s=inputs.shards * inputs.rows / step_s,
+        load=load,
+        dropped_share=0.0,
+        hidden_bytes_per_s=0.0,
+        total_hidden_bytes_per_s=0.0,
+        steps_per_letter=0.0,
+        publication_s=0.0,
+        publication_bytes_per_s=0.0,
+        lag=1.0,
+        slowdown=1 + load,
+        step_s=step_s,
+        publish_s=0.0,
+        trainer_bytes=0.0,
+        shard_bytes=slots * inputs.slot_bytes,
+        object_store_bytes=0.0,
+        bottleneck="shard",
+    )

@@ -15,8 +15,10 @@ class TrainerCosts:
 
     machine: str
     """What was measured, and when; or on what it is assumed."""
-    call_s: float
-    """Per training call: Ray, and what does not grow with the rows."""
+    letter_s: float
+    """Per letter: Ray, and what does not grow with its steps."""
+    step_s: float
+    """Per decode step in a letter."""
     group_s: float
     """Per group in a step."""
     flop_s: float
@@ -25,14 +27,20 @@ class TrainerCosts:
     """Per byte of the weights in a step: all passes over weights, gradient and moments together."""
     row_byte_s: float
     """Per byte of hidden states in a step."""
-    publish_call_s: float
+    publish_s: float
     """Per publication."""
     publish_byte_s: float
     """Per byte published: gathered, and put into the object store."""
-    exchange_s: float
-    """Of the way of a step to the trainer, and of its weights back, with nothing else on the way."""
-    exchange_byte_s: float
-    """Of the same per byte, rows and weights alike: copied in and out of the object store by the shard."""
+    way_s: float
+    """Of a letter and its answer, with nothing else on the way: calls, and threads that must notice them."""
+    send_s: float
+    """Processor time of a shard per letter."""
+    send_byte_s: float
+    """The same per byte of hidden states."""
+    take_s: float
+    """Processor time of a shard per publication."""
+    take_byte_s: float
+    """The same per byte of weights."""
 
     @classmethod
     def from_file(cls, path: Path = CALIBRATION) -> "TrainerCosts":
@@ -45,16 +53,20 @@ class TrainerCosts:
 
 
 ASSUMED_GPU = TrainerCosts(
-    machine="a data-centre GPU, assumed: 1.5 TB/s, 20 TFLOP/s in fp32, 20 GB/s to the host",
-    call_s=1.5e-3,
+    machine="a data-centre GPU, assumed: 1.5 TB/s, 20 TFLOP/s in fp32, 20 GB/s to the host, 5 GB/s into the object store",
+    letter_s=1.5e-3,
+    step_s=0.5e-3,
     group_s=60e-6,
     flop_s=1 / 2e13,
     weight_byte_s=11 / 1.5e12,
     row_byte_s=1 / 2e10,
-    publish_call_s=1.0e-3,
+    publish_s=0.5e-3,
     publish_byte_s=1 / 2e10 + 1 / 5e9,
-    exchange_s=2e-3,
-    exchange_byte_s=1 / 5e9 + 1 / 2e10,
+    way_s=3e-3,
+    send_s=1e-3,
+    send_byte_s=1 / 5e9,
+    take_s=0.5e-3,
+    take_byte_s=1 / 5e9 + 1 / 2e10,
 )
 """Not measured: no GPU was at hand. 11 passes: weights read by three products and Adam, gradient written, read for its norm and by Adam,
 moments read and written, weights written."""

@@ -5,6 +5,8 @@
     python -m jobs.bench --actor                          # with a Distiller-trainer actor as well (starts Ray)
     python -m jobs.bench --verifiers                      # something else: samples per second of every verifier
     python -m jobs.bench --verifiers --humaneval humaneval.jsonl --samples 32
+    python -m jobs.bench --pipeline                       # something else: jobs.passk's pipeline against a bare vLLM loop
+    python -m jobs.bench --pipeline --passk.model random --passk.sampler esamp --passk.problems 64 --passk.max-tokens 96
 
 The model is random with peaked next-token distributions, so nothing is downloaded. Writes bench.json and bench.png to --output, prints a
 table, and fails if the Distillers did not learn.
@@ -21,6 +23,7 @@ import tyro
 
 from esamp.bench.shape import Filter, Shape
 from jobs.exit_codes import one_line_errors
+from pipelines.pipeline_shape import PipelineShape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +60,12 @@ class BenchCommand:
     """With --humaneval: how often each reference is verified."""
     allow_unsafe_execution: bool = False
     """With --verifiers: measure code without a sandbox where none works."""
+    pipeline: bool = False
+    """Measure the pipeline instead: tokens per second of jobs.passk with one shard and with two, and of a bare vLLM loop."""
+    passk: PipelineShape = field(default_factory=PipelineShape)
+    """With --pipeline: what is run."""
     output: Path = Path("runs/bench")
-    """Folder of bench.json and bench.png, or of verifiers.json."""
+    """Folder of bench.json and bench.png, or of verifiers.json, or of pipeline.json."""
 
     def shapes(self) -> list[Shape]:
         """The grid."""
@@ -84,6 +91,9 @@ def main(args: list[str]) -> None:
         command = tyro.cli(BenchCommand, prog="python -m jobs.bench", description=__doc__, args=args)
         if command.verifiers:
             bench_verifiers(command, args)
+            return
+        if command.pipeline:
+            bench_pipeline(command, args)
             return
         # Imported late: torch and vLLM take seconds that --help need not wait for.
         import torch
@@ -156,6 +166,26 @@ def bench_verifiers(command: BenchCommand, args: list[str]) -> None:
     path = command.output / "verifiers.json"
     write_speeds(path, speeds, command=" ".join(["python -m jobs.bench", *args]))
     console.print(speed_table(speeds))
+    console.print(f"written: {path}", highlight=False)
+
+
+def bench_pipeline(command: BenchCommand, args: list[str]) -> None:
+    """Measure the pipeline against its engine, print and write."""
+    # Imported late: they bring Ray along.
+    from tempfile import TemporaryDirectory
+
+    from rich.console import Console
+
+    from pipelines.pipeline_bench import pipeline_table, run_pipeline_bench, write_timings
+
+    console = Console()
+    with TemporaryDirectory() as folder:
+        timings = run_pipeline_bench(
+            command.passk, Path(folder), tell=lambda line: console.print(line, style="dim", highlight=False)
+        )
+    path = command.output / "pipeline.json"
+    write_timings(path, command.passk, timings, command=" ".join(["python -m jobs.bench", *args]))
+    console.print(pipeline_table(command.passk, timings))
     console.print(f"written: {path}", highlight=False)
 
 

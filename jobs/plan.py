@@ -4,8 +4,6 @@
     python -m jobs.plan --model-shape 7b --shards 64 --scope prompt --trainer actor
     python -m jobs.plan --model-shape 7b --shards 64 --trainers 8 --trainer-device gpu --network-gb 12.5
     python -m jobs.plan --run run.yaml                                        # a run of yours: settings as for jobs.passk --config
-    python -m jobs.plan --calibrate calibration.json                          # measure this machine, some minutes; then
-    python -m jobs.plan --calibration calibration.json
 
 A load above 1 means that the trainer is asked for more than it can do. Up to a point it then publishes less often and the lag grows; beyond
 that rows are dropped (counted, and never waited for). "fits" means neither. A trainer actor runs on one CPU core unless --trainer-device
@@ -71,11 +69,9 @@ class PlanCommand:
     shard_device: Device = "gpu"
     """What a shard decodes on, and learns on with trainer=local."""
     calibration: Path = CALIBRATION
-    """Constants of a CPU trainer, as --calibrate writes them."""
+    """Constants of a CPU trainer."""
     run: Path | None = None
     """Plan this run instead: a YAML file as for jobs.passk --config."""
-    calibrate: Path | None = None
-    """Measure this machine and write its constants to this file."""
     json: bool = False
     """Print JSON instead of the table."""
     plot: Path | None = None
@@ -86,9 +82,7 @@ def main(args: list[str]) -> None:
     """Parse, plan, print."""
     with one_line_errors():
         command = tyro.cli(PlanCommand, prog="python -m jobs.plan", description=__doc__, args=args)
-        if command.calibrate is not None:
-            calibrate_here(command.calibrate)
-        elif command.run is not None:
+        if command.run is not None:
             plan_run(command.run, command)
         else:
             plan_grid(command)
@@ -182,14 +176,6 @@ def read_costs(path: Path) -> TrainerCosts:
         return TrainerCosts.from_file(path)
     except (OSError, ValueError) as error:
         raise InputError(f"calibration {path} cannot be read: {error}") from error
-
-
-def calibrate_here(path: Path) -> None:
-    """Measure and write."""
-    from actors.calibration import calibrate, write_calibration
-
-    write_calibration(calibrate(tell=print), path)
-    print(f"written: {path}")
 
 
 def console() -> "Console":

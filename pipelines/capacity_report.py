@@ -16,6 +16,8 @@ from pipelines.report.figure_style import STYLE, colour, marker
 
 COMFORTABLE_LOAD = 0.8
 """Load up to which waits stay short."""
+MOST_TRAINERS = 2
+"""Per shard: more than these would cost more than they are worth."""
 MAX_STALENESS = 256
 """Default of ESampConfig.max_staleness: beta fades from half of it on."""
 
@@ -47,33 +49,37 @@ def verdict(inputs: CapacityInputs, costs: TrainerCosts) -> str:
     capacity = plan_capacity(inputs, costs)
     if inputs.trainer == "local":
         return f"fits; a decode step takes at most {capacity.slowdown - 1:.0%} longer"
-    if capacity.load <= 1:
-        return f"fits; the {capacity.bottleneck} is {capacity.load:.0%} busy"
-    too_slow = f"the {capacity.bottleneck} is {times(capacity.load)} too slow"
-    if capacity.dropped_share == 0:
-        told = f"{too_slow} to publish every step and publishes every {capacity.steps_per_publication:.1f}"
-    elif capacity.lag > MAX_STALENESS / 2:
-        told = f"{too_slow}, and at lag {capacity.lag:.0f} beta fades"
-    else:
-        told = f"{too_slow}, {capacity.dropped_share:.0%} of rows are dropped"
+    told = f"fits; the {capacity.bottleneck} is {capacity.load:.0%} busy"
+    if capacity.dropped_share > 0:
+        told = f"the {capacity.bottleneck} is {times(capacity.load)} too slow, {capacity.dropped_share:.0%} of rows are dropped"
+    if capacity.lag > MAX_STALENESS / 2:
+        told = (
+            f"{told}, beta fades"
+            if capacity.dropped_share > 0
+            else "nothing is dropped, but beta fades: weights come too seldom"
+        )
+    elif capacity.dropped_share == 0:
+        return told
     return f"{told}: {way_out(inputs, costs)}"
 
 
 def way_out(inputs: CapacityInputs, costs: TrainerCosts) -> str:
     """What to change."""
-    if inputs.scope == "cluster":
-        return "use scope shard"
     trainers = trainers_needed(inputs, costs)
-    if trainers is None:
-        return "no number of trainers helps, use trainer local"
-    return f"use --trainers {trainers}, or trainer local"
+    if trainers is not None:
+        return f"use --trainers {trainers}, or trainer local"
+    return "use scope shard" if inputs.scope == "cluster" else "more trainers do not help, use trainer local"
 
 
 def trainers_needed(inputs: CapacityInputs, costs: TrainerCosts) -> int | None:
-    """The fewest trainers with which the load is comfortable; None if a trainer cannot serve even one shard."""
-    alone = plan_capacity(replace(inputs, shards=1, trainers=1), costs).load
-    shards_each = math.floor(COMFORTABLE_LOAD / alone)
-    return math.ceil(inputs.shards / shards_each) if shards_each else None
+    """Few trainers with which the load is comfortable and beta does not fade; None if no number will do."""
+    trainers = inputs.trainers
+    while trainers <= MOST_TRAINERS * inputs.shards:
+        capacity = plan_capacity(replace(inputs, trainers=trainers), costs)
+        if capacity.load <= COMFORTABLE_LOAD and capacity.lag <= MAX_STALENESS / 2:
+            return trainers
+        trainers = max(trainers + 1, trainers * 9 // 8)
+    return None
 
 
 def times(factor: float) -> str:

@@ -8,21 +8,21 @@ from pipelines.capacity_report import COMFORTABLE_LOAD, make_plan, trainers_need
 from pipelines.config import RunConfig
 from pipelines.run_capacity import run_inputs, run_needs
 
-BUSY = CapacityInputs(hidden_size=2048, steps_per_s=10.0, shards=64, prompts=1, samples=16, inner_width=128)
+BUSY = CapacityInputs(hidden_size=2048, steps_per_s=40.0, shards=64, prompts=1, samples=16, inner_width=128)
 
 
-def test_the_trainers_that_a_verdict_asks_for_are_enough_and_one_less_is_not() -> None:
+def test_the_trainers_that_a_verdict_asks_for_are_enough_and_half_of_them_are_not() -> None:
     needed = trainers_needed(BUSY, ASSUMED_GPU)
     assert needed is not None and needed > 1
     assert f"use --trainers {needed}" in verdict(BUSY, ASSUMED_GPU)
     assert plan_capacity(replace(BUSY, trainers=needed), ASSUMED_GPU).load <= COMFORTABLE_LOAD
-    assert plan_capacity(replace(BUSY, trainers=needed - 1), ASSUMED_GPU).load > COMFORTABLE_LOAD
+    assert plan_capacity(replace(BUSY, trainers=needed // 2), ASSUMED_GPU).load > COMFORTABLE_LOAD
     assert verdict(replace(BUSY, trainers=needed), ASSUMED_GPU).startswith("fits")
 
 
 def test_a_shard_too_fast_for_any_trainer_is_told_to_learn_at_home() -> None:
     fast = replace(BUSY, steps_per_s=10_000.0)
-    assert "no number of trainers helps, use trainer local" in verdict(fast, ASSUMED_GPU)
+    assert "more trainers do not help, use trainer local" in verdict(fast, ASSUMED_GPU)
     assert verdict(replace(fast, scope="cluster"), ASSUMED_GPU).endswith("use scope shard")
 
 

@@ -46,7 +46,7 @@ from esamp.steering import (
     mix_hidden,
 )
 from esamp.telemetry import PolicyMeasures
-from esamp.vllm_adapter import BatchRows, BatchStep, DeferredHead, NewRequest, SourceTap
+from esamp.vllm_adapter import BatchRows, BatchStep, DeferredHead, HeardRows, NewRequest, SourceTap
 from esamp.warmup import build_warmup
 
 logger = logging.getLogger(__name__)
@@ -259,8 +259,7 @@ class Explorer:
         plan = self._plan_of(step)
         if not plan.rows:
             return None
-        source_RH = step.source_BH[plan.index] if foreseen is None else foreseen[0].source_RH
-        hidden = HiddenRows(source_RH, plan.batch, step.target_BH[plan.index])
+        hidden = HiddenRows(step.source_BH[plan.index], plan.batch, step.target_BH[plan.index])
         lags, versions, strengths = self._ages(plan)
         beta_R = plan.beta_R
         if any(strength < 1 for strength in strengths.values()):
@@ -275,7 +274,7 @@ class Explorer:
             self._counters.late_predictions += 1
             prediction = self.predictor.predict(hidden)
         else:
-            prediction = Prediction(foreseen[1].prediction_RH, foreseen[1])
+            prediction = Prediction(foreseen.prediction_RH, foreseen)
         target_RH = hidden.target_RH.float()
         error_RH = target_RH - prediction.hidden_RH
         is_finite_R = torch.isfinite(error_RH.sum(-1))
@@ -300,14 +299,19 @@ class Explorer:
             return None
         return SourceTap(self.worker, self.config.source_layer, self._foresee)
 
-    def _foresee(self, batch: BatchRows, source_BH: Tensor) -> None:
+    @property
+    def heard(self) -> HeardRows | None:
+        """What is known already of the step whose forward pass has just ended."""
+        return self._tap.heard if self._tap else None
+
+    def _foresee(self, heard: HeardRows) -> None:
         """In the middle of the forward pass: begin to predict."""
         if self.learner is None or not isinstance(self.predictor, OwnPrediction):
             return  # the first is said by before_sampling; other predictors look at the deep state
         self.learner.catch_up()
-        plan = self._plan_of(batch)
+        plan = self._plan_of(heard.rows)
         if plan.rows:
-            self._foresight.begin(SourceRows(source_BH[plan.index], plan.batch))
+            self._foresight.begin(SourceRows(heard.source_BH[plan.index], plan.batch))
 
     def _plan_of(self, batch: BatchRows) -> RowPlan:
         if self._plan is None or not self._plan.describes(batch):

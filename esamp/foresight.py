@@ -8,19 +8,10 @@ step up to t-1, the same as without looking ahead.
 """
 
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
 
 from esamp.bank import Bank
 from esamp.distiller import Forward
 from esamp.hidden_rows import SourceRows
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ForeseenRows:
-    """Rows of the running step, and the prediction that is made of them."""
-
-    rows: SourceRows
-    forward: Future[Forward]
 
 
 class Foresight:
@@ -28,13 +19,13 @@ class Foresight:
 
     def __init__(self, bank: Bank, thread: Executor) -> None:
         self._bank, self._thread = bank, thread
-        self._foreseen: ForeseenRows | None = None
+        self._foreseen: Future[Forward] | None = None
 
     def begin(self, rows: SourceRows) -> None:
         """Start to predict `rows`. What was begun before and not taken (the step failed) is forgotten."""
-        self._foreseen = ForeseenRows(rows, self._thread.submit(self._bank.predict, rows))
+        self._foreseen = self._thread.submit(self._bank.predict, rows)
 
-    def take(self) -> tuple[SourceRows, Forward] | None:
-        """The rows and their prediction, waited for; None if nothing was begun. Raises what the prediction raised."""
+    def take(self) -> Forward | None:
+        """The prediction of the rows, waited for; None if nothing was begun. Raises what the prediction raised."""
         foreseen, self._foreseen = self._foreseen, None
-        return None if foreseen is None else (foreseen.rows, foreseen.forward.result())
+        return None if foreseen is None else foreseen.result()

@@ -249,14 +249,25 @@ def last_tokens(worker: Any, num_rows: int) -> Tensor:
     return index_B
 
 
-def read_step(worker: Any) -> BatchStep | None:
-    """The step that waits for its tokens; None if the engine ran nothing."""
+@dataclass(frozen=True, slots=True)
+class HeardRows:
+    """What a SourceTap has heard of the running step."""
+
+    rows: BatchRows
+    source_BH: Tensor
+    """[B, H] as in BatchStep."""
+
+
+def read_step(worker: Any, heard: HeardRows | None = None) -> BatchStep | None:
+    """The step that waits for its tokens; None if the engine ran nothing. What was `heard` of it is not read again."""
     state = worker.model_runner.execute_model_state
     if state is None or state.logits is None:
         return None
-    rows = read_rows(worker)
     target_BH = state.sample_hidden_states
-    if state.aux_hidden_states:
+    rows = read_rows(worker) if heard is None else heard.rows
+    if heard is not None:
+        source_BH = heard.source_BH
+    elif state.aux_hidden_states:
         source_BH = state.aux_hidden_states[0][last_tokens(worker, len(rows.request_ids))]
     else:
         source_BH = target_BH.new_empty(0)
@@ -276,10 +287,12 @@ class SourceTap:
     model, or a CUDA graph, nobody can listen; the same rows come with the outputs of the pass.
     """
 
-    def __init__(self, worker: Any, source_layer: int, hear: Callable[[BatchRows, Tensor], None]) -> None:
-        """`hear(rows, source_BH)` is called once in each forward pass that runs inside `listening`."""
-        self._worker, self._hear = worker, hear
+    def __init__(self, worker: Any, source_layer: int, tell: Callable[[HeardRows], None]) -> None:
+        """`tell` is called once in each forward pass that runs inside `listening`."""
+        self._worker, self._tell = worker, tell
         self._is_listening = False
+        self.heard: HeardRows | None = None
+        """Of the latest step, until the next begins."""
         worker.model_runner.get_model().model.layers[source_layer].register_forward_pre_hook(self._tap)
 
     @staticmethod
@@ -296,7 +309,7 @@ class SourceTap:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """For the runner's execute_model; its dummy runs are not heard."""
-        self._is_listening = True
+        self._is_listening, self.heard = True, None
         try:
             yield
         finally:
@@ -307,7 +320,8 @@ class SourceTap:
             rows = read_rows(self._worker)
             index_B = last_tokens(self._worker, len(rows.request_ids))
             _, hidden_TH, residual_TH = inputs[: len(LAYER_INPUTS)]
-            self._hear(rows, hidden_TH[index_B] + residual_TH[index_B])
+            self.heard = HeardRows(rows, hidden_TH[index_B] + residual_TH[index_B])
+            self._tell(self.heard)
 
 
 class DeferredHead:

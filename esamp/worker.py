@@ -71,7 +71,7 @@ class ESampWorker(PlatformWorker):
 
     def sample_tokens(self, grammar_output: Any) -> Any:
         """Predict, sample, learn."""
-        step = vllm_adapter.read_step(self)
+        step = vllm_adapter.read_step(self, self.policy.heard if isinstance(self.policy, Explorer) else None)
         if step is None:
             return super().sample_tokens(grammar_output)
         self.decode_rows += sum(step.is_decode)

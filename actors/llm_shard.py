@@ -110,6 +110,9 @@ class LLMShard:
         self._inbox: queue.SimpleQueue[UnitInProgress] = queue.SimpleQueue()
         self._units_in_progress: set[UnitInProgress] = set()
         self._samples_in_progress: dict[str, tuple[UnitInProgress, int]] = {}
+        self._cancellations: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._cancelled_problems: set[str] = set()
+        self._cancelled_samples = self._cancelled_tokens = 0
         self._wake = threading.Event()
         self._samples = 0
         self._busy_seconds = 0.0
@@ -132,7 +135,7 @@ class LLMShard:
         explorer.use_learner(self._learner)
 
     async def generate(self, unit: WorkUnit) -> list[Sample]:
-        """Draw the samples of `unit`, in its order. Many calls may be under way.
+        """Draw the samples of `unit`, in its order. Many calls may be under way. If the problem is cancelled, those that were finished.
 
         Raises ValueError if the model cannot take the unit (its prompt is too long, or empty); the shard goes on. Raises EngineFailed,
         in this call and all later ones, if the engine broke.
@@ -146,6 +149,12 @@ class LLMShard:
         if self._failure is not None:  # it broke meanwhile, and nobody reads the inbox any more
             self._fail_all(self._failure)
         return await progress.future
+
+    async def cancel(self, problem_id: str) -> None:
+        """Abort every sample of a problem that is under way, now and later: their places in the batch, and the problem's Distiller slot,
+        are free for others from the next step on."""
+        self._cancellations.put(problem_id)
+        self._wake.set()
 
     async def stats(self) -> ShardStats:
         """Counters since the shard started."""
@@ -165,6 +174,8 @@ class LLMShard:
             stale_rows=explored.stale_rows,
             versions_received=exchange.versions_received if exchange else 0,
             trainer_failures=exchange.trainer_failures if exchange else 0,
+            cancelled_samples=self._cancelled_samples,
+            cancelled_tokens=self._cancelled_tokens,
             generation_seconds=self._busy_seconds,
         )
 
@@ -188,10 +199,12 @@ class LLMShard:
                 self._wake.clear()
                 started = time.monotonic()
                 self._take_units()
+                self._cancel_samples()
                 while self._engine.has_unfinished_requests():
                     for output in self._engine.step():
                         self._finish_sample(output)
                     self._take_units()
+                    self._cancel_samples()
                 self._busy_seconds += time.monotonic() - started
         except BaseException as error:
             # The named boundary: an engine that failed fails every caller, loudly, instead of leaving them waiting.
@@ -218,6 +231,22 @@ class LLMShard:
                 self._engine.abort_request([r for r in started if self._samples_in_progress.pop(r, None)])
                 self._units_in_progress.remove(progress)
                 progress.loop.call_soon_threadsafe(_set_exception, progress.future, ValueError(str(error)))
+
+    def _cancel_samples(self) -> None:
+        """Abort what is under way of cancelled problems, units that came after their cancellation included."""
+        while not self._cancellations.empty():
+            self._cancelled_problems.add(self._cancellations.get())
+        unwanted = [p for p in self._units_in_progress if p.unit.problem_id in self._cancelled_problems]
+        for progress in unwanted:
+            missing = [index for index in progress.unit.sample_indices if index not in progress.samples]
+            request_ids = [f"{progress.unit.unit_id}/{index}" for index in missing]
+            self._engine.abort_request(request_ids)
+            for request_id in request_ids:
+                del self._samples_in_progress[request_id]
+            records = self._telemetry().pop(request_ids)
+            self._cancelled_samples += len(missing)
+            self._cancelled_tokens += sum(len(record.behaviour_logprobs) for record in records.values())
+            self._finish_unit(progress)
 
     def _finish_sample(self, output: RequestOutput) -> None:
         progress, index = self._samples_in_progress.pop(output.request_id)
@@ -246,9 +275,12 @@ class LLMShard:
         )
         self._samples += 1
         if len(progress.samples) == len(unit.sample_indices):
-            samples = [progress.samples[i] for i in unit.sample_indices]
-            self._units_in_progress.remove(progress)
-            progress.loop.call_soon_threadsafe(_set_result, progress.future, samples)
+            self._finish_unit(progress)
+
+    def _finish_unit(self, progress: UnitInProgress) -> None:
+        samples = [progress.samples[i] for i in progress.unit.sample_indices if i in progress.samples]
+        self._units_in_progress.remove(progress)
+        progress.loop.call_soon_threadsafe(_set_result, progress.future, samples)
 
     def _fail_all(self, error: BaseException) -> None:
         while not self._inbox.empty():

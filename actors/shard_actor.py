@@ -17,6 +17,9 @@ class ShardActor:
     async def generate(self, unit: WorkUnit) -> list[Sample]:
         return await self._shard.generate(unit)
 
+    async def cancel(self, problem_id: str) -> None:
+        await self._shard.cancel(problem_id)
+
     async def stats(self) -> ShardStats:
         return await self._shard.stats()
 

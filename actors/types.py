@@ -96,6 +96,10 @@ class ShardStats:
     """Weight sets received from the trainer actor."""
     trainer_failures: int
     """Calls to the trainer actor that failed because it was gone."""
+    cancelled_samples: int
+    """Samples that were not finished, since their problem was cancelled."""
+    cancelled_tokens: int
+    """Answer tokens that had been drawn of them."""
     generation_seconds: float
     """Time in which the engine had work."""
 

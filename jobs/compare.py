@@ -67,14 +67,17 @@ def main(args: list[str]) -> None:
         # Imported late: Ray and torch take seconds that --help and a mistyped flag need not wait for.
         from pipelines.passk import run_side_by_side
         from pipelines.progress import run_console
+        from pipelines.report.adaptive import print_adaptive
         from pipelines.report.page import write_report
         from pipelines.run_folder import RunFolder
 
         console = run_console()
         run_side_by_side(runs, console=console)
         folders = [RunFolder(config.run_folder) for config in runs]
-        conclusions = write_report(folders, command.output / "report", command.report)
-        console.print(conclusions, highlight=False, markup=False)
+        if command.run.stopping_rule is not None:
+            print_adaptive(folders, console)
+            return
+        console.print(write_report(folders, command.output / "report", command.report), highlight=False, markup=False)
         console.print(f"report: {command.output / 'report' / 'report.html'}", highlight=False, soft_wrap=True)
 
 

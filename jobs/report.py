@@ -40,10 +40,17 @@ def main(args: list[str]) -> None:
     with one_line_errors():
         command = tyro.cli(ReportCommand, prog="python -m jobs.report", description=__doc__, args=args)
         # Imported late: plotting and Parquet take seconds that --help and a mistyped flag need not wait for.
+        from rich.console import Console
+
+        from pipelines.report.adaptive import has_adaptive, print_adaptive
         from pipelines.report.page import write_report
         from pipelines.run_folder import RunFolder
 
-        conclusions = write_report([RunFolder(path) for path in command.runs], command.report_folder, command.report)
+        folders = [RunFolder(path) for path in command.runs]
+        if has_adaptive(folders):
+            print_adaptive(folders, Console())
+            return
+        conclusions = write_report(folders, command.report_folder, command.report)
         print(conclusions)
         print(f"report: {command.report_folder / 'report.html'}")
 

@@ -12,9 +12,11 @@ from actors.config import EngineConfig, SamplingConfig, ShardConfig
 from esamp.baseline_config import ContrastiveConfig, FireConfig, OverrideConfig
 from esamp.config import ESampConfig
 from esamp.policy_config import PolicyConfig
+from esamp.statistics.stopping_rule import StoppingRule
 from pipelines.config_file import config_from_dict, flatten
 from pipelines.errors import InputError
 from pipelines.samplers import SAMPLERS, SECTIONS, SamplerName, SamplerSettings
+from pipelines.stopping_config import WAVES, StoppingConfig
 from pipelines.task import Columns, Task, TaskOptions
 from pipelines.tasks import find_task
 
@@ -121,13 +123,16 @@ class RunConfig:
     shards: int = 1
     """LLM shards (vLLM engines)."""
     samples_per_unit: int | None = None
-    """Samples of one problem that are drawn, and saved, as one unit of work; by default all of them, so that they share a Distiller."""
+    """Samples of one problem that are drawn, and saved, as one unit of work; by default all of them, so that they share a Distiller,
+    and an eighth of them where problems may --stop early."""
     units_per_part: int = 4
     """Units of work per output file: what a kill can lose, besides the units under way."""
     verifiers: int = 1
     """Processes that score samples."""
     seed: int = 0
     """Seed of the run; every sample's seed follows from it, the problem's id and the sample's index."""
+    stop: StoppingConfig = field(default_factory=StoppingConfig)
+    """Adaptive k: stop a problem when it is solved so often, or hopeless."""
     engine: EngineConfig = field(default_factory=EngineConfig)
     """One shard's engine."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
@@ -152,12 +157,7 @@ class RunConfig:
             raise InputError(
                 f"samples_per_unit must be >= 1; got {self.samples_per_unit}. Leave it out to draw all at once."
             )
-        impossible = [k for k in self.pass_at if not 1 <= k <= self.samples]
-        if impossible:
-            raise InputError(
-                f"pass@k needs 1 <= k <= samples; got k={impossible[0]} with samples={self.samples}. "
-                "Draw more --samples or ask for a smaller --pass-at."
-            )
+        self._check_ks()
         if self.template is not None and "{problem}" not in self.template:
             raise InputError(f'template must contain "{{problem}}"; got {self.template!r}.')
         if not (math.isfinite(self.verdict_timeout_s) and self.verdict_timeout_s > 0):
@@ -172,6 +172,24 @@ class RunConfig:
             )
         self._check_task()
 
+    def _check_ks(self) -> None:
+        rule = self.stopping_rule
+        if rule is not None and self.verifier_name == "none":
+            raise InputError(
+                "stop.successes needs a verifier that says what is correct; leave it out, or give --verifier."
+            )
+        impossible = [k for k in self.pass_at if not 1 <= k <= self.largest_k]
+        if impossible and impossible[0] <= self.samples:
+            raise InputError(
+                f"problems are given up after {self.largest_k} samples, so pass@k is not defined at k={impossible[0]}. "
+                "Raise --stop.hopeless or ask for a smaller --pass-at."
+            )
+        if impossible:
+            raise InputError(
+                f"pass@k needs 1 <= k <= samples; got k={impossible[0]} with samples={self.samples}. "
+                "Draw more --samples or ask for a smaller --pass-at."
+            )
+
     def _check_task(self) -> None:
         task = self.chosen_task
         if self.dataset == EMBEDDED_TASK and task.name != EMBEDDED_TASK:
@@ -185,6 +203,23 @@ class RunConfig:
                 raise InputError(f"task {task.name} has no use for {name}={value!r}; leave it out.")
         for name in ("released_from", "released_until"):
             check_day(name, asdict(self)[name])
+
+    @property
+    def stopping_rule(self) -> StoppingRule | None:
+        """When a problem stops; None if all its samples are drawn."""
+        return self.stop.rule(self.samples)
+
+    @property
+    def largest_k(self) -> int:
+        """The largest k at which pass@k is defined."""
+        rule = self.stopping_rule
+        return self.samples if rule is None else rule.hopeless
+
+    @property
+    def unit_size(self) -> int:
+        """Samples in one unit of work, but for the last of a problem."""
+        usual = self.samples if self.stopping_rule is None else max(1, self.samples // WAVES)
+        return min(self.samples_per_unit or usual, self.samples)
 
     @property
     def chosen_task(self) -> Task:

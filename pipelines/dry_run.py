@@ -45,8 +45,9 @@ def dry_run(config: RunConfig, console: Console) -> None:
         console.rule("verifier")
         console.print(run.verifier_line, markup=False, highlight=False, soft_wrap=True)
     console.rule("estimate")
+    at_most = "" if config.stopping_rule is None else "at most "
     console.print(
-        f"{estimate.problems} problems x {config.samples} samples = {estimate.samples} samples in {len(run.units)} units of work\n"
+        f"{estimate.problems} problems x {at_most}{config.samples} samples = {estimate.samples} samples in {len(run.units)} units of work\n"
         f"first prompt {estimate.prompt_tokens} tokens; at most {estimate.answer_tokens:,} answer tokens\n"
         f"at most about {clock(estimate.seconds)} on {config.shards} shard(s), engine start not included (an order of magnitude)\n"
         f"run folder {run.folder.path}, config hash {config.config_hash}",

@@ -9,17 +9,16 @@ the prefix cache.
 
 import asyncio
 import logging
-import math
 from collections.abc import AsyncIterator
 
 import pyarrow as pa
 from ray.actor import ActorHandle
 
 from actors.types import Sample
-from pipelines.config import RunConfig
 from pipelines.errors import root_cause
 from pipelines.plan import StoredUnit, stored_units
-from pipelines.sample_table import RunLabels, failed_table, samples_table
+from pipelines.sample_table import SAMPLE_SCHEMA, RunLabels, failed_table, samples_table
+from pipelines.scoreboard import Gate
 
 logger = logging.getLogger(__name__)
 
@@ -47,10 +46,11 @@ class ShardRouter:
 class GenerateSamples:
     """Ray Data's callable of this stage: a batch of the plan in, a table of samples per unit out, in the order they finish."""
 
-    def __init__(self, shards: list[ActorHandle], router: ActorHandle, labels: RunLabels) -> None:
+    def __init__(self, shards: list[ActorHandle], router: ActorHandle, labels: RunLabels, gate: Gate) -> None:
         self._shards = shards
         self._router = router
         self._labels = labels
+        self._gate = gate
 
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
         """Draw all units of the batch at the same time. Raises what the engine raised, and RayActorError if a shard is gone."""
@@ -59,6 +59,8 @@ class GenerateSamples:
 
     async def _generate(self, unit: StoredUnit) -> pa.Table:
         work = unit.work
+        if not await self._gate.is_open(work.problem_id):
+            return SAMPLE_SCHEMA.empty_table()
         shard = await self._router.take.remote(work.problem_id)
         try:
             samples: list[Sample] = await self._shards[shard].generate.remote(work)
@@ -70,11 +72,3 @@ class GenerateSamples:
         finally:
             self._router.give_back.remote(shard)
         return samples_table(samples, work, problem=unit.text, labels=self._labels)
-
-
-def units_in_flight(config: RunConfig) -> int:
-    """Units one shard is given at a time: its batch twice over, so that it never runs dry; while exploring never more than there
-    are Distiller slots, since a problem without a slot stays vanilla."""
-    samples_per_unit = min(config.samples_per_unit or config.samples, config.samples)
-    wanted = math.ceil(2 * config.engine.max_num_seqs / samples_per_unit)
-    return max(1, min(wanted, config.esamp.max_groups) if config.beta > 0 else wanted)

@@ -32,17 +32,19 @@ from actors.config import ShardConfig
 from actors.fleet import EngineStartError, Fleet
 from actors.types import ShardStats, TrainerStats
 from esamp.config import ESampConfig
+from esamp.statistics.stopping_rule import StoppingRule
 from pipelines.cluster import ray_session
 from pipelines.config import RunConfig
 from pipelines.dataset import load_problems
 from pipelines.errors import InputError, RunError, root_cause
-from pipelines.generation import GenerateSamples, ShardRouter, units_in_flight
+from pipelines.generation import GenerateSamples, ShardRouter
 from pipelines.model import format_prompt, load_model_config, load_tokenizer, model_fingerprint
-from pipelines.plan import PlannedUnit, plan_units
+from pipelines.plan import PlannedUnit, plan_units, units_in_flight
 from pipelines.problems import data_fingerprint
 from pipelines.progress import LiveProgress, Progress
 from pipelines.run_folder import Manifest, RunFolder, Session, new_manifest, now
 from pipelines.sample_table import RunLabels, run_labels
+from pipelines.scoreboard import Gate, OpenGate, ScoreboardActor, StoppingGate
 from pipelines.summary import RunSummary, summarise
 from pipelines.verification import VerifySamples, verifier_settings
 
@@ -173,16 +175,19 @@ def save_samples(
 ) -> None:
     """The pipeline: what happens to a unit of work, in order. Returns when every unit is on disk."""
     router = ray.remote(ShardRouter).options(num_cpus=0).remote(len(shards))
-    calls = math.ceil(units_in_flight(config) / config.units_per_part)
+    gate, listeners = gate_and_listeners(folder, config.stopping_rule, shards, progress)
+    # Verdicts come when a call ends: more units in it would be launched before it is known whether they are wanted.
+    units_per_call = config.units_per_part if config.stopping_rule is None else 1
+    calls = math.ceil(units_in_flight(config) / units_per_call)
     plan: Dataset = ray.data.read_parquet(str(folder.plan.resolve()))
     samples = (
         plan.filter(expr=col("unit_id").is_in([unit.work.unit_id for unit in unfinished]))
         # Without this a small plan is one block: one shard busy, and nothing saved until the end.
-        .repartition(target_num_rows_per_block=config.units_per_part)
+        .repartition(target_num_rows_per_block=units_per_call)
         .map_batches(
             GenerateSamples,
-            fn_constructor_args=(shards, router, labels),
-            batch_size=config.units_per_part,
+            fn_constructor_args=(shards, router, labels, gate),
+            batch_size=units_per_call,
             batch_format="pyarrow",
             compute=ActorPoolStrategy(
                 size=len(shards), max_concurrent_calls_per_actor=calls, max_tasks_in_flight_per_actor=2 * calls
@@ -191,7 +196,7 @@ def save_samples(
         )
         .map_batches(
             VerifySamples,
-            fn_constructor_args=(verifier_settings(config), folder.answers.resolve(), progress),
+            fn_constructor_args=(verifier_settings(config), folder.answers.resolve(), listeners),
             batch_size=None,
             batch_format="pyarrow",
             compute=ActorPoolStrategy(size=config.verifiers),
@@ -199,6 +204,18 @@ def save_samples(
         )
     )
     samples.write_parquet(str(folder.samples.resolve()), mode=SaveMode.APPEND)
+
+
+def gate_and_listeners(
+    folder: RunFolder, rule: StoppingRule | None, shards: list[ActorHandle], progress: ActorHandle
+) -> tuple[Gate, list[ActorHandle]]:
+    """Who decides whether a unit is launched, and who hears of verdicts."""
+    if rule is None:
+        return OpenGate(), [progress]
+    scoreboard = (
+        ray.remote(ScoreboardActor).options(num_cpus=0).remote(rule, folder.finished_samples(), shards, progress)
+    )
+    return StoppingGate(scoreboard), [progress, scoreboard]
 
 
 def expected_samples(units: list[PlannedUnit]) -> dict[str, int]:

@@ -3,11 +3,18 @@ not in it, since no sample is drawn by them: see answers.py.
 
 A unit is one problem and a chunk of its samples (all of them, by default). Seeds are part of the plan, so a unit that is run again, on
 whatever shard, draws from the same seeds.
+
+Units are launched in the plan's order. A run that draws all samples takes problem after problem. An adaptive run takes as many problems
+side by side as its shards have in flight, and their units in turns, so that the verdicts on one are known when the next is due:
+
+    a#0 b#0 c#0   a#8 b#8 c#8   a#16 b#16 c#16   then d, e, f
 """
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import pyarrow as pa
 
@@ -36,15 +43,22 @@ class PlannedUnit:
 
 
 def plan_units(problems: Iterable[Problem], prompts: Iterable[str], config: RunConfig) -> list[PlannedUnit]:
-    """Units of a run, in the order of its problems; `prompts` are the problems' formatted prompts."""
-    size = config.samples_per_unit or config.samples
+    """Units of a run, in launch order; `prompts` are the problems' formatted prompts."""
+    size, samples = config.unit_size, config.samples
+    asked = list(zip(problems, prompts, strict=True))
+    abreast = 1 if config.stopping_rule is None else config.shards * units_in_flight(config)
     return [
-        PlannedUnit(
-            problem=problem, work=make_unit(problem, prompt, first, min(size, config.samples - first), config.seed)
-        )
-        for problem, prompt in zip(problems, prompts, strict=True)
-        for first in range(0, config.samples, size)
+        PlannedUnit(problem=problem, work=make_unit(problem, prompt, first, min(size, samples - first), config.seed))
+        for start in range(0, len(asked), abreast)
+        for first, (problem, prompt) in product(range(0, samples, size), asked[start : start + abreast])
     ]
+
+
+def units_in_flight(config: RunConfig) -> int:
+    """Units one shard is given at a time: its batch twice over, so that it never runs dry; while exploring never more than there
+    are Distiller slots, since a problem without a slot stays vanilla."""
+    wanted = math.ceil(2 * config.engine.max_num_seqs / config.unit_size)
+    return max(1, min(wanted, config.esamp.max_groups) if config.beta > 0 else wanted)
 
 
 def make_unit(problem: Problem, prompt: str, first: int, count: int, run_seed: int) -> WorkUnit:

@@ -17,19 +17,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from pipelines.finished_sample import FinishedSample
+
 LIVE_INTERVAL_S = 0.5
 LOG_INTERVAL_S = 10.0
 """Between plain lines, where standard output is no terminal."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FinishedSample:
-    """What progress needs to know of a sample that has its verdict."""
-
-    problem_id: str
-    num_tokens: int
-    is_correct: bool
-    is_error: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +29,7 @@ class Counts:
     """What a session has done so far."""
 
     problems: int = 0
-    """Problems all of whose samples have a verdict."""
+    """Problems all of whose samples have a verdict, or that stopped."""
     samples: int = 0
     solved: int = 0
     """Problems with at least one correct sample."""
@@ -64,6 +56,10 @@ class Progress:
             self._errors += sample.is_error
             if sample.is_correct:
                 self._solved.add(sample.problem_id)
+
+    def stop(self, problem_id: str) -> None:
+        """Nothing more of this problem is expected."""
+        self._missing[problem_id] = 0
 
     def counts(self) -> Counts:
         """The state now."""

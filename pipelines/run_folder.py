@@ -4,7 +4,8 @@
         run.json          what the run is: config, fingerprints, versions, git commit, command line
         plan/             Parquet, one row per unit of work
         answers.parquet   reference answers, one row per problem
-        samples/          Parquet parts, one row per sample; a unit counts as finished once all its samples lie here without an error
+        samples/          Parquet parts, one row per sample; a unit counts as finished once all its samples lie here without an error,
+                          or its problem has stopped early by the run's rule, which follows from the samples that lie here
         sessions.jsonl    one line per completed session (a run that was stopped and went on has several): time, tokens, shard counters
         torn/             parts that a killed session left unreadable; their units were drawn again
         summary.json      pass@k and the rest, at the end
@@ -34,7 +35,9 @@ import pyarrow.parquet
 from pipelines.answers import write_answers
 from pipelines.config import RunConfig
 from pipelines.errors import InputError
+from pipelines.finished_sample import FINISHED_COLUMNS, FinishedSample, finished_sample
 from pipelines.plan import PlannedUnit, plan_table
+from pipelines.scoreboard import stops_of
 
 logger = logging.getLogger(__name__)
 
@@ -183,14 +186,26 @@ class RunFolder:
             logger.warning("%s was left unreadable by a killed session: moved to %s, its units run again", path, aside)
 
     def unfinished(self, units: Iterable[PlannedUnit]) -> list[PlannedUnit]:
-        """Units with a sample missing or failed."""
+        """Units with a sample missing or failed, but for those of problems that stopped early."""
+        samples = self.finished_samples()
         drawn: dict[str, set[int]] = defaultdict(set)
-        for part in self.parts():
-            table = pa.parquet.read_table(part, columns=["unit_id", "sample_index", "error"])
-            for row in table.to_pylist():
-                if row["error"] is None:
-                    drawn[row["unit_id"]].add(row["sample_index"])
-        return [unit for unit in units if not drawn[unit.work.unit_id].issuperset(unit.work.sample_indices)]
+        for sample in samples:
+            drawn[sample.problem_id].add(sample.sample_index)
+        rule = self.manifest().config.stopping_rule if samples else None
+        stopped = stops_of(samples, rule) if rule else {}
+        return [
+            unit
+            for unit in units
+            if unit.work.problem_id not in stopped
+            and not drawn[unit.work.problem_id].issuperset(unit.work.sample_indices)
+        ]
+
+    def finished_samples(self) -> list[FinishedSample]:
+        """Every sample that holds an answer; one that an outlived worker left twice comes twice, and a folder may hold none."""
+        rows = [
+            row for part in self.parts() for row in pa.parquet.read_table(part, columns=FINISHED_COLUMNS).to_pylist()
+        ]
+        return [finished_sample(row) for row in rows if row["error"] is None]
 
     def read_samples(self, columns: list[str]) -> pa.Table:
         """All samples, one row each: where a unit was tried again, the row that holds an answer. Raises InputError if there is none."""
@@ -204,6 +219,10 @@ class RunFolder:
             if error is None or (problem_id, index) not in chosen:
                 chosen[problem_id, index] = row
         return table.take(sorted(chosen.values())).select(columns)
+
+    def read_finished(self) -> list[FinishedSample]:
+        """All samples in short, one each, failed ones included. Raises InputError if there is none."""
+        return [finished_sample(row) for row in self.read_samples(FINISHED_COLUMNS).to_pylist()]
 
     def add_session(self, session: Session) -> None:
         """Append a completed session."""

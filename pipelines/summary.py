@@ -5,7 +5,7 @@ Legend: P problems, T tokens of one sample.
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -17,12 +17,27 @@ from rich.table import Table
 from rich.text import Text
 
 from esamp.statistics.pass_at_k import PassAtK, ks_up_to, pass_at_k_curve
+from esamp.statistics.stopping_rule import StoppingRule
+from pipelines.config import RunConfig
 from pipelines.errors import RunError
+from pipelines.finished_sample import FINISHED_COLUMNS, FinishedSample, finished_sample
 from pipelines.run_folder import RunFolder, Session, write_whole
+from pipelines.scoreboard import stops_of
+from pipelines.stopping_summary import StoppingSummary, adaptive_pass_at, stopping_summary
 from pipelines.verdict import VerdictStatus
 
 CONFIDENCE = 0.95
-COLUMNS = ["problem_id", "status", "num_tokens", "finish_reason", "intervened_tokens", "loss", "lag_mean", "error"]
+COLUMNS = [
+    "problem_id",
+    "sample_index",
+    "status",
+    "num_tokens",
+    "finish_reason",
+    "intervened_tokens",
+    "loss",
+    "lag_mean",
+    "error",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,8 +48,9 @@ class RunSummary:
     sampler: str
     beta: float
     problems: int
-    """Problems all of whose samples are there; the others do not count."""
+    """Problems all of whose samples are there, or that stopped early; the others do not count."""
     samples_per_problem: int
+    """At most, where problems may stop early."""
     pass_at: list[PassAtK]
     """Empty where the run has no verifier: pass@k is then undefined."""
     solved: int | None
@@ -66,18 +82,26 @@ class RunSummary:
     """Samples whose verifier hit its memory limit."""
     sandbox_errors: int
     """Samples whose verifier's process died."""
+    stopping: StoppingSummary | None = None
+    """Of a run whose problems may stop early; None for one that draws all its samples."""
 
     @property
     def label(self) -> str:
         """The run in a few words."""
-        return f"{self.sampler} (beta {self.beta:g})" if self.beta else self.sampler
+        name = f"{self.sampler} (beta {self.beta:g})" if self.beta else self.sampler
+        return f"{name}, stop at {self.stopping.successes}" if self.stopping else name
+
+    @property
+    def samples(self) -> int:
+        """Samples that count."""
+        return self.stopping.counted_samples if self.stopping else self.problems * self.samples_per_problem
 
     @property
     def warning(self) -> str | None:
         """What a reader must know before believing the numbers; None if nothing."""
         if self.solved == 0 and self.problems > 0:
             return (
-                f"{self.label}: not one of {self.problems * self.samples_per_problem} samples is correct. Unless the task is beyond the "
+                f"{self.label}: not one of {self.samples} samples is correct. Unless the task is beyond the "
                 "model, the prompt, the verifier or the answers' column is not the right one: look at text, extracted and detail in "
                 f"{self.run_folder}/samples."
             )
@@ -92,31 +116,18 @@ def summarise(folder: RunFolder, *, pass_at: tuple[int, ...] = ()) -> RunSummary
     config = folder.manifest().config
     samples = folder.read_samples(COLUMNS)
     check_samples(samples, config.beta)
-    counts = Counter(samples["problem_id"].to_pylist())
-    complete = [problem for problem, count in counts.items() if count == config.samples]
-    correct = Counter(
-        problem
-        for problem, status in zip(samples["problem_id"].to_pylist(), samples["status"].to_pylist(), strict=True)
-        if status == VerdictStatus.CORRECT
-    )
-    num_correct_P = np.array([correct[problem] for problem in complete])
     statuses = Counter(samples["status"].to_pylist())
     is_verified = statuses[VerdictStatus.UNVERIFIED] == 0
-    curve = pass_at_k_curve(
-        np.full(len(complete), config.samples),
-        num_correct_P,
-        pass_at or ks_up_to(config.samples),
-        confidence=CONFIDENCE,
-    )
+    outcome = run_outcome(config, samples, folder.sessions(), pass_at or ks_up_to(config.largest_k))
     loss_start, loss_end = loss_edges(samples)
     summary = RunSummary(
         run_folder=str(folder.path),
         sampler=config.sampler,
         beta=config.beta,
-        problems=len(complete),
+        problems=outcome.problems,
         samples_per_problem=config.samples,
-        pass_at=curve if is_verified else [],
-        solved=int((num_correct_P > 0).sum()) if is_verified else None,
+        pass_at=outcome.pass_at if is_verified else [],
+        solved=outcome.solved if is_verified else None,
         distiller_loss_start=loss_start,
         distiller_loss_end=loss_end,
         intervened_share=intervened_share(samples),
@@ -131,9 +142,58 @@ def summarise(folder: RunFolder, *, pass_at: tuple[int, ...] = ()) -> RunSummary
         parse_errors=statuses[VerdictStatus.PARSE_ERROR],
         out_of_memory=statuses[VerdictStatus.OUT_OF_MEMORY],
         sandbox_errors=statuses[VerdictStatus.SANDBOX_ERROR],
+        stopping=outcome.stopping,
     )
     write_whole(folder.path / "summary.json", json.dumps(asdict(summary), indent=2).encode())
     return summary
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What the verdicts of a run came to."""
+
+    problems: int
+    pass_at: list[PassAtK]
+    solved: int
+    stopping: StoppingSummary | None
+
+
+def run_outcome(config: RunConfig, samples: pa.Table, sessions: list[Session], ks: Sequence[int]) -> Outcome:
+    """pass@k by the estimator that fits how the run drew its samples."""
+    finished = [finished_sample(row) for row in samples.select(FINISHED_COLUMNS).to_pylist()]
+    rule = config.stopping_rule
+    return (
+        fixed_outcome(config.samples, finished, ks) if rule is None else adaptive_outcome(rule, finished, sessions, ks)
+    )
+
+
+def fixed_outcome(num_samples: int, samples: list[FinishedSample], ks: Sequence[int]) -> Outcome:
+    """Of a run that draws all its samples."""
+    counts = Counter(sample.problem_id for sample in samples)
+    complete = [problem for problem, count in counts.items() if count == num_samples]
+    correct = Counter(sample.problem_id for sample in samples if sample.is_correct)
+    num_correct_P = np.array([correct[problem] for problem in complete])
+    return Outcome(
+        problems=len(complete),
+        pass_at=pass_at_k_curve(np.full(len(complete), num_samples), num_correct_P, ks, confidence=CONFIDENCE),
+        solved=int((num_correct_P > 0).sum()),
+        stopping=None,
+    )
+
+
+def adaptive_outcome(
+    rule: StoppingRule, samples: list[FinishedSample], sessions: list[Session], ks: Sequence[int]
+) -> Outcome:
+    """Of a run whose problems may stop early."""
+    stops = dict(
+        sorted(stops_of(samples, rule).items())
+    )  # parts come in any order, seeded resampling must not depend on it
+    return Outcome(
+        problems=len(stops),
+        pass_at=adaptive_pass_at(list(stops.values()), ks, rule),
+        solved=sum(stop.correct > 0 for stop in stops.values()),
+        stopping=stopping_summary(rule, stops, samples, sessions) if stops else None,
+    )
 
 
 def check_samples(samples: pa.Table, beta: float) -> None:
@@ -204,7 +264,9 @@ def summary_table(summaries: list[RunSummary]) -> RenderableType:
 
 def table_title(summaries: list[RunSummary]) -> str:
     """How much was drawn."""
-    sizes = dict.fromkeys(f"{s.problems} problems x {s.samples_per_problem} samples" for s in summaries)
+    sizes = dict.fromkeys(
+        f"{s.problems} problems x {'at most ' if s.stopping else ''}{s.samples_per_problem} samples" for s in summaries
+    )
     return "; ".join(sizes) + ", 95% intervals over problems"
 
 
@@ -215,6 +277,8 @@ def table_rows(summaries: list[RunSummary]) -> Iterable[tuple[str, list[str]]]:
     if any(summary.solved is None for summary in summaries):
         yield "pass@k", ["undefined: no verifier" if s.solved is None else "above" for s in summaries]
     yield "problems solved", ["-" if s.solved is None else f"{s.solved}/{s.problems}" for s in summaries]
+    if any(s.stopping for s in summaries):
+        yield from stopping_rows(summaries)
     yield "distiller loss, start -> end", [loss_cell(s) for s in summaries]
     yield "tokens intervened on", [f"{s.intervened_share:.1%}" for s in summaries]
     yield "distiller lag, steps", ["-" if s.mean_lag is None else f"{s.mean_lag:.1f}" for s in summaries]
@@ -225,6 +289,20 @@ def table_rows(summaries: list[RunSummary]) -> Iterable[tuple[str, list[str]]]:
     for field in ("parse_errors", "out_of_memory", "sandbox_errors"):
         if any(asdict(s)[field] for s in summaries):
             yield field.replace("_", " "), [str(asdict(s)[field]) for s in summaries]
+
+
+def stopping_rows(summaries: list[RunSummary]) -> Iterable[tuple[str, list[str]]]:
+    """What stopping early came to."""
+    stopping = [summary.stopping for summary in summaries]
+    yield (
+        "stopped: solved, given up, at the end",
+        [f"{s.solved}, {s.given_up}, {s.exhausted}" if s else "-" for s in stopping],
+    )
+    yield (
+        "samples that count, surplus, cancelled",
+        [f"{s.counted_samples}, {s.surplus_samples}, {s.cancelled_samples}" if s else "-" for s in stopping],
+    )
+    yield "tokens saved, about", [f"{s.saved_share:.0%}" if s else "-" for s in stopping]
 
 
 def pass_at_cell(summary: RunSummary, k: int) -> str:
@@ -245,4 +323,7 @@ def loss_cell(summary: RunSummary) -> str:
 def read_summary(folder: Path) -> RunSummary:
     """The summary that `summarise` wrote."""
     plain = json.loads((folder / "summary.json").read_text())
-    return RunSummary(**{**plain, "pass_at": [PassAtK(**point) for point in plain["pass_at"]]})
+    stopping = StoppingSummary(**plain["stopping"]) if plain.get("stopping") else None
+    return RunSummary(
+        **{**plain, "pass_at": [PassAtK(**point) for point in plain["pass_at"]], "stopping": stopping},
+    )

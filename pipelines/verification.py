@@ -23,9 +23,9 @@ from ray.actor import ActorHandle
 
 from pipelines.answers import Answers
 from pipelines.config import RunConfig
+from pipelines.finished_sample import finished_sample
 from pipelines.judge import JudgeScorer, JudgeSettings
 from pipelines.problems import Problem
-from pipelines.progress import FinishedSample
 from pipelines.sample_table import STORED_SCHEMA
 from pipelines.verdict import Verdict, VerdictStatus, plain_verdict
 from pipelines.verifiers import BUILT_IN, load_verifier
@@ -205,13 +205,13 @@ def verdict_of(result: bool | float) -> Verdict:
 
 
 class VerifySamples:
-    """Ray Data's callable of this stage: rows with their verdicts; tells `progress` what was done."""
+    """Ray Data's callable of this stage: rows with their verdicts; tells its listeners, Progress and others, what was done."""
 
-    def __init__(self, settings: VerifierSettings, answers: Path, progress: ActorHandle) -> None:
+    def __init__(self, settings: VerifierSettings, answers: Path, listeners: list[ActorHandle]) -> None:
         """`answers`: the run's file of them."""
         self._answers = Answers(answers)
         self._scorer = settings.build()
-        self._progress = progress
+        self._listeners = listeners
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Score every row that holds an answer."""
@@ -226,7 +226,8 @@ class VerifySamples:
                 "detail": verdict.detail,
                 "verdict_ms": 1000 * (time.perf_counter() - started),
             }
-        self._progress.add.remote([finished_sample(row) for row in rows])
+        for listener in self._listeners:
+            listener.add.remote([finished_sample(row) for row in rows])
         return pa.Table.from_pylist(rows, schema=STORED_SCHEMA)
 
     def _verdict(self, row: dict[str, Any]) -> Verdict:
@@ -235,13 +236,3 @@ class VerifySamples:
         return self._scorer.score(
             Problem(row["problem_id"], row["problem"], self._answers[row["problem_id"]]), row["text"]
         )
-
-
-def finished_sample(row: dict[str, Any]) -> FinishedSample:
-    """What progress needs of a row."""
-    return FinishedSample(
-        problem_id=row["problem_id"],
-        num_tokens=row["num_tokens"],
-        is_correct=row["status"] == VerdictStatus.CORRECT,
-        is_error=row["status"] == VerdictStatus.ERROR,
-    )

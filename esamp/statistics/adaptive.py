@@ -11,38 +11,13 @@ is averaged, the estimate is what the first k samples did, and exchangeability i
 Legend: P problems; n samples drawn of a problem, c of them correct.
 """
 
-from dataclasses import dataclass
 from math import comb
 
 import numpy as np
 import numpy.typing as npt
 
 from esamp.statistics.interval import Interval, mean_interval
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StoppingRule:
-    """When to stop drawing samples of a problem. Raises ValueError if the numbers do not fit each other."""
-
-    successes: int
-    """r: stop at this many correct samples, >= 1."""
-    hopeless: int
-    """m: stop after this many samples if none is correct, >= successes."""
-    limit: int
-    """Stop after this many samples in any case, >= hopeless."""
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.successes <= self.hopeless <= self.limit:
-            raise ValueError(
-                "a stopping rule needs 1 <= successes <= hopeless <= limit; "
-                f"got successes={self.successes}, hopeless={self.hopeless}, limit={self.limit}."
-            )
-
-    def allows(self, n: int, c: int) -> bool:
-        """True if a problem with c correct of n samples has just stopped."""
-        if c == 0:
-            return n == self.hopeless
-        return self.successes <= n <= self.limit and (c == self.successes or (c < self.successes and n == self.limit))
+from esamp.statistics.stopping_rule import StoppingRule
 
 
 def adaptive_pass_at_k(n: int, c: int, k: int, rule: StoppingRule) -> float:

@@ -15,7 +15,7 @@ from pipelines.config import RunConfig
 from pipelines.errors import InputError
 from pipelines.problems import Problem
 from pipelines.report.run_samples import RunSamples, read_run
-from pipelines.run_folder import RunFolder
+from pipelines.run_folder import Manifest, RunFolder
 
 WHERE_IT_RAN = ("seed", "engine.", "data_fingerprint", "model_fingerprint")
 """Settings that do not make another arm."""
@@ -91,7 +91,7 @@ def gather_evidence(folders: Sequence[RunFolder]) -> Evidence:
     aligned = [run.only(problem_ids) for run in runs]
     groups: dict[str, list[RunSamples]] = {}
     for run in aligned:
-        groups.setdefault(str(sorted(arm_settings(run).items())), []).append(run)
+        groups.setdefault(str(sorted(arm_settings(run.manifest).items())), []).append(run)
     replicates = [sorted(runs, key=lambda run: run.manifest.config.seed) for runs in groups.values()]
     arms = sorted(name_arms(replicates), key=lambda arm: arm.config.sampler != "vanilla")
     everything = set.union(*(set(run.problem_ids) for run in runs))
@@ -119,10 +119,13 @@ def check_runs(runs: list[RunSamples]) -> None:
                 )
 
 
-def arm_settings(run: RunSamples) -> dict[str, Any]:
+def arm_settings(manifest: Manifest) -> dict[str, Any]:
     """What makes a run part of an arm, flat."""
-    identity = run.manifest.identity
-    return {name: value for name, value in identity.items() if not name.startswith(WHERE_IT_RAN) and name != "limit"}
+    return {
+        name: value
+        for name, value in manifest.identity.items()
+        if not name.startswith(WHERE_IT_RAN) and name != "limit"
+    }
 
 
 def name_arms(groups: list[list[RunSamples]]) -> list[Arm]:
@@ -130,8 +133,8 @@ def name_arms(groups: list[list[RunSamples]]) -> list[Arm]:
     short = [sampler_name(runs[0].manifest.config) for runs in groups]
     names = []
     for index, runs in enumerate(groups):
-        twins = [arm_settings(groups[i][0]) for i, name in enumerate(short) if name == short[index]]
-        own = arm_settings(runs[0])
+        twins = [arm_settings(groups[i][0].manifest) for i, name in enumerate(short) if name == short[index]]
+        own = arm_settings(runs[0].manifest)
         differing = [
             f"{setting.rpartition('.')[2]} {value}"
             for setting, value in own.items()

@@ -38,5 +38,5 @@ def group_size_sweeps(evidence: Evidence) -> list[GroupSizeSweep]:
 
 def without_size(arm: Arm) -> dict[str, Any]:
     """An arm's settings but for the size of its groups."""
-    settings = arm_settings(arm.runs[0])
+    settings = arm_settings(arm.runs[0].manifest)
     return {name: value for name, value in settings.items() if name not in ("samples", "samples_per_unit")}

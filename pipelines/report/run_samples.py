@@ -91,9 +91,14 @@ class RunSamples:
 
 
 def read_run(folder: RunFolder) -> RunSamples:
-    """Read a run. Raises InputError if there is none, or no problem of it is finished."""
+    """Read a run. Raises InputError if there is none, it stopped problems early, or no problem of it is finished."""
     manifest = folder.manifest()
     table = folder.read_samples([*READABLE, *JUDGED, *SCORED])
+    if manifest.config.stopping_rule is not None:
+        raise InputError(
+            f"{folder.path} stopped problems early, and this page needs all samples of every problem. "
+            "Its pass@k, which allows for that, is in summary.json; python -m jobs.report compares it with other runs."
+        )
     wanted = manifest.config.samples
     rows_of: dict[str, dict[int, int]] = defaultdict(dict)
     for row, (problem_id, index) in enumerate(

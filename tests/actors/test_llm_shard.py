@@ -1,7 +1,9 @@
 """LLM shards with the embedded model in real actors: samples, log-probabilities, and both places a Distiller can learn."""
 
 import math
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import ray
@@ -83,6 +85,48 @@ def test_a_prompt_the_model_cannot_take_fails_its_own_unit_only(vanilla: Fleet) 
     with pytest.raises(ValueError, match=r"(?i)length|longer|maximum"):
         ray.get(calls[0])
     assert len(ray.get(calls[1])) == 8
+
+
+def cancel_in_flight(fleet: Fleet, unit: WorkUnit) -> list[Sample]:
+    """Begin a unit, cancel its problem once some samples are finished: those."""
+    shard, before = fleet.shards[0], fleet.stats()[0].samples
+    call = shard.generate.remote(unit)
+    while fleet.stats()[0].samples == before:
+        time.sleep(0.01)
+    ray.get(shard.cancel.remote(unit.problem_id))
+    finished: list[Sample] = ray.get(call)
+    return finished
+
+
+def many_samples(problem: int) -> WorkUnit:
+    """More than a batch can hold by far."""
+    [*_, unit] = units("many-", samples=400)[: problem + 1]
+    return unit
+
+
+def test_cancelling_a_problem_gives_back_what_was_finished_and_changes_nothing_for_others(vanilla: Fleet) -> None:
+    undisturbed = draw(vanilla, units("before-")[:1])[0]
+    wanted = many_samples(4)
+    other = vanilla.shards[0].generate.remote(units("beside-")[0])
+    finished = cancel_in_flight(vanilla, wanted)
+    [stats] = vanilla.stats()
+    assert 0 < len(finished) < 400 and {s.problem_id for s in finished} == {wanted.problem_id}
+    assert stats.cancelled_samples == 400 - len(finished)
+    assert 0 < stats.cancelled_tokens < 16 * 40, "those in the batch had begun"
+    assert [s.token_ids for s in ray.get(other)] == [s.token_ids for s in undisturbed]
+    assert draw(vanilla, [replace(wanted, unit_id="late")]) == [[]], "a unit that comes late is not drawn"
+    assert len(draw(vanilla, units("after-")[:1])[0]) == 8
+
+
+def test_cancelling_a_problem_frees_its_distiller_slot(local_ray: None) -> None:
+    """There is one slot; the second problem gets it only if the first has let go of it."""
+    esamp = ESampConfig(trainer="local", max_groups=1, inner_width=64)
+    with Fleet(shard_config(esamp), num_shards=1) as fleet:
+        cancel_in_flight(fleet, many_samples(0))
+        [samples] = draw(fleet, units("next-")[1:2])
+        [stats] = fleet.stats()
+    assert stats.cancelled_samples > 0 and stats.vanilla_groups == 0
+    assert all(all(s.intervened[1:]) for s in samples)
 
 
 @pytest.mark.parametrize("trainer", ["local", "actor"])

@@ -28,7 +28,9 @@ class StandInShard:
         self.name = name
         self.explores = isinstance(config.policy, ESampConfig) and config.policy.beta > 0
         self.samples: list[Sample] = []
+        self.cancelled: set[str] = set()
         self.busy_seconds = 0.0
+        self.cancelled_samples = 0
 
     async def generate(self, unit: WorkUnit) -> list[Sample]:
         started = time.monotonic()
@@ -37,6 +39,9 @@ class StandInShard:
         if unit.prompt.startswith("breaks"):
             raise RuntimeError("the engine broke")
         await asyncio.sleep(SLOW_SECONDS if unit.prompt.startswith("slow") else 0.01)
+        if unit.problem_id in self.cancelled:
+            self.cancelled_samples += len(unit.sample_indices)
+            return []
         samples = [self.sample(unit, index, seed) for index, seed in zip(unit.sample_indices, unit.seeds, strict=True)]
         self.samples += samples
         self.busy_seconds += time.monotonic() - started
@@ -66,6 +71,9 @@ class StandInShard:
             generation_seconds=0.01,
         )
 
+    async def cancel(self, problem_id: str) -> None:
+        self.cancelled.add(problem_id)
+
     async def stats(self) -> ShardStats:
         intervened = sum(sum(sample.intervened) for sample in self.samples)
         return ShardStats(
@@ -82,6 +90,8 @@ class StandInShard:
             stale_rows=0,
             versions_received=0,
             trainer_failures=0,
+            cancelled_samples=self.cancelled_samples,
+            cancelled_tokens=3 * self.cancelled_samples,
             generation_seconds=self.busy_seconds,
         )
 

@@ -10,6 +10,7 @@ from esamp.config import ESampConfig
 from pipelines.config import RunConfig
 from pipelines.config_file import flags_from_yaml
 from pipelines.errors import InputError
+from pipelines.stopping_config import StoppingConfig
 from pipelines.verification import verifier_settings
 
 
@@ -25,6 +26,10 @@ from pipelines.verification import verifier_settings
         ({"verifier": "maths"}, "got 'maths'"),
         ({"verifier_timeout_s": float("inf")}, "verifier_timeout_s"),
         ({"samples_per_unit": 0}, "samples_per_unit"),
+        ({"stop": StoppingConfig(successes=3, hopeless=2)}, r"successes <= stop.hopeless <= samples; got 3, 2 and 16"),
+        ({"stop": StoppingConfig(successes=1, hopeless=32)}, r"got 1, 32 and 16"),
+        ({"stop": StoppingConfig(successes=1, hopeless=4), "pass_at": (8,)}, r"given up after 4 samples.*k=8"),
+        ({"stop": StoppingConfig(successes=1), "verifier": "none"}, "stop.successes needs a verifier"),
     ],
 )
 def test_a_setting_outside_its_range_is_refused(settings: dict[str, object], message: str) -> None:
@@ -46,6 +51,7 @@ def test_where_a_run_runs_does_not_change_its_hash() -> None:
         RunConfig(seed=1),
         RunConfig(samples=8),
         RunConfig(verifier="exact"),
+        RunConfig(stop=StoppingConfig(successes=1)),
     ],
 )
 def test_what_decides_samples_and_verdicts_changes_the_hash(changed: RunConfig) -> None:
@@ -69,8 +75,17 @@ def test_esamp_settings_do_not_matter_to_a_vanilla_run() -> None:
     assert strong.beta == 0
 
 
+def test_half_a_stopping_rule_is_refused() -> None:
+    with pytest.raises(InputError, match=r"give --stop\.successes"):
+        StoppingConfig(hopeless=16)
+    with pytest.raises(InputError, match="successes must be >= 1; got 0"):
+        StoppingConfig(successes=0)
+
+
 def test_a_config_survives_its_dictionary() -> None:
-    config = RunConfig(output=Path("runs/x"), pass_at=(1, 2), sampling=SamplingConfig(top_k=5), limit=3)
+    config = RunConfig(
+        output=Path("runs/x"), pass_at=(1, 2), sampling=SamplingConfig(top_k=5), stop=StoppingConfig(successes=2)
+    )
     assert RunConfig.from_dict(config.to_dict()) == config
 
 

@@ -3,7 +3,8 @@
 from actors.config import EngineConfig
 from esamp.config import ESampConfig
 from pipelines.config import RunConfig
-from pipelines.generation import ShardRouter, units_in_flight
+from pipelines.generation import ShardRouter
+from pipelines.plan import units_in_flight
 
 
 def test_units_go_to_the_shard_with_the_least_to_do() -> None:

@@ -1,8 +1,10 @@
 """The plan: every sample once, with a seed that depends on nothing but run, problem and index."""
 
+from actors.config import EngineConfig
 from pipelines.config import RunConfig
 from pipelines.plan import StoredUnit, plan_table, plan_units, sample_seed, stored_units
 from pipelines.problems import Problem
+from pipelines.stopping_config import StoppingConfig
 
 PROBLEMS = [Problem(f"p{i}", f"say {i}", str(i)) for i in range(3)]
 PROMPTS = [problem.text for problem in PROBLEMS]
@@ -19,6 +21,27 @@ def test_chunks_cover_every_sample_once_with_the_same_seeds() -> None:
     chunks = plan_units(PROBLEMS, PROMPTS, RunConfig(samples=5, samples_per_unit=2))
     assert [unit.work.sample_indices for unit in chunks[:3]] == [(0, 1), (2, 3), (4,)]
     assert sum((unit.work.seeds for unit in chunks[:3]), ()) == whole[0].work.seeds
+
+
+def test_an_adaptive_run_takes_problems_side_by_side_and_their_units_in_turns() -> None:
+    """8 samples in a batch of 2: units of 2, of which a shard has 2 in flight."""
+    config = RunConfig(
+        samples=8,
+        samples_per_unit=2,
+        sampler="vanilla",
+        stop=StoppingConfig(successes=1),
+        engine=EngineConfig(max_num_seqs=2),
+    )
+    units = [unit.work.unit_id for unit in plan_units(PROBLEMS, PROMPTS, config)]
+    assert units[:8] == ["p0#0", "p1#0", "p0#2", "p1#2", "p0#4", "p1#4", "p0#6", "p1#6"]
+    assert units[8:] == ["p2#0", "p2#2", "p2#4", "p2#6"]
+
+
+def test_an_adaptive_run_draws_an_eighth_at_a_time_unless_told_otherwise() -> None:
+    stop = StoppingConfig(successes=1)
+    assert RunConfig(samples=64, stop=stop).unit_size == 8
+    assert RunConfig(samples=4, stop=stop).unit_size == 1
+    assert RunConfig(samples=64, stop=stop, samples_per_unit=32).unit_size == 32
 
 
 def test_seeds_do_not_depend_on_the_other_problems() -> None:

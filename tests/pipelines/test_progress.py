@@ -1,10 +1,18 @@
 """Counting finished samples, and the line that shows it."""
 
-from pipelines.progress import Counts, FinishedSample, Progress, clock, progress_line
+from pipelines.finished_sample import FinishedSample
+from pipelines.progress import Counts, Progress, clock, progress_line
 
 
 def sample(problem_id: str, *, is_correct: bool = False, is_error: bool = False) -> FinishedSample:
-    return FinishedSample(problem_id=problem_id, num_tokens=10, is_correct=is_correct, is_error=is_error)
+    return FinishedSample(
+        problem_id=problem_id,
+        sample_index=0,
+        num_tokens=10,
+        is_correct=is_correct,
+        is_error=is_error,
+        is_drawn=not is_error,
+    )
 
 
 def test_a_problem_is_done_when_all_its_samples_are() -> None:
@@ -13,6 +21,14 @@ def test_a_problem_is_done_when_all_its_samples_are() -> None:
     assert progress.counts() == Counts(problems=1, samples=2, solved=1, tokens=20, errors=1)
     progress.add([sample("a", is_correct=True)])
     assert progress.counts() == Counts(problems=2, samples=3, solved=1, tokens=30, errors=1)
+
+
+def test_a_problem_that_stopped_is_done_whatever_still_comes() -> None:
+    progress = Progress({"a": 8})
+    progress.add([sample("a", is_correct=True)])
+    progress.stop("a")
+    progress.add([sample("a")])
+    assert progress.counts() == Counts(problems=1, samples=2, solved=1, tokens=20, errors=0)
 
 
 def test_the_line_says_how_far_how_fast_and_how_long() -> None:

@@ -6,9 +6,10 @@ from itertools import product
 import numpy as np
 import pytest
 
-from esamp.statistics.adaptive import StoppingRule, adaptive_curve, adaptive_pass_at_k
+from esamp.statistics.adaptive import adaptive_curve, adaptive_pass_at_k
 from esamp.statistics.cost import cost_per_solved
 from esamp.statistics.replicates import between_runs, luck_share
+from esamp.statistics.stopping_rule import StoppingRule
 from tests.esamp.statistics.processes import polya_urn
 
 RULES = [

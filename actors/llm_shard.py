@@ -3,6 +3,7 @@
     asyncio (Ray)                        engine thread
     generate(unit) -> inbox ------------> add_request
     await future   <- samples <---------- step, step, step ... until nothing is left
+    cancel(problem) -> inbox -----------> abort_request between two steps
 
 The engine runs in this process (VLLM_ENABLE_V1_MULTIPROCESSING=0), so its worker can hand hidden states to the object store.
 Every token's log-probabilities and what the Distiller did to it are recorded.

@@ -4,7 +4,8 @@
                       table per unit, as soon as it is drawn          <-------------------------------- list[Sample]
 
 Every unit goes to the shard with the fewest units under way; units of one problem stay together, so that they share a Distiller and
-the prefix cache.
+the prefix cache. A unit whose problem has stopped is not launched, and one that is cancelled gives the samples it had finished: see
+scoreboard.py.
 """
 
 import asyncio

@@ -15,7 +15,6 @@ import hashlib
 import logging
 import math
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -27,7 +26,7 @@ from esamp import vllm_adapter
 from esamp.bank import build_bank
 from esamp.config import ESampConfig
 from esamp.distiller import DistillerBank, Forward
-from esamp.foresight import Foresight
+from esamp.foresight import beside, build_foresight
 from esamp.fusion import ProposedFusion, build_fusion, stale_beta
 from esamp.groups import ExploringRequest, GroupTable
 from esamp.hidden_rows import HiddenRows, SourceRows
@@ -101,9 +100,9 @@ class Explorer:
         self.predictor = build_predictor(config, self.bank)
         self.fusion = build_fusion(config)
         self.warmup = build_warmup(config)
-        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="distiller")
-        self.learner: Learner | None = build_learner(config, self.bank, self.thread)
-        self._foresight = Foresight(self.bank, self.thread)
+        self.beside = beside(self.bank.device)
+        self.learner: Learner | None = build_learner(config, self.bank, self.beside)
+        self._foresight = build_foresight(self.bank, self.beside)
         self._tap = self._attach_tap()
         self.groups = GroupTable(config.max_groups, self._open_slot, self._close_slot)
         if config.scope in ("shard", "cluster"):

@@ -3,7 +3,7 @@
     decode step t     forward | refresh -> predict -> sample | learn(rows of t)
     SyncLearner                                              ######
     LocalLearner      ########## (a thread, which also predicts: see esamp/foresight.py; else joined by the refresh of t+1)
-    StreamLearner     ########## (a CUDA stream; the refresh of t+1 waits for it on the device, never on the host)
+    StreamLearner     ########## (the same on a CUDA stream: the device waits for it, never the host)
 
 In all three the prediction of step t+1 uses weights that have learned from every step up to t: lag 1, the same tokens. LaggedLearner
 and FrozenLearner are for experiments. A trainer in another process lives in actors/exchange.py.
@@ -19,6 +19,7 @@ import torch
 from esamp.bank import Bank
 from esamp.config import ESampConfig
 from esamp.distiller import Forward
+from esamp.foresight import Beside
 from esamp.hidden_rows import HiddenRows
 
 
@@ -125,9 +126,9 @@ class LocalLearner(SyncLearner):
 class StreamLearner(SyncLearner):
     """Trains on a CUDA stream of its own, ordered by events alone. Unproven: written without a GPU at hand."""
 
-    def __init__(self, bank: Bank) -> None:
+    def __init__(self, bank: Bank, stream: torch.cuda.Stream) -> None:
         super().__init__(bank)
-        self._stream = torch.cuda.Stream(bank.device)
+        self._stream = stream
         self._in_use: tuple[HiddenRows, Forward | None] | None = None
 
     def refresh(self) -> None:
@@ -168,9 +169,9 @@ class FrozenLearner(SyncLearner):
         pass
 
 
-def build_learner(config: ESampConfig, bank: Bank, thread: Executor) -> Learner | None:
-    """The learner that the config asks for; None for one that comes from outside (trainer="actor"). `thread`: the Distiller's own, one
-    worker."""
+def build_learner(config: ESampConfig, bank: Bank, beside: Beside) -> Learner | None:
+    """The learner that the config asks for, working `beside` the decode loop if it is to; None for one that comes from outside
+    (trainer="actor")."""
     if config.trainer == "actor":
         return None
     if config.trainer == "none":
@@ -179,4 +180,9 @@ def build_learner(config: ESampConfig, bank: Bank, thread: Executor) -> Learner 
         return LaggedLearner(bank, config.lag)
     if config.trainer == "sync":
         return SyncLearner(bank)
-    return StreamLearner(bank) if bank.device.type == "cuda" else LocalLearner(bank, thread)
+    return background_learner(bank, beside)
+
+
+def background_learner(bank: Bank, beside: Beside) -> Learner:
+    """trainer="local": the learner for where the Distiller works."""
+    return StreamLearner(bank, beside) if isinstance(beside, torch.cuda.Stream) else LocalLearner(bank, beside)

@@ -283,8 +283,8 @@ LAYER_INPUTS = ["positions", "hidden_states", "residual"]
 class SourceTap:
     """Hears of the shallow state in the middle of the forward pass, as the next layer is given it.
 
-    Only on a CPU that runs the layers one after the other: there the deeper ones take long enough to predict meanwhile. In a compiled
-    model, or a CUDA graph, nobody can listen; the same rows come with the outputs of the pass.
+    Only where Python runs the layers one after the other. In a compiled model, or a CUDA graph, nobody can listen; the same rows come
+    with the outputs of the pass.
     """
 
     def __init__(self, worker: Any, source_layer: int, tell: Callable[[HeardRows], None]) -> None:
@@ -300,8 +300,7 @@ class SourceTap:
         """True if this engine's layers can be listened to."""
         layers = getattr(getattr(worker.model_runner.get_model(), "model", None), "layers", None)
         return (
-            current_platform.is_cpu()
-            and worker.vllm_config.compilation_config.mode == CompilationMode.NONE
+            worker.vllm_config.compilation_config.mode == CompilationMode.NONE
             and layers is not None
             and list(inspect.signature(layers[source_layer].forward).parameters)[:3] == LAYER_INPUTS
         )

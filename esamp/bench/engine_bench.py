@@ -35,7 +35,7 @@ from esamp.bench.peaked_model import write_peaked_model
 from esamp.bench.shape import FILTERS, Shape
 from esamp.config import ESampConfig
 from esamp.explorer import BETA_KEY, GROUP_KEY, Explorer
-from esamp.learner import FrozenLearner, Learner, LocalLearner, StreamLearner, SyncLearner
+from esamp.learner import FrozenLearner, Learner, SyncLearner, background_learner
 from esamp.telemetry import RECORD_KEY
 from esamp.worker import ESampWorker
 
@@ -62,11 +62,7 @@ class Mode:
 
 def local_learner(explorer: Explorer) -> Learner:
     """Training in the background on this device."""
-    return (
-        StreamLearner(explorer.bank)
-        if explorer.bank.device.type == "cuda"
-        else LocalLearner(explorer.bank, explorer.thread)
-    )
+    return background_learner(explorer.bank, explorer.beside)
 
 
 def standard_modes() -> list[Mode]:

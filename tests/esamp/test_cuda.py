@@ -2,7 +2,7 @@
 these are left out.
 
 What is proven here: training and prediction equal the CPU's; a side stream equals training in step, bit for bit; no part of a decode step
-makes the host wait for the device; CUDA graphs change no token. What is not: tensor parallelism, which esamp refuses.
+makes the host wait for the device; CUDA graphs change no token. What is not: tensor parallelism (tests/esamp/test_tensor_parallel.py, if there are two GPUs).
 """
 
 from collections.abc import Callable, Iterator
@@ -15,6 +15,7 @@ import torch
 
 from esamp.config import ESampConfig
 from esamp.distiller import DistillerBank
+from esamp.foresight import StreamForesight
 from esamp.fusion import ClampedFusion, EntropyMatchedTemperature, Fusion, ProposedFusion, SubtractionFusion
 from esamp.hidden_rows import HiddenRows
 from esamp.learner import LaggedLearner, StreamLearner, SyncLearner
@@ -35,6 +36,10 @@ def make_bank(device: str, kind: type[DistillerBank] = DistillerBank) -> Distill
     if kind is VocabularyDistillerBank:
         more["head_weight_VH"] = torch.randn(V, H, generator=torch.Generator().manual_seed(0)).to(device)
     return kind(CONFIG, torch.ones(H, device=device), num_slots=4, device=torch.device(device), **more)
+
+
+def stream_learner(bank: DistillerBank) -> StreamLearner:
+    return StreamLearner(bank, torch.cuda.Stream())
 
 
 def rows(step: int, device: str, slots: tuple[int, ...] = SLOTS) -> HiddenRows:
@@ -70,7 +75,7 @@ def test_training_on_cuda_equals_training_on_the_cpu(kind: type[DistillerBank]) 
 
 @pytest.mark.parametrize("kind", [DistillerBank, PriorBank])
 def test_training_on_a_side_stream_equals_training_in_step(kind: type[DistillerBank]) -> None:
-    in_step, beside = SyncLearner(make_bank("cuda", kind)), StreamLearner(make_bank("cuda", kind))
+    in_step, beside = SyncLearner(make_bank("cuda", kind)), stream_learner(make_bank("cuda", kind))
     for learner in (in_step, beside):
         for slot in (0, 1, 3):
             learner.open(slot, f"group {slot}")
@@ -85,7 +90,7 @@ def test_training_on_a_side_stream_equals_training_in_step(kind: type[DistillerB
         torch.testing.assert_close(*predictions, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("make", [SyncLearner, StreamLearner, lambda bank: LaggedLearner(bank, 3)])
+@pytest.mark.parametrize("make", [SyncLearner, stream_learner, lambda bank: LaggedLearner(bank, 3)])
 @pytest.mark.parametrize("kind", [DistillerBank, PriorBank, VocabularyDistillerBank])
 def test_predicting_and_training_never_make_the_host_wait(
     kind: type[DistillerBank], make: Callable[[DistillerBank], SyncLearner]
@@ -99,6 +104,32 @@ def test_predicting_and_training_never_make_the_host_wait(
         for batch in batches[1:]:
             learner.refresh()
             learner.learn(batch, learner.bank.predict(batch))
+
+
+def test_foreseeing_on_the_stream_that_trains_equals_predicting_in_step() -> None:
+    """And the host waits for neither; the memory of a prediction is not used again while the decode loop reads it."""
+    stream = torch.cuda.Stream()
+    in_step, beside = SyncLearner(make_bank("cuda")), StreamLearner(make_bank("cuda"), stream)
+    foresight = StreamForesight(beside.bank, stream)
+    for slot in (0, 1, 3):
+        in_step.open(slot, f"group {slot}")
+        beside.open(slot, f"group {slot}")
+    batches, pairs = [rows(step, "cuda") for step in range(50)], []
+    for batch in batches[:1]:  # the first call loads kernels
+        foresight.begin(batch)
+        foresight.take()
+    with host_must_not_wait():
+        for batch in batches:
+            beside.catch_up()
+            foresight.begin(batch)
+            forward = in_step.bank.predict(batch)
+            foreseen = foresight.take()
+            assert foreseen is not None
+            pairs.append((foreseen.prediction_RH.clone(), forward.prediction_RH))
+            in_step.learn(batch, forward)
+            beside.learn(batch, foreseen)
+    for foreseen_RH, predicted_RH in pairs:
+        torch.testing.assert_close(foreseen_RH, predicted_RH, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("make", [OwnPrediction, lambda bank: NoisePrediction(bank, 1)])

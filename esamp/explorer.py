@@ -306,7 +306,7 @@ class Explorer:
     def _foresee(self, heard: HeardRows) -> None:
         """In the middle of the forward pass: begin to predict."""
         if self.learner is None or not isinstance(self.predictor, OwnPrediction):
-            return  # the first is said by before_sampling; other predictors look at the deep state
+            return  # before_sampling says the first; other predictors look at the deep state
         self.learner.catch_up()
         plan = self._plan_of(heard.rows)
         if plan.rows:

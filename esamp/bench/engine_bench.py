@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +32,7 @@ import torch
 from vllm import LLM, SamplingParams
 
 from esamp.allocator import keep_freed_memory
+from esamp.bench.host_syncs import host_syncs
 from esamp.bench.peaked_model import write_peaked_model
 from esamp.bench.shape import FILTERS, Shape
 from esamp.config import ESampConfig
@@ -104,6 +106,8 @@ class BenchPoint:
     """Squared error per hidden channel, first and last tenth of the learning check's tokens."""
     bank_bytes: int
     """Memory of all Distiller slots together, moments and gradients included."""
+    host_syncs: dict[str, float | None]
+    """By mode: times per decode step that the host waited for the GPU; None without one."""
     timings: dict[str, list[Timing]] = field(repr=False)
     """By mode, one per round."""
 
@@ -139,6 +143,7 @@ def run_point(
             if round_ >= 0:
                 timings[mode.name].append(timing)
         tell(f"{shape.label}: round {round_ + 1} of {rounds}")
+    syncs = {mode.name: host_syncs(partial(bench.count_steps, mode)) for mode in modes}
     bank_bytes = worker.explorer.bank.num_bytes
     return BenchPoint(
         shape=shape,
@@ -148,6 +153,7 @@ def run_point(
         loss_start=loss_start,
         loss_end=loss_end,
         bank_bytes=bank_bytes,
+        host_syncs=syncs,
         timings=timings,
     )
 
@@ -187,6 +193,11 @@ class EngineBench:
             step_ms=1000 * counted[len(counted) // 2],
             cpu_ms=1000 * cpu / len(counted),
         )
+
+    def count_steps(self, mode: Mode) -> int:
+        """Run one batch that is not timed; how many steps it took."""
+        self.time(mode, 0)
+        return self._tokens + WARM_STEPS
 
     def check_learning(self) -> tuple[float, float, float]:
         """Entropy of the plain model in nats, and the loss in the first and last tenth of a recorded run that is not timed."""

@@ -29,6 +29,8 @@ class ModeSummary:
     step_ratio: float
     """The same ratio from the median step of each round: what a passing disturbance does not change."""
     ratios: list[float]
+    host_syncs: float | None
+    """Times per decode step that the host waited for the GPU; None without one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +66,7 @@ def point_summary(point: BenchPoint) -> PointSummary:
                 ratio_p95=float(np.percentile(ratios, 95)),
                 step_ratio=float(np.median(step_ratios)),
                 ratios=ratios.tolist(),
+                host_syncs=point.host_syncs[name],
             )
         )
     return PointSummary(
@@ -88,7 +91,16 @@ def bench_table(point: PointSummary) -> Table:
         ),
         title_justify="left",
     )
-    for column in ("mode", "tokens/s", "ms/step", "CPU ms/step", "of stock", "5%..95% of rounds", "by median step"):
+    for column in (
+        "mode",
+        "tokens/s",
+        "ms/step",
+        "CPU ms/step",
+        "of stock",
+        "5%..95% of rounds",
+        "by median step",
+        "host syncs",
+    ):
         table.add_column(column, justify="left" if column == "mode" else "right")
     for mode in point.modes:
         table.add_row(
@@ -99,6 +111,7 @@ def bench_table(point: PointSummary) -> Table:
             f"{mode.ratio:.3f}",
             f"{mode.ratio_p5:.3f}..{mode.ratio_p95:.3f}",
             f"{mode.step_ratio:.3f}",
+            "no GPU" if mode.host_syncs is None else f"{mode.host_syncs:.1f}",
         )
     return table
 

@@ -2,7 +2,7 @@
 these are left out.
 
 What is proven here: training and prediction equal the CPU's; a side stream equals training in step, bit for bit; no part of a decode step
-makes the host wait for the device; CUDA graphs change no token. What is not: tensor parallelism (tests/esamp/test_tensor_parallel.py, if there are two GPUs).
+makes the host wait for the device; CUDA graphs change no token. Tensor parallelism: tests/esamp/test_tensor_parallel.py.
 """
 
 from collections.abc import Callable, Iterator

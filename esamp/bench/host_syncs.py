@@ -1,0 +1,20 @@
+"""How often a decode step makes the host wait for the GPU: what hides behind a good average until the GPU is fast."""
+
+from collections.abc import Callable
+
+import torch
+
+WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpy")
+"""CUDA runtime calls that return when the device is done; cudaMemcpyAsync is not one."""
+
+
+def host_syncs(run: Callable[[], int]) -> float | None:
+    """Waits per step while `run` makes some steps and returns how many; None without a GPU, where there is nobody to wait for.
+
+    Unproven: written without a GPU at hand.
+    """
+    if not torch.cuda.is_available():
+        return None
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        steps = run()
+    return sum(event.count for event in profile.key_averages() if event.key in WAITS) / steps

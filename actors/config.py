@@ -74,6 +74,28 @@ class EngineConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ExchangeConfig:
+    """How shards and DistillerTrainers exchange rows and weights; used with esamp.trainer "actor". Raises ValueError on a value outside
+    its range."""
+
+    under_pressure: Literal["newest", "uniform"] = "newest"
+    """What is sent of the decode steps that wait while a trainer is behind: "newest", the newest of them; "uniform", an equal share of the
+    rows of each."""
+    share: float = 0.02
+    """Largest share of an engine's time that its exchange may take, in (0, 1]: after each call it rests until that is kept."""
+    trainer_gpus: float = 0.0
+    """GPUs of one trainer, in [0, 1]: a fraction shares a GPU with others, 0 trains on a CPU."""
+
+    def __post_init__(self) -> None:
+        if self.under_pressure not in ("newest", "uniform"):
+            raise ValueError(f"under_pressure must be newest or uniform; got {self.under_pressure!r}.")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share must be in (0, 1]; got {self.share}.")
+        if not 0 <= self.trainer_gpus <= 1:
+            raise ValueError(f"trainer_gpus must be in [0, 1]; got {self.trainer_gpus}.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ShardConfig:
     """Everything an LLMShard actor needs to start; travels to the actor as it is."""
 
@@ -85,3 +107,7 @@ class ShardConfig:
     """How samples are drawn."""
     policy: PolicyConfig | None = None
     """Exploratory Sampling or a baseline; None draws as vLLM does."""
+    exchange: ExchangeConfig = field(default_factory=ExchangeConfig)
+    """Its side of the exchange with trainers."""
+    spill: bool = False
+    """Other shards may draw samples of the same problems: with a trainer actor they then share a problem's Distiller."""

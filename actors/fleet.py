@@ -1,6 +1,7 @@
-"""The actors of one run: LLM shards and, where asked for, their DistillerTrainer. Starts them, waits until they are ready, ends them."""
+"""The actors of one run: LLM shards and, where asked for, their DistillerTrainers. Starts them, waits until they are ready, ends them."""
 
 import logging
+from dataclasses import replace
 from types import TracebackType
 
 import ray
@@ -8,8 +9,8 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayActorError
 
 from actors.config import ShardConfig
-from actors.distiller_trainer import DistillerTrainer
 from actors.shard_actor import ShardActor
+from actors.trainer_pool import TrainerPool
 from actors.types import ShardStats, TrainerSpec, TrainerStats
 from esamp.config import ESampConfig
 
@@ -37,13 +38,14 @@ def check_resources(config: ShardConfig, num_shards: int) -> None:
 
 
 class Fleet:
-    """Shards and trainer as a context manager: `with Fleet(config, num_shards=2) as fleet: ...`."""
+    """Shards and trainers as a context manager: `with Fleet(config, num_shards=2) as fleet: ...`."""
 
-    def __init__(self, config: ShardConfig, *, num_shards: int) -> None:
+    def __init__(self, config: ShardConfig, *, num_shards: int, num_trainers: int = 1) -> None:
         self.config = config
         self.num_shards = num_shards
+        self.num_trainers = num_trainers
         self.shards: list[ActorHandle] = []
-        self.trainer: ActorHandle | None = None
+        self._pool: TrainerPool | None = None
 
     def __enter__(self) -> "Fleet":
         """Start everything; raises EngineStartError with the engine's reason, ValueError if the cluster is too small."""
@@ -63,7 +65,7 @@ class Fleet:
                 ray.get(shard.stats.remote())
             policy = self.config.policy
             if isinstance(policy, ESampConfig) and policy.trainer == "actor" and policy.beta > 0:
-                self._start_trainer()
+                self._start_trainers()
         except RayActorError as error:
             self.stop()
             raise EngineStartError(last_line(error)) from error
@@ -72,18 +74,19 @@ class Fleet:
             raise
         return self
 
-    def _start_trainer(self) -> None:
+    @property
+    def trainers(self) -> tuple[ActorHandle, ...]:
+        """Its trainers; empty without any."""
+        return self._pool.handles if self._pool else ()
+
+    def _start_trainers(self) -> None:
         spec: TrainerSpec = ray.get(self.shards[0].trainer_spec.remote())
-        everyone = TrainerSpec(
-            config=spec.config,
-            output_gain=spec.output_gain,
-            max_groups=spec.max_groups * self.num_shards,
-            device=spec.device,
+        self._pool = TrainerPool(
+            replace(spec, max_groups=spec.max_groups * self.num_shards),
+            num_trainers=self.num_trainers,
+            num_gpus=self.config.exchange.trainer_gpus,
         )
-        trainer = ray.remote(DistillerTrainer).options(num_cpus=0, max_restarts=-1).remote(everyone)
-        ray.get(trainer.ping.remote())
-        ray.get([shard.use_trainer.remote(trainer) for shard in self.shards])
-        self.trainer = trainer
+        ray.get([shard.use_trainers.remote(self.trainers) for shard in self.shards])
 
     def stats(self) -> list[ShardStats]:
         """Counters of every shard."""
@@ -91,14 +94,16 @@ class Fleet:
         return stats
 
     def trainer_stats(self) -> TrainerStats | None:
-        """Counters of the trainer; None without one."""
-        return ray.get(self.trainer.stats.remote()) if self.trainer else None
+        """Counters of the trainers together; None without any."""
+        return self._pool.stats() if self._pool else None
 
     def stop(self) -> None:
         """End every actor."""
-        for actor in [*self.shards, *([self.trainer] if self.trainer else [])]:
-            ray.kill(actor)
-        self.shards, self.trainer = [], None
+        for shard in self.shards:
+            ray.kill(shard)
+        if self._pool is not None:
+            self._pool.stop()
+        self.shards, self._pool = [], None
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None

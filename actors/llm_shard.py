@@ -15,6 +15,7 @@ import os
 import queue
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ray.actor import ActorHandle
@@ -129,10 +130,16 @@ class LLMShard:
             max_groups=esamp.max_groups,
         )
 
-    async def use_trainer(self, trainer: ActorHandle) -> None:
-        """Let `trainer` train this engine's Distillers. Before the first unit."""
+    async def use_trainers(self, trainers: Sequence[ActorHandle]) -> None:
+        """Let `trainers` train this engine's Distillers, each its part of the groups. Before the first unit."""
         explorer = self._explorer()
-        self._learner = ActorLearner(explorer.distillers, trainer, shard=self.name)
+        self._learner = ActorLearner(
+            explorer.distillers,
+            trainers,
+            shard=self.name,
+            spill=self.config.spill,
+            config=self.config.exchange,
+        )
         explorer.use_learner(self._learner)
 
     async def generate(self, unit: WorkUnit) -> list[Sample]:
@@ -177,6 +184,9 @@ class LLMShard:
             trainer_failures=exchange.trainer_failures if exchange else 0,
             cancelled_samples=self._cancelled_samples,
             cancelled_tokens=self._cancelled_tokens,
+            lost_rows=exchange.lost_rows if exchange else 0,
+            restored_groups=exchange.restored_groups if exchange else 0,
+            restarted_groups=exchange.restarted_groups if exchange else 0,
             generation_seconds=self._busy_seconds,
         )
 

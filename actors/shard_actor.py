@@ -1,5 +1,7 @@
 """LLMShard with Ray put on: what a Fleet starts. vLLM is imported only where the engine runs, which saves the driver many seconds."""
 
+from collections.abc import Sequence
+
 from ray.actor import ActorHandle
 
 from actors.config import ShardConfig
@@ -26,5 +28,5 @@ class ShardActor:
     async def trainer_spec(self) -> TrainerSpec:
         return await self._shard.trainer_spec()
 
-    async def use_trainer(self, trainer: ActorHandle) -> None:
-        await self._shard.use_trainer(trainer)
+    async def use_trainers(self, trainers: Sequence[ActorHandle]) -> None:
+        await self._shard.use_trainers(trainers)

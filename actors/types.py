@@ -1,6 +1,7 @@
 """Values that cross an actor boundary. Plain and frozen; arrays are numpy, which the object store reads without a copy.
 
-Legend: T answer tokens of one sample, R hidden-state rows of one decode step, G prompt groups in it, H hidden size.
+Legend: T answer tokens of one sample, R hidden-state rows of one decode step, G prompt groups in it, H hidden size, P parameters of a
+Distiller.
 """
 
 from dataclasses import dataclass
@@ -84,6 +85,8 @@ class ShardStats:
     """Slot updates; with a trainer actor: the steps of the versions received."""
     dropped_rows: int
     """Rows not sent because the trainer was behind."""
+    lost_rows: int
+    """Rows in calls that failed because a trainer was gone."""
     vanilla_groups: int
     """Prompt groups that stayed vanilla because every slot was taken."""
     nonfinite_rows: int
@@ -100,6 +103,10 @@ class ShardStats:
     """Samples that were not finished, since their problem was cancelled."""
     cancelled_tokens: int
     """Answer tokens that had been drawn of them."""
+    restored_groups: int
+    """Groups that a restarted trainer went on with from the weights this shard had."""
+    restarted_groups: int
+    """Groups that a restarted trainer began anew, since this shard had no weights of them yet."""
     generation_seconds: float
     """Time in which the engine had work."""
 
@@ -112,68 +119,139 @@ class TrainerSpec:
     output_gain: np.ndarray
     """[H] fp32, initial output gain: the weights of the model's final norm."""
     max_groups: int
-    """Distiller slots: at least the sum of those of its shards."""
+    """Distiller slots: at least the groups that its shards can have open together."""
     device: str = "cpu"
     """torch device."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RowBatch:
-    """Hidden states of one decode step of one shard.
+class GroupWeights:
+    """Version of one group's published weights. What is newer has the larger `order`."""
+
+    group: str
+    incarnation: str
+    """Of the trainer: another after each restart."""
+    opening: int
+    """The latest opening of the group that the trainer knew; see Opening."""
+    step: int
+    """Optimiser steps of the group, those before a restart included."""
+    rows: int
+    """Hidden-state rows those steps learned from."""
+    learned: int
+    """Newest decode step of the asking shard's that these weights have learned from."""
+    loss: float
+    """Squared error per hidden channel at the latest step, before it was learned."""
+    relative_error: float
+    """|y - f(x)|^2 / |y|^2 of that step."""
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Sorts the versions of a group by age, whichever incarnation they are of."""
+        return self.opening, self.step
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Offer:
+    """Weights that a shard has of a group, for a trainer that does not know it (any more)."""
+
+    version: GroupWeights
+    weights: np.ndarray
+    """[P] fp32"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Opening:
+    """A shard begins, or begins again, to work on a group."""
+
+    group: str
+    opening: int
+    """Larger than any opening of the group that the shard has heard of: versions of earlier ones are out of date from now on."""
+    offer: Offer | None = None
+    """None for a group that the shard has no weights of."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class StepRows:
+    """Hidden states of one decode step of one shard, to be learned from in one optimiser step of each group.
 
     Example: groups=["s0/ab12/7/p17", "s0/ab12/9/p4"], group_of_row=[0, 0, 1], steps=[12, 3]
     """
 
-    shard: str
-    """Who sends it."""
     source: np.ndarray
     """[R, H] fp32 residual stream after the shallow layer."""
     target: np.ndarray
     """[R, H] fp32 what lm_head consumes."""
     groups: list[str]
-    """[G] names that no other group, shard or restart uses; but for the one group of the whole cluster (scope="cluster")."""
+    """[G] names, as opened."""
     group_of_row: list[int]
     """[R] index into groups."""
     steps: list[int]
     """[G] decode steps of the group on this shard, up to and including this one."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GroupWeights:
-    """Version of one group's published weights."""
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Ending:
+    """A shard has no more rows of a group."""
 
     group: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Letter:
+    """What a shard tells a trainer in one call; in the object store."""
+
+    shard: str
+    """Who sends it, as "name/life": a shard that was started again has another life."""
+    items: list[Opening | StepRows | Ending]
+    """In the order in which they happened."""
+    wants_weights: bool
+    """Answer with the weights that changed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Reply:
+    """A trainer's answer to a letter, after it has learned from it."""
+
     incarnation: str
-    """Changes when the trainer restarts: its step counts begin again."""
-    step: int
-    """Optimiser steps of the group: what is newer has more."""
-    rows: int
-    """Hidden-state rows those steps learned from."""
-    learned: int
-    """Last decode step of the asking shard's that these weights have learned from."""
-    loss: float
-    """Squared error per hidden channel at the latest step, before it was learned."""
-    relative_error: float
-    """|y - f(x)|^2 / |y|^2 of that step."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Publication:
-    """What a trainer publishes when asked: the groups that changed, and their weights in the object store."""
-
+    new_groups: list[str]
+    """Groups that the letter opened and that began with initial weights."""
+    joined_groups: list[str]
+    """Groups that it opened, without an offer, and that other shards had open already."""
+    restored_groups: list[str]
+    """Groups that it opened with an offer: they went on from it, or from a better one of another shard."""
+    unknown_groups: list[str]
+    """Groups with rows in the letter that are not open for the shard: the trainer was restarted, or every slot is taken."""
+    refused_rows: int
+    """Rows of those groups."""
     versions: list[GroupWeights]
-    """[G]"""
+    """[G] groups whose weights changed since they were last sent to the shard; empty if it wants none."""
     weights: list[ObjectRef]
-    """One reference to an fp32 array [G, P], or none; in a list, so that the call hands over the reference and not the array."""
+    """One reference to an fp32 array [G, P], or none; in a list, so that the answer holds the reference and not the array."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainerStats:
-    """Counters of one trainer incarnation."""
+    """Counters of one trainer incarnation, or of several trainers together."""
 
     incarnation: str
     groups: int
     """Groups with a slot now."""
     trained_rows: int
     refused_rows: int
-    """Rows of groups that found every slot taken."""
+    """Rows of groups that were not open: see Reply.unknown_groups."""
+    restored_groups: int
+    """Groups that went on from weights a shard offered."""
+    abandoned_groups: int
+    """Groups that were given up since the last shard that had them open was lost."""
+
+    @classmethod
+    def total(cls, of: "list[TrainerStats]") -> "TrainerStats":
+        """Of several trainers."""
+        return cls(
+            incarnation=" ".join(stats.incarnation for stats in of),
+            groups=sum(stats.groups for stats in of),
+            trained_rows=sum(stats.trained_rows for stats in of),
+            refused_rows=sum(stats.refused_rows for stats in of),
+            restored_groups=sum(stats.restored_groups for stats in of),
+            abandoned_groups=sum(stats.abandoned_groups for stats in of),
+        )

@@ -2,7 +2,7 @@
 
     python -m jobs.bench                                  # one shape, some minutes on two cores
     python -m jobs.bench --shape.hidden 1024 --inner-widths 384 96 --filters none min_p
-    python -m jobs.bench --actor                          # with a Distiller-trainer actor as well (starts Ray)
+    python -m jobs.bench --actor                          # with Distiller-trainer actors as well (starts Ray)
     python -m jobs.bench --verifiers                      # something else: samples per second of every verifier
     python -m jobs.bench --verifiers --humaneval humaneval.jsonl --samples 32
     python -m jobs.bench --pipeline                       # something else: jobs.passk's pipeline against a bare vLLM loop
@@ -49,7 +49,7 @@ class BenchCommand:
     eager: bool = True
     """Leave out torch.compile and CUDA graphs."""
     actor: bool = False
-    """Measure a Distiller-trainer actor as well, on a Ray that is started for it."""
+    """Measure a Distiller-trainer actor as well, and one that is ten times too slow, on a Ray that is started for them."""
     seed: int = 0
     """Seed of weights, prompts and the order of modes."""
     verifiers: bool = False
@@ -107,9 +107,9 @@ def main(args: list[str]) -> None:
         with ExitStack() as stack:
             modes = standard_modes()
             if command.actor:
-                from actors.bench import actor_mode
+                from actors.bench import actor_bench, exchange_lines
 
-                modes.append(stack.enter_context(actor_mode()))
+                modes += stack.enter_context(actor_bench()).modes
             points = [
                 run_point(
                     shape,
@@ -136,6 +136,8 @@ def main(args: list[str]) -> None:
         plot_points(summaries, costs, command.output / "bench.png")
         for summary in summaries:
             console.print(bench_table(summary))
+            if command.actor:
+                console.print("\n".join(exchange_lines(summary)), highlight=False)
         console.print(slot_table(costs, command.shape))
         console.print(f"written: {command.output / 'bench.json'}, {command.output / 'bench.png'}", highlight=False)
         not_learned = [summary for summary in summaries if not summary.loss_end < summary.loss_start]

@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from actors.config import EngineConfig, SamplingConfig, ShardConfig
+from actors.config import EngineConfig, ExchangeConfig, SamplingConfig, ShardConfig
 from esamp.baseline_config import ContrastiveConfig, FireConfig, OverrideConfig
 from esamp.config import ESampConfig
 from esamp.policy_config import PolicyConfig
@@ -49,6 +49,7 @@ MAY_CHANGE = frozenset(
         "output",
         "pass_at",
         "shards",
+        "trainers",
         "verifiers",
         "judge_url",
         "judge_key_variable",
@@ -58,6 +59,8 @@ MAY_CHANGE = frozenset(
         "engine.num_cpus",
         "engine.kv_cache_gib",
         "engine.gpu_memory_utilization",
+        "exchange.share",
+        "exchange.trainer_gpus",
     }
 )
 """Settings that may differ between a run and its continuation: where it runs and what is reported, not what a sample or a verdict is."""
@@ -122,6 +125,8 @@ class RunConfig:
     """Run folder; by default runs/<dataset>-<sampler>-<seed>. The same command goes on with a run that was stopped."""
     shards: int = 1
     """LLM shards (vLLM engines)."""
+    trainers: int = 1
+    """DistillerTrainer actors, each with its part of the problems; used with esamp.trainer actor."""
     samples_per_unit: int | None = None
     """Samples of one problem that are drawn, and saved, as one unit of work; by default all of them, so that they share a Distiller,
     and an eighth of them where problems may --stop early."""
@@ -139,6 +144,8 @@ class RunConfig:
     """How a sample is drawn."""
     esamp: ESampConfig = field(default_factory=lambda: ESampConfig(trainer="actor"))
     """Exploratory Sampling; used with --sampler esamp, its ablations and controls."""
+    exchange: ExchangeConfig = field(default_factory=ExchangeConfig)
+    """How shards and trainers exchange rows and weights; used with esamp.trainer actor."""
     fire: FireConfig = field(default_factory=FireConfig)
     """FIRE; used with --sampler fire."""
     override: OverrideConfig = field(default_factory=OverrideConfig)
@@ -147,7 +154,7 @@ class RunConfig:
     """Contrastive decoding; used with --sampler contrastive. The amateur must have the model's vocabulary."""
 
     def __post_init__(self) -> None:
-        for name in ("samples", "shards", "units_per_part", "verifiers"):
+        for name in ("samples", "shards", "trainers", "units_per_part", "verifiers"):
             value = asdict(self)[name]
             if value < 1:
                 raise InputError(f"{name} must be >= 1; got {value}.")
@@ -170,6 +177,7 @@ class RunConfig:
             raise InputError(
                 f"verifier judge needs --judge-url and --judge-model; got {self.judge_url} and {self.judge_model}."
             )
+        self._check_trainers()
         self._check_task()
 
     def _check_ks(self) -> None:
@@ -188,6 +196,19 @@ class RunConfig:
             raise InputError(
                 f"pass@k needs 1 <= k <= samples; got k={impossible[0]} with samples={self.samples}. "
                 "Draw more --samples or ask for a smaller --pass-at."
+            )
+
+    def _check_trainers(self) -> None:
+        if self.trainers == 1 or not isinstance(self.policy, ESampConfig):
+            return
+        if self.policy.trainer != "actor":
+            raise InputError(
+                f"trainers={self.trainers} needs esamp.trainer actor; got {self.policy.trainer!r}. Use --trainers 1."
+            )
+        if self.policy.scope in ("cluster", "prior"):
+            raise InputError(
+                f"esamp.scope {self.policy.scope!r} has one Distiller that all groups share, so it takes one trainer; got "
+                f"trainers={self.trainers}. Use --trainers 1, or --esamp.scope prompt."
             )
 
     def _check_task(self) -> None:
@@ -308,6 +329,7 @@ class RunConfig:
             engine=self.engine,
             sampling=self.drawn_with,
             policy=self.policy,
+            exchange=self.exchange,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -327,6 +349,8 @@ class RunConfig:
             "verifier_timeout_s": self.verdict_timeout_s,
         }
         unused = [section for section in SECTIONS if section != SAMPLERS[self.sampler].section]
+        if not (isinstance(self.policy, ESampConfig) and self.policy.trainer == "actor"):
+            unused.append("exchange")
         return {
             name: value
             for name, value in settings.items()

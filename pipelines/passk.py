@@ -64,7 +64,9 @@ class ShardFleet(Protocol):
 class StartFleet(Protocol):
     """Starts shards for a `with` block."""
 
-    def __call__(self, config: ShardConfig, *, num_shards: int) -> AbstractContextManager[ShardFleet]: ...
+    def __call__(
+        self, config: ShardConfig, *, num_shards: int, num_trainers: int
+    ) -> AbstractContextManager[ShardFleet]: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,7 +139,7 @@ def draw_units(run: PreparedRun, *, console: Console, start_fleet: StartFleet) -
     if run.verifier_line:
         console.print(run.verifier_line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"starting {config.shards} shard(s) of {config.model} for {run.folder.path} ...", highlight=False)
-    with start_fleet(config.shard, num_shards=config.shards) as fleet:
+    with start_fleet(config.shard, num_shards=config.shards, num_trainers=config.trainers) as fleet:
         manifest = run.folder.open(run.manifest, run.units)
         labels = run_labels(config, run_id=manifest.run_id, model_fingerprint=manifest.model_fingerprint)
         # Only now: workers of a session that was killed a moment ago may have saved their last part while the engines started.
@@ -234,7 +236,9 @@ def check_exploration(config: RunConfig, session: Session) -> None:
     counted = {"intervened on": sum(shard["intervened_tokens"] for shard in session.shards)}
     if isinstance(policy, ESampConfig) and policy.trainer != "none":
         learners = session.shards if session.trainer is None else [session.trainer]
-        counted["trained on"] = sum(learner["trained_rows"] for learner in learners)
+        # A trainer that was restarted counts from 0 again, but what it taught before has been received.
+        received = sum(shard["versions_received"] for shard in session.shards)
+        counted["trained on"] = received + sum(learner["trained_rows"] for learner in learners)
     for what, count in counted.items():
         if count == 0:
             raise RunError(

@@ -67,7 +67,9 @@ class WarmFleet:
         self.shards = shards
         self._before: list[ShardStats] = ray.get([shard.stats.remote() for shard in shards])
 
-    def __call__(self, config: ShardConfig, *, num_shards: int) -> AbstractContextManager["WarmFleet"]:
+    def __call__(
+        self, config: ShardConfig, *, num_shards: int, num_trainers: int = 1
+    ) -> AbstractContextManager["WarmFleet"]:
         return nullcontext(self)
 
     def stats(self) -> list[ShardStats]:

@@ -64,7 +64,7 @@ class RunSummary:
     mean_lag: float | None
     """Decode steps the Distiller's weights were behind, mean over samples; None without a Distiller."""
     rows_not_learned: int
-    """Hidden-state rows that no Distiller learned from, since the trainer was behind or had no slot for them."""
+    """Hidden-state rows that no Distiller learned from, since a trainer was behind, was lost, or had no slot for them."""
     tokens: int
     tokens_per_s: float | None
     """Answer tokens per second in which engines had work, over completed sessions; None if there is none."""
@@ -239,8 +239,8 @@ def tokens_per_s(sessions: list[Session]) -> float | None:
 
 
 def rows_not_learned(sessions: list[Session]) -> int:
-    """Rows dropped by shards and refused by the trainer, over completed sessions."""
-    dropped = sum(shard["dropped_rows"] for session in sessions for shard in session.shards)
+    """Rows dropped by shards, lost with a trainer, or refused by one, over completed sessions."""
+    dropped = sum(shard["dropped_rows"] + shard["lost_rows"] for session in sessions for shard in session.shards)
     refused = sum(session.trainer["refused_rows"] for session in sessions if session.trainer is not None)
     return dropped + refused
 

@@ -5,7 +5,8 @@
     aux            an exploring engine with requests that do not explore: the price of the shallow layer's output
     predict only   Distillers predict and steer, and never learn
     train only     Distillers learn, and never steer
-    full           both; in the background of the next forward pass (local), in the step (sync), or in a trainer actor
+    full           both; in the background of the next forward pass (local), in the step (sync), or in a trainer actor,
+                   one that keeps up or one that is ten times too slow (actors/bench.py)
 
 Every round runs every mode once, in random order, on the same prompts; a ratio compares two modes of the same round. The engines stand
 side by side in one process.

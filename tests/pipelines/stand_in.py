@@ -92,6 +92,9 @@ class StandInShard:
             trainer_failures=0,
             cancelled_samples=self.cancelled_samples,
             cancelled_tokens=3 * self.cancelled_samples,
+            lost_rows=0,
+            restored_groups=0,
+            restarted_groups=0,
             generation_seconds=self.busy_seconds,
         )
 
@@ -109,7 +112,7 @@ class StandInFleet:
 
     shard_class: type[StandInShard] = StandInShard
 
-    def __init__(self, config: ShardConfig, *, num_shards: int) -> None:
+    def __init__(self, config: ShardConfig, *, num_shards: int, num_trainers: int = 1) -> None:
         actor_class = ray.remote(self.shard_class).options(num_cpus=0, max_concurrency=64)
         self.shards: list[ActorHandle] = [actor_class.remote(config, name=f"shard-{i}") for i in range(num_shards)]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.config import EngineConfig, SamplingConfig
+from actors.config import EngineConfig, ExchangeConfig, SamplingConfig
 from esamp.config import ESampConfig
 from pipelines.config import RunConfig
 from pipelines.config_file import flags_from_yaml
@@ -30,6 +30,10 @@ from pipelines.verification import verifier_settings
         ({"stop": StoppingConfig(successes=1, hopeless=32)}, r"got 1, 32 and 16"),
         ({"stop": StoppingConfig(successes=1, hopeless=4), "pass_at": (8,)}, r"given up after 4 samples.*k=8"),
         ({"stop": StoppingConfig(successes=1), "verifier": "none"}, "stop.successes needs a verifier"),
+        ({"trainers": 0}, "trainers must be >= 1"),
+        ({"trainers": 2, "esamp": ESampConfig(trainer="local")}, "trainers=2 needs esamp.trainer actor; got 'local'"),
+        ({"trainers": 2, "esamp": ESampConfig(trainer="actor", scope="cluster")}, "'cluster' has one Distiller"),
+        ({"trainers": 3, "esamp": ESampConfig(trainer="actor", scope="prior")}, "'prior' has one .* got trainers=3"),
     ],
 )
 def test_a_setting_outside_its_range_is_refused(settings: dict[str, object], message: str) -> None:
@@ -39,7 +43,9 @@ def test_a_setting_outside_its_range_is_refused(settings: dict[str, object], mes
 
 def test_where_a_run_runs_does_not_change_its_hash() -> None:
     here = RunConfig()
-    there = RunConfig(shards=8, output=Path("x"), pass_at=(1,), engine=EngineConfig(num_gpus=1, kv_cache_gib=4.0))
+    there = RunConfig(
+        shards=8, trainers=4, output=Path("x"), pass_at=(1,), engine=EngineConfig(num_gpus=1, kv_cache_gib=4.0)
+    )
     assert here.config_hash == there.config_hash
 
 
@@ -52,6 +58,7 @@ def test_where_a_run_runs_does_not_change_its_hash() -> None:
         RunConfig(samples=8),
         RunConfig(verifier="exact"),
         RunConfig(stop=StoppingConfig(successes=1)),
+        RunConfig(exchange=ExchangeConfig(under_pressure="uniform")),
     ],
 )
 def test_what_decides_samples_and_verdicts_changes_the_hash(changed: RunConfig) -> None:
@@ -70,7 +77,9 @@ def test_a_verifier_has_its_own_time_limit_unless_the_run_names_one(verifier: st
 
 
 def test_esamp_settings_do_not_matter_to_a_vanilla_run() -> None:
-    strong = RunConfig(sampler="vanilla", esamp=ESampConfig(beta=2.0))
+    strong = RunConfig(
+        sampler="vanilla", trainers=2, esamp=ESampConfig(beta=2.0), exchange=ExchangeConfig(under_pressure="uniform")
+    )
     assert strong.config_hash == RunConfig(sampler="vanilla").config_hash
     assert strong.beta == 0
 

@@ -105,14 +105,14 @@ def test_problems_with_samples_missing_do_not_count(tmp_path: Path) -> None:
 def test_speed_is_tokens_over_the_busiest_shards_time_and_lost_rows_are_counted(tmp_path: Path) -> None:
     folder = make_run(tmp_path, CONFIG, [[row(0, 0), row(0, 1)]])
     for tokens, busy in ((100, [2.0, 1.0]), (50, [0.5, 1.0])):
-        shards = [{"generation_seconds": seconds, "dropped_rows": 3} for seconds in busy]
+        shards = [{"generation_seconds": seconds, "dropped_rows": 3, "lost_rows": 2} for seconds in busy]
         trainer = {"refused_rows": 5}
         folder.add_session(
             Session(started="", seconds=9.0, units=1, samples=1, tokens=tokens, shards=shards, trainer=trainer)
         )
     summary = summarise(folder)
     assert summary.tokens_per_s == 150 / 3
-    assert summary.rows_not_learned == 2 * (3 + 3 + 5)
+    assert summary.rows_not_learned == 2 * (5 + 5 + 5)
 
 
 def test_esamp_that_never_took_part_fails_loudly(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ PROBLEMS, SAMPLES = 24, 4
 HOSTILE = "</div></script><script>window.attacked = true</script><img src=x onerror='window.attacked = true'>\r\n&amp;"
 """What a model might write."""
 SHARD: dict[str, Any] = {
-    **dict.fromkeys(("vanilla_groups", "nonfinite_rows", "stale_rows", "trainer_failures", "dropped_rows"), 0),
+    **dict.fromkeys(
+        ("vanilla_groups", "nonfinite_rows", "stale_rows", "trainer_failures", "dropped_rows", "lost_rows"), 0
+    ),
     "generation_seconds": 4.0,
 }
 

@@ -1,0 +1,62 @@
+"""What a shard calls its prompt groups when it talks to trainers, and which trainer each belongs to.
+
+A name decides who shares a Distiller: two shards that use the same name teach, and are steered by, the same one.
+"""
+
+import hashlib
+import itertools
+from typing import Protocol
+
+from esamp.config import Scope
+
+CLUSTER_GROUP = "cluster"
+"""Name of the one group of scope="cluster"."""
+
+
+class GroupNames(Protocol):
+    """Names for the groups of one shard."""
+
+    def name(self, group: str) -> str:
+        """What trainers shall know the engine's group `group` by; asked once each time the group is opened."""
+        ...
+
+
+class PrivateGroups:
+    """Names that no other group, shard or life of this shard uses: every group has its own Distiller."""
+
+    def __init__(self, shard: str) -> None:
+        """`shard`: name and life."""
+        self._shard = shard
+        self._serial = itertools.count()
+
+    def name(self, group: str) -> str:
+        return f"{self._shard}/{next(self._serial)}/{group}"
+
+
+class SharedGroups:
+    """The group's own name, the same on every shard: a problem that is drawn on several shards has one Distiller. The trainers of a run
+    serve no other run, so nobody else uses the name."""
+
+    def name(self, group: str) -> str:
+        return f"shared/{group}"
+
+
+class ClusterGroup:
+    """One name for everything."""
+
+    def name(self, group: str) -> str:
+        return CLUSTER_GROUP
+
+
+def group_names(shard: str, *, scope: Scope, spill: bool) -> GroupNames:
+    """The names that a shard (name and life) uses."""
+    if scope == "cluster":
+        return ClusterGroup()
+    # With scope="shard" the engine's one group is its own, whatever is drawn elsewhere.
+    return SharedGroups() if spill and scope != "shard" else PrivateGroups(shard)
+
+
+def trainer_of(group: str, num_trainers: int) -> int:
+    """Index of the trainer that a group belongs to: the same in every process, evenly spread."""
+    digest = hashlib.sha256(group.encode()).digest()
+    return int.from_bytes(digest[:8], "big") % num_trainers

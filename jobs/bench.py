@@ -3,6 +3,7 @@
     python -m jobs.bench                                  # one shape, some minutes on two cores
     python -m jobs.bench --shape.hidden 1024 --inner-widths 384 96 --filters none min_p
     python -m jobs.bench --actor                          # with Distiller-trainer actors as well (starts Ray)
+    python -m jobs.bench --actor --modes "predict only" "full, actor" "full, slow actor"
     python -m jobs.bench --verifiers                      # something else: samples per second of every verifier
     python -m jobs.bench --verifiers --humaneval humaneval.jsonl --samples 32
     python -m jobs.bench --pipeline                       # something else: jobs.passk's pipeline against a bare vLLM loop
@@ -50,6 +51,8 @@ class BenchCommand:
     """Leave out torch.compile and CUDA graphs."""
     actor: bool = False
     """Measure a Distiller-trainer actor as well, and one that is ten times too slow, on a Ray that is started for them."""
+    modes: tuple[str, ...] = ()
+    """Measure only these modes, such as "predict only" and "full, actor", beside stock; by default all."""
     seed: int = 0
     """Seed of weights, prompts and the order of modes."""
     verifiers: bool = False
@@ -113,7 +116,7 @@ def main(args: list[str]) -> None:
             points = [
                 run_point(
                     shape,
-                    modes=modes,
+                    modes=[mode for mode in modes if not command.modes or mode.name in ("stock", *command.modes)],
                     rounds=command.rounds,
                     tokens=command.tokens,
                     entropy_nats=command.entropy_nats,
@@ -136,7 +139,7 @@ def main(args: list[str]) -> None:
         plot_points(summaries, costs, command.output / "bench.png")
         for summary in summaries:
             console.print(bench_table(summary))
-            if command.actor:
+            if command.actor and (not command.modes or "predict only" in command.modes):
                 console.print("\n".join(exchange_lines(summary)), highlight=False)
         console.print(slot_table(costs, command.shape))
         console.print(f"written: {command.output / 'bench.json'}, {command.output / 'bench.png'}", highlight=False)

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from esamp.baseline_config import OverrideConfig
+from esamp.config import ESampConfig
 from esamp.statistics.exchangeability import Exchangeability
-from pipelines.report.evidence import Evidence
+from pipelines.report.evidence import Arm, Evidence
 from pipelines.report.reading import Reading
 
 ORDER_LEVEL = 0.05
@@ -23,7 +25,7 @@ def caveats(evidence: Evidence, orders: list[Exchangeability], reading: Reading)
 
 def about_samples(evidence: Evidence, orders: list[Exchangeability]) -> Iterator[str]:
     """Dependence, launch order, replicates, group sizes."""
-    exploring = [arm.name for arm in evidence.arms if arm.config.sampler != "vanilla"]
+    exploring = [arm.name for arm in evidence.arms if depends_on_siblings(arm)]
     if exploring:
         yield (
             f"Samples of one prompt depend on each other under {', '.join(exploring)}. pass@k is that of a random k-subset of the group "
@@ -46,6 +48,14 @@ def about_samples(evidence: Evidence, orders: list[Exchangeability]) -> Iterator
     budgets = {arm.config.sampling.max_tokens for arm in evidence.arms}
     if len(budgets) > 1:
         yield f"Token budgets differ (max_tokens {', '.join(map(str, sorted(budgets)))}): part of a difference may be theirs."
+
+
+def depends_on_siblings(arm: Arm) -> bool:
+    """True if a sample's tokens depend on what other samples of its prompt drew."""
+    policy = arm.config.policy
+    if isinstance(policy, ESampConfig):
+        return policy.beta > 0 and policy.trainer != "none"
+    return isinstance(policy, OverrideConfig)
 
 
 def about_completeness(evidence: Evidence) -> Iterator[str]:

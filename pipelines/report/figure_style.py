@@ -25,12 +25,15 @@ THEME = {
     "#b4470b": "--arm-1",
     "#1a7340": "--arm-2",
     "#7a34b0": "--arm-3",
+    "#8a6d00": "--arm-4",
+    "#b0246f": "--arm-5",
 }
 """Colours of the light theme, and the CSS variables of the page that replace them."""
 PAPER, INK, MUTED, LINE, *ARM_COLOURS = THEME
 MARKERS = "osD^vP"
 DASHES = ("-", "--", "-.", ":")
 SIZE_INCHES = (4.8, 3.2)
+LEGEND_ROW_INCHES = 0.25
 PRINT_DPI = 300
 
 STYLE = {
@@ -118,6 +121,18 @@ def log_k_axis(axes: Axes, ks: tuple[int, ...]) -> None:
     axes.xaxis.set_major_locator(FixedLocator(list(named)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticks(list(named), [str(k) for k in named])
+
+
+def arm_legend(axes: Axes) -> None:
+    """Names of the arms: where there is room in the figure if they are few, else below it."""
+    num_arms = len(axes.get_legend_handles_labels()[1])
+    if num_arms <= 3:
+        axes.legend(loc="best")
+        return
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, columnspacing=1.2)
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.set_size_inches(SIZE_INCHES[0], SIZE_INCHES[1] + LEGEND_ROW_INCHES * ((num_arms + 1) // 2))
 
 
 def colour(index: int) -> str:

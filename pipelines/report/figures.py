@@ -4,6 +4,7 @@ Legend: K values of k.
 """
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.ticker import PercentFormatter
 
 from pipelines.report.comparison import ArmComparison
@@ -16,6 +17,7 @@ from pipelines.report.figure_style import (
     MUTED,
     PAPER,
     DrawnFigure,
+    arm_legend,
     colour,
     log_k_axis,
     marker,
@@ -66,7 +68,7 @@ def pass_at_k_figure(evidence: Evidence, measures: list[Measure]) -> list[DrawnF
         log_k_axis(axes, evidence.ks)
         axes.yaxis.set_major_formatter(PercentFormatter(decimals=0))
         axes.set(xlabel="k", title="pass@k of a group")
-        axes.legend(loc="best")
+        arm_legend(axes)
     return drawn
 
 
@@ -97,7 +99,7 @@ def differences_figure(evidence: Evidence, comparisons: list[ArmComparison]) -> 
         axes.axhline(0, color=INK, linewidth=1)
         log_k_axis(axes, evidence.ks)
         axes.set(xlabel="k", ylabel="percentage points", title=f"Difference from {comparisons[0].baseline}")
-        axes.legend(loc="best")
+        arm_legend(axes)
     return drawn
 
 
@@ -123,7 +125,7 @@ def diversity_figure(evidence: Evidence, diversity: list[Measure]) -> list[Drawn
                 fmt=marker(index), color=colour(index), capsize=3, label=evidence.arms[index].name,
             )  # fmt: skip
         axes.set(xlabel=across.name, ylabel=up.name, title="Diversity and coherence")
-        axes.legend(loc="best")
+        arm_legend(axes)
     return drawn
 
 
@@ -144,7 +146,7 @@ def token_figure(evidence: Evidence, column: str, title: str, unit: str) -> list
                 color=colour(index), linewidth=2, label=evidence.arms[index].name,
             )  # fmt: skip
         axes.set(xlabel="place in the answer, tokens", ylabel=unit, title=title)
-        axes.legend(loc="best")
+        arm_legend(axes)
     return drawn
 
 
@@ -160,7 +162,7 @@ def staleness_figure(evidence: Evidence) -> list[DrawnFigure]:
     drawn: list[DrawnFigure] = []
     caption = "Staleness: decode steps that the weights which steered had not yet learned from, mean of each sample"
     with new_figure("staleness", caption, drawn) as axes:
-        edges = np.histogram_bin_edges(np.concatenate([values for _, values in lags]), bins=24)
+        edges = lag_bins(np.concatenate([values for _, values in lags]))
         for index, values in lags:
             axes.hist(
                 values,
@@ -172,8 +174,16 @@ def staleness_figure(evidence: Evidence) -> list[DrawnFigure]:
             )
             axes.hist(values, bins=list(edges), histtype="step", color=colour(index), linestyle=DASHES[index % 4])
         axes.set(xlabel="decode steps behind", ylabel="samples", title="Staleness of the Distiller")
-        axes.legend(loc="best")
+        arm_legend(axes)
     return drawn
+
+
+def lag_bins(lags: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Edges of the bins of mean lags; one bin around a whole number if they are all alike, as with a trainer inside the engine."""
+    if np.ptp(lags) < 0.01:
+        return np.arange(0.5, lags.max() + 1.5)
+    edges: npt.NDArray[np.float64] = np.histogram_bin_edges(lags, bins=24)
+    return edges
 
 
 OUTCOMES = {

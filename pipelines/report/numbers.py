@@ -17,8 +17,13 @@ def ends(interval: Interval, unit: str) -> str:
     if np.isnan([interval.low, interval.high]).any():
         return ""
     if unit == "share":
-        return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
+        return f"{percent(interval.low)} to {percent(interval.high)}"
     return f"{plain(interval.low)} to {plain(interval.high)}"
+
+
+def percent(share: float) -> str:
+    """A share in percent, without the sign of a zero."""
+    return f"{round(100 * share, 1) + 0.0:.1f}"
 
 
 def plain(value: float) -> str:

@@ -15,13 +15,14 @@ from esamp.statistics.interval import Interval
 from esamp.statistics.pass_at_k import pass_at_k
 from pipelines.errors import InputError
 from pipelines.report import numbers
-from pipelines.report.caveats import caveats
+from pipelines.report.caveats import caveats, depends_on_siblings
 from pipelines.report.comparison import compare_arms, conclusion
 from pipelines.report.config import DiversityConfig, ReadingConfig, ReportConfig
 from pipelines.report.diversity import measure_diversity
 from pipelines.report.evidence import Evidence, gather_evidence
 from pipelines.report.exploration import exploration_facts
-from pipelines.report.figure_style import themed_svg
+from pipelines.report.figure_style import colour, themed_svg
+from pipelines.report.figures import lag_bins
 from pipelines.report.measures import launch_order, measure_arms
 from pipelines.report.page import write_report
 from pipelines.report.reading import choose_samples, collect_reading
@@ -147,6 +148,21 @@ def test_failures_and_unknown_models_are_told(tmp_path: Path) -> None:
     assert exploration_facts(evidence)[-1].cells == ["not known"]
 
 
+def test_only_samplers_that_learn_from_siblings_are_said_to_make_samples_depend(tmp_path: Path) -> None:
+    arms = ["vanilla", "esamp", "sharpened", "frozen", "entropy-matched", "override", "min-p"]
+    runs = [write_run(tmp_path / name, config(name), solved_share=0.3) for name in arms]
+    assert [arm.config.sampler for arm in gather_evidence(runs).arms if depends_on_siblings(arm)] == [
+        "esamp",
+        "entropy-matched",
+        "override",
+    ]
+
+
+def test_many_arms_keep_their_colours_apart_and_lags_that_are_all_one_fill_one_bin() -> None:
+    assert len({colour(index) for index in range(6)}) == 6
+    assert lag_bins(np.ones(5)).tolist() == [0.5, 1.5]
+
+
 def test_everything_is_written_and_a_model_cannot_write_markup(tmp_path: Path) -> None:
     runs = [
         write_run(tmp_path / "vanilla", config("vanilla"), solved_share=0.2),
@@ -229,6 +245,8 @@ def test_numbers_read_as_they_should() -> None:
     assert (
         numbers.number(undefined, "number") == numbers.signed_points(undefined) == numbers.p_value(np.nan) == "\u2013"
     )
+    near_zero = Interval(estimate=0.01, low=-0.0001, high=0.02, method="bootstrap")
+    assert numbers.ends(near_zero, "share") == "0.0 to 2.0"
     cost = Interval(estimate=12345.0, low=999.4, high=np.inf, method="bootstrap")
     assert (numbers.number(cost, "number"), numbers.ends(cost, "number")) == ("12,345", "999 to \u221e")
 

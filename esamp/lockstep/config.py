@@ -1,0 +1,34 @@
+"""One arm of an experiment in lockstep. Standard library and esamp.config only."""
+
+from dataclasses import dataclass
+
+from esamp.config import ESampConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LockstepConfig:
+    """How the samples of an arm are drawn. Raises ValueError on a value outside its range."""
+
+    esamp: ESampConfig
+    """Exploratory Sampling; beta 0 is vanilla."""
+    temperature: float = 1.0
+    """Softmax temperature, > 0."""
+    waves: int = 1
+    """The samples of a problem are drawn in so many equal parts, one after the other, that share the Distiller, >= 1. In one wave all
+    samples stand at the same token, so that no prefix was ever learned from before it is met."""
+    train_steps: int = 1
+    """Optimiser steps after each token, >= 1. The paper: 1."""
+    replay: int = 0
+    """Rows that each of these steps learns from per problem, drawn from all rows of the problem so far; 0, the paper, for those of the
+    latest token alone, which all stand at the same place."""
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ValueError(f"temperature must be > 0; got {self.temperature}.")
+        for name, value in (("waves", self.waves), ("train_steps", self.train_steps)):
+            if value < 1:
+                raise ValueError(f"{name} must be >= 1; got {value}.")
+        if self.replay < 0:
+            raise ValueError(f"replay must be >= 0; got {self.replay}.")
+        if self.esamp.trainer == "actor":
+            raise ValueError('trainer="actor" needs an engine; use "sync".')

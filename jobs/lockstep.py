@@ -1,0 +1,62 @@
+"""The lockstep study of docs/findings.md: what each setting and control of ESamp does to pass@k of the embedded model, without an engine.
+
+    python -m jobs.lockstep --problems 100 --samples 32
+    python -m jobs.lockstep --arms vanilla esamp "rate 0.003, 8 waves" --seeds 0 1 2
+
+Arms that are already in --output are not drawn again. All arms of a seed share their random numbers; the first arm is the baseline.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from jobs.exit_codes import one_line_errors
+from pipelines.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockstepCommand:
+    """The command line of this job."""
+
+    arms: tuple[str, ...] = ()
+    """Arms by name; all by default."""
+    problems: int = 100
+    """Countdown problems."""
+    samples: int = 32
+    """Samples per problem; a multiple of 8."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds; every arm is drawn with each."""
+    output: Path = Path("runs/lockstep")
+    """Folder of the arms' files."""
+    mechanism: bool = False
+    """Print what the Distiller did in each arm as well."""
+
+
+def main(args: list[str]) -> None:
+    """Parse, draw, print."""
+    with one_line_errors():
+        command = tyro.cli(LockstepCommand, prog="python -m jobs.lockstep", description=__doc__, args=args)
+        from pipelines.lockstep import draw_arm
+        from pipelines.lockstep_arms import ARMS
+        from pipelines.lockstep_table import mechanism_table, pass_at_k_table
+
+        names = command.arms or tuple(ARMS)
+        for name in names:
+            if name not in ARMS:
+                raise InputError(f"arms must be among {'; '.join(ARMS)}; got {name!r}.")
+        paths = {
+            name: [command.output / f"{name.replace(' ', '_')}-{seed}.npz" for seed in command.seeds] for name in names
+        }
+        for name, files in paths.items():
+            for seed, path in zip(command.seeds, files, strict=True):
+                draw_arm(path, ARMS[name], problems=command.problems, samples=command.samples, seed=seed)
+                print(f"{path}", flush=True)
+        print(pass_at_k_table(paths))
+        if command.mechanism:
+            print(mechanism_table(paths))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

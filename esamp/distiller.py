@@ -44,11 +44,6 @@ class SlotLayout:
         return split(flat_SP, self.hidden_size, self.inner_width, self.num_blocks)
 
 
-def norms(x: Tensor) -> Tensor:
-    """Euclidean norm [A] of everything under each first index."""
-    return torch.linalg.vector_norm(x.flatten(1), dim=1)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Forward:
     """What a bank computed to predict some rows: the prediction, and what learning from the same rows can go on from."""
@@ -63,6 +58,16 @@ class Forward:
     """See distiller_math.SAVED_PER_BLOCK."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SlotViews:
+    """A batch's part of a bank, as distiller_math.descend takes it."""
+
+    batch: SlotBatch
+    state: list[Tensor]
+    per_slot: list[list[list[Tensor]]]
+    live: list[int]
+
+
 class DistillerBank:
     """S Distillers with their Adam moments and step counts, fp32, on one device: 4 numbers per parameter and slot.
 
@@ -74,6 +79,14 @@ class DistillerBank:
         self.config = config
         self.layout = SlotLayout(output_gain_H.shape[0], config.inner_width, config.num_blocks)
         self._arithmetic = arithmetic_on(device.type)
+        self._optimiser = [
+            config.clip_norm,
+            config.learning_rate,
+            config.adam_beta1,
+            config.adam_beta2,
+            config.adam_eps,
+        ]
+        self._views: SlotViews | None = None
         # vLLM calls its workers in inference mode; tensors made there could not be updated by a training thread outside it.
         with torch.inference_mode(False), torch.no_grad():
             self._initial_P = self._draw_initial_weights(output_gain_H).to(device)
@@ -155,66 +168,34 @@ class DistillerBank:
         Rows with a non-finite number do not count; a slot left without rows, or with a non-finite gradient, takes no step.
         `forward`: what `predict` gave for these very rows with the present weights, if it was asked; training goes on from there.
         """
-        forward = forward or self.predict(rows)
-        assert forward.prediction_AMH is not None and forward.output_AMH is not None
-        batch = rows.batch
-        target_AMH, error_AMH, num_rows_A = self._arithmetic.prediction_error(
-            forward.prediction_AMH, rows.source_RH, rows.target_RH, batch.index_AM, batch.is_aligned
-        )
-        squared_error_A = norms(error_AMH).square()
-        d_prediction_AMH, loss_A = self._loss(target_AMH, error_AMH, squared_error_A, num_rows_A)
-        divisor_A, is_dead_A, num_broken = self._arithmetic.find_gradient(
-            self._slots_in(batch.span),
-            d_prediction_AMH,
+        self._learn(rows, forward or self.predict(rows), self._views_of(rows.batch))
+
+    def _learn(self, rows: HiddenRows, forward: Forward, slots: SlotViews) -> None:
+        self._arithmetic.learn_rows(
+            forward.prediction_AMH,
             forward.output_AMH,
             list(forward.saved),
-            loss_A,
-            squared_error_A / norms(target_AMH).square(),
-            num_rows_A,
+            rows.source_RH,
+            rows.target_RH,
+            rows.batch.index_AM,
+            rows.batch.is_aligned,
+            slots.state,
+            slots.per_slot,
+            slots.live,
             self.layout.inner_width,
-            self.config.clip_norm,
+            self._optimiser,
         )
-        self.broken_slots += num_broken
-        self._adam(batch, divisor_A, is_dead_A)
 
-    def _adam(self, batch: SlotBatch, divisor_A: Tensor, is_dead_A: Tensor) -> None:
-        """Clipping and Adam (arXiv:1412.6980) in one pass over each slot that has rows.
-
-        torch's fused kernel divides the gradient by `grad_scale` and leaves everything alone where `found_inf` is 1: that is the clip
-        and the guard, with no need to look at either from the host.
-        """
-        c = self.config
-        for a, num_rows in enumerate(batch.num_rows_A):
-            if num_rows == 0:
-                continue
-            slot = batch.first + a
-            torch._fused_adam_(
-                [self.theta_SP[slot]],
-                [self.gradient_SP[slot]],
-                [self.first_moment_SP[slot]],
-                [self.second_moment_SP[slot]],
-                [],
-                [self.steps_S[slot]],
-                lr=c.learning_rate,
-                beta1=c.adam_beta1,
-                beta2=c.adam_beta2,
-                weight_decay=0.0,
-                eps=c.adam_eps,
-                amsgrad=False,
-                maximize=False,
-                grad_scale=divisor_A[a],
-                found_inf=is_dead_A[a],
+    def _views_of(self, batch: SlotBatch) -> SlotViews:
+        # The same object as long as the same requests are decoded.
+        if self._views is None or self._views.batch is not batch:
+            live = [a for a, num_rows in enumerate(batch.num_rows_A) if num_rows > 0]
+            matrices = (self.theta_SP, self.gradient_SP, self.first_moment_SP, self.second_moment_SP, self.steps_S)
+            spans = (self.theta_SP, self.gradient_SP, self.steps_S, self.loss_S, self.relative_error_S)
+            self._views = SlotViews(
+                batch=batch,
+                state=[kept[batch.span] for kept in spans] + [self.broken_slots],
+                per_slot=[[[kept[batch.first + a]] for a in live] for kept in matrices],
+                live=live,
             )
-
-    def _loss(
-        self, target_AMH: Tensor, error_AMH: Tensor, squared_error_A: Tensor, num_rows_A: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Gradient of the loss with respect to the prediction [A, M, H], and the loss per hidden channel [A]. Rows that do not count
-        have error 0 and must get gradient 0."""
-        d_prediction_AMH = error_AMH * (2.0 / num_rows_A.clamp(min=1))[:, None, None]
-        return d_prediction_AMH, squared_error_A / (num_rows_A * self.layout.hidden_size)
-
-    def _slots_in(self, span: slice) -> list[Tensor]:
-        """In the order that distiller_math.find_gradient takes them."""
-        kept = (self.theta_SP, self.gradient_SP, self.steps_S, self.loss_S, self.relative_error_S)
-        return [tensor[span] for tensor in kept]
+        return self._views

@@ -1,12 +1,12 @@
 """The Distiller's arithmetic: pure functions of tensors, which a CPU runs without Python's interpreter lock.
 
-    predict_rows      shallow rows -> predictions, and what learning goes on from
-    prediction_error  against the deep rows
-    find_gradient     by hand; Adam itself is torch's fused kernel
+    predict_rows   shallow rows -> predictions, and what learning goes on from
+    learn_rows     deep rows -> loss -> gradient, by hand -> clip -> Adam, in torch's fused kernel
 
-A thread that trains in Python takes the lock once per operation from the decode loop, which costs it more than the training does. As
-TorchScript each function takes it once. (torch would rather have torch.compile or torch.export here; both need a C++ compiler on the
-user's machine, and the first holds the lock.) On CUDA the same functions run as plain Python: there they only launch kernels.
+A thread that trains in Python takes the lock from the decode loop with every operation, which costs the loop more than training in its
+own thread would. As TorchScript each function takes it once. (torch would rather have torch.compile or torch.export here; both need a C++
+compiler on the user's machine, and the first holds the lock.) On CUDA the same functions run as plain Python: there they only launch
+kernels.
 
 Legend: R rows, A slots in a batch's range, M rows per slot (padded), N blocks, H hidden size, F inner width, P parameters of one slot.
 """
@@ -85,36 +85,100 @@ def prediction_error(
     return target_AMH, torch.where(counted_AM1, prediction_AMH - target_AMH, 0.0), counted_AM1.sum([1, 2])
 
 
-def find_gradient(
-    slots: list[Tensor],
+def learn_rows(
+    prediction_AMH: Tensor,
+    output_AMH: Tensor,
+    saved: list[Tensor],
+    source_RH: Tensor,
+    target_RH: Tensor,
+    index_AM: Tensor,
+    is_aligned: bool,
+    state: list[Tensor],
+    per_slot: list[list[list[Tensor]]],
+    live: list[int],
+    width: int,
+    optimiser: list[float],
+) -> None:
+    """One optimiser step on the squared error (Eq. 10); parameters as in `predict_rows` and `descend`."""
+    target_AMH, error_AMH, num_rows_A = prediction_error(prediction_AMH, source_RH, target_RH, index_AM, is_aligned)
+    squared_error_A = error_AMH.square().sum([1, 2])
+    d_prediction_AMH = error_AMH * (2.0 / num_rows_A.clamp(min=1)).unsqueeze(1).unsqueeze(2)
+    loss_A = squared_error_A / (num_rows_A * output_AMH.shape[2])
+    relative_error_A = squared_error_A / target_AMH.square().sum([1, 2])
+    descend(
+        d_prediction_AMH,
+        output_AMH,
+        saved,
+        loss_A,
+        relative_error_A,
+        num_rows_A,
+        state,
+        per_slot,
+        live,
+        width,
+        optimiser,
+    )
+
+
+def descend(
     d_prediction_AMH: Tensor,
     output_AMH: Tensor,
     saved: list[Tensor],
     loss_A: Tensor,
     relative_error_A: Tensor,
     num_rows_A: Tensor,
+    state: list[Tensor],
+    per_slot: list[list[list[Tensor]]],
+    live: list[int],
     width: int,
-    clip_norm: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Everything of an optimiser step but the step itself: the gradient of each slot; what to divide it by [A] for its norm to be at
-    most `clip_norm`; 1.0 [A] for a slot that must not step; and how many slots broke (scalar, long).
+    optimiser: list[float],
+) -> None:
+    """One optimiser step of the slots `live` (places in 0 .. A-1), from the gradient with respect to the predictions.
 
-    `slots`, updated in place: weights [A, P], gradients [A, P], steps, loss and relative error [A] each. A slot without rows that count
-    keeps every bit. So does one whose gradient is not finite, but for its last gain, which becomes NaN: it predicts NaN until its reset,
-    and whoever asks it hears that it has nothing to say.
+    `state`, updated in place: weights, gradients [A, P], steps, loss, relative error [A], and the count of slots that broke. `per_slot`,
+    the same memory: weights, gradients, both moments [P] and steps, each a list over `live` of lists of one tensor. `optimiser`: the
+    largest norm of a gradient, and Adam's step size, both decays and epsilon.
+
+    A slot without rows that count keeps every bit. So does one whose gradient is not finite, but for its last gain, which becomes NaN: it
+    predicts NaN until its reset, and whoever asks it hears that it has nothing to say.
     """
-    theta_AP, gradient_AP, steps_A, kept_loss_A, kept_error_A = slots
+    theta_AP, gradient_AP, steps_A, kept_loss_A, kept_error_A, broken = state
+    clip_norm, learning_rate, beta1, beta2, eps = optimiser
     backward(theta_AP, gradient_AP, d_prediction_AMH, output_AMH, saved, width)
     norm_A = torch.linalg.vector_norm(gradient_AP, dim=[1])
     is_finite_A = torch.isfinite(norm_A)
     is_live_A = is_finite_A & (num_rows_A > 0)
     steps_A += is_live_A
     last_gain_A = theta_AP[:, -1]
-    num_broken = (~is_finite_A & torch.isfinite(last_gain_A)).sum()
+    broken += (~is_finite_A & torch.isfinite(last_gain_A)).sum()
     last_gain_A.masked_fill_(~is_finite_A, float("nan"))
     kept_loss_A.copy_(torch.where(is_live_A, loss_A, kept_loss_A))
     kept_error_A.copy_(torch.where(is_live_A, relative_error_A, kept_error_A))
-    return (norm_A / clip_norm).clamp(min=1.0), (~is_live_A).float(), num_broken
+    # torch's fused kernel divides the gradient by `grad_scale` and leaves everything alone where `found_inf` is 1: the clip and the
+    # guard, with no need to look at either from the host. (Lists made in here would be lost on TorchScript, which then takes the kernel
+    # for one that changes nothing.)
+    divisor_A = (norm_A / clip_norm).clamp(min=1.0)
+    is_dead_A = (~is_live_A).float()
+    theta, gradient, first_moment, second_moment, steps = per_slot
+    no_maxima: list[Tensor] = []
+    for i in range(len(live)):
+        torch.ops.aten._fused_adam_(
+            theta[i],
+            gradient[i],
+            first_moment[i],
+            second_moment[i],
+            no_maxima,
+            steps[i],
+            lr=learning_rate,
+            beta1=beta1,
+            beta2=beta2,
+            weight_decay=0.0,
+            eps=eps,
+            amsgrad=False,
+            maximize=False,
+            grad_scale=divisor_A[live[i]],
+            found_inf=is_dead_A[live[i]],
+        )
 
 
 def backward(
@@ -140,18 +204,20 @@ def backward(
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
-    """The three functions above, as they run on one kind of device."""
+    """The functions above, as they run on one kind of device."""
 
     predict_rows: Callable[..., tuple[Tensor, Tensor, Tensor, list[Tensor]]]
+    learn_rows: Callable[..., None]
     prediction_error: Callable[..., tuple[Tensor, Tensor, Tensor]]
-    find_gradient: Callable[..., tuple[Tensor, Tensor, Tensor]]
+    """The parts of `learn_rows`, for another loss."""
+    descend: Callable[..., None]
 
 
 @cache
 def arithmetic_on(device_type: str) -> Arithmetic:
     """TorchScript on a CPU, the functions themselves elsewhere."""
     if device_type != "cpu":
-        return Arithmetic(predict_rows, prediction_error, find_gradient)
+        return Arithmetic(predict_rows, learn_rows, prediction_error, descend)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        return Arithmetic(*map(torch.jit.script, (predict_rows, prediction_error, find_gradient)))
+        return Arithmetic(*map(torch.jit.script, (predict_rows, learn_rows, prediction_error, descend)))

@@ -24,9 +24,10 @@ from torch import Tensor
 
 from esamp import vllm_adapter
 from esamp.bank import build_bank
+from esamp.beside import beside
 from esamp.config import ESampConfig
 from esamp.distiller import DistillerBank, Forward
-from esamp.foresight import beside, build_foresight
+from esamp.foresight import build_foresight
 from esamp.fusion import ProposedFusion, build_fusion, stale_beta
 from esamp.groups import ExploringRequest, GroupTable
 from esamp.hidden_rows import HiddenRows, SourceRows

@@ -7,24 +7,15 @@ Beside it is one thread on a CPU and one stream on a GPU, which predicts and tra
 is made by weights that have learned from every step up to t-1, the same as without looking ahead.
 """
 
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from typing import Protocol, TypeAlias
+from functools import partial
+from typing import Protocol
 
 import torch
 
 from esamp.bank import Bank
+from esamp.beside import Beside, DistillerThread, Job
 from esamp.distiller import Forward
 from esamp.hidden_rows import SourceRows
-
-Beside: TypeAlias = Executor | torch.cuda.Stream
-"""Where the Distiller works beside the decode loop."""
-
-
-def beside(device: torch.device) -> Beside:
-    """A thread or a stream of the Distiller's own."""
-    if device.type == "cuda":
-        return torch.cuda.Stream(device)
-    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="distiller")
 
 
 class Foresight(Protocol):
@@ -41,12 +32,12 @@ class Foresight(Protocol):
 class ThreadForesight:
     """Predicts in the Distiller's thread."""
 
-    def __init__(self, bank: Bank, thread: Executor) -> None:
+    def __init__(self, bank: Bank, thread: DistillerThread) -> None:
         self._bank, self._thread = bank, thread
-        self._begun: Future[Forward] | None = None
+        self._begun: Job[Forward] | None = None
 
     def begin(self, rows: SourceRows) -> None:
-        self._begun = self._thread.submit(self._bank.predict, rows)
+        self._begun = self._thread.submit(partial(self._bank.predict, rows))
 
     def take(self) -> Forward | None:
         begun, self._begun = self._begun, None

@@ -10,16 +10,16 @@ and FrozenLearner are for experiments. A trainer in another process lives in act
 """
 
 from collections import deque
-from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
 
 from esamp.bank import Bank
+from esamp.beside import Beside, DistillerThread, Job
 from esamp.config import ESampConfig
 from esamp.distiller import Forward
-from esamp.foresight import Beside
 from esamp.hidden_rows import HiddenRows
 
 
@@ -101,10 +101,10 @@ class SyncLearner:
 class LocalLearner(SyncLearner):
     """Trains in the Distiller's thread during the next forward pass (see esamp.distiller_math for the interpreter's part in it)."""
 
-    def __init__(self, bank: Bank, thread: Executor) -> None:
+    def __init__(self, bank: Bank, thread: DistillerThread) -> None:
         super().__init__(bank)
         self._thread = thread
-        self._pending: Future[None] | None = None
+        self._pending: Job[None] | None = None
 
     def open(self, slot: int, group: str) -> None:
         self.refresh()  # the thread writes to a whole range of slots
@@ -116,11 +116,11 @@ class LocalLearner(SyncLearner):
             pending.result()
 
     def catch_up(self) -> None:
-        if self._pending is not None and self._pending.done():
+        if self._pending is not None and self._pending.is_done:
             self.refresh()
 
     def _train(self, rows: HiddenRows, forward: Forward | None) -> None:
-        self._pending = self._thread.submit(self.bank.train, rows, forward)
+        self._pending = self._thread.submit(partial(self.bank.train, rows, forward))
 
 
 class StreamLearner(SyncLearner):

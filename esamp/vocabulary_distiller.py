@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from esamp.config import ESampConfig
-from esamp.distiller import DistillerBank
+from esamp.distiller import DistillerBank, Forward, SlotViews
+from esamp.hidden_rows import HiddenRows
 
 
 class VocabularyDistillerBank(DistillerBank):
@@ -30,9 +31,26 @@ class VocabularyDistillerBank(DistillerBank):
         super().__init__(config, output_gain_H, num_slots=num_slots, device=device)
         self._head_weight_VH = head_weight_VH
 
-    def _loss(
-        self, target_AMH: Tensor, error_AMH: Tensor, squared_error_A: Tensor, num_rows_A: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _learn(self, rows: HiddenRows, forward: Forward, slots: SlotViews) -> None:
+        target_AMH, error_AMH, num_rows_A = self._arithmetic.prediction_error(
+            forward.prediction_AMH, rows.source_RH, rows.target_RH, rows.batch.index_AM, rows.batch.is_aligned
+        )
+        d_prediction_AMH, kl_A = self._loss(target_AMH, error_AMH, num_rows_A)
+        self._arithmetic.descend(
+            d_prediction_AMH,
+            forward.output_AMH,
+            list(forward.saved),
+            kl_A,
+            error_AMH.square().sum((1, 2)) / target_AMH.square().sum((1, 2)),
+            num_rows_A,
+            slots.state,
+            slots.per_slot,
+            slots.live,
+            self.layout.inner_width,
+            self._optimiser,
+        )
+
+    def _loss(self, target_AMH: Tensor, error_AMH: Tensor, num_rows_A: Tensor) -> tuple[Tensor, Tensor]:
         """Gradient with respect to the prediction, W^T (q - p) per row, and the KL [A] in nats."""
         # Where the error is 0 the prediction is the target, and p = q: rows that do not count drop out by themselves.
         logq_AMV, logp_AMV = (self._log_probabilities(target_AMH + e) for e in (error_AMH, torch.zeros_like(error_AMH)))

@@ -1,11 +1,11 @@
 """Whoever trains, and whenever: the same rows in the same order give the same weights."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
+from esamp.beside import DistillerThread
 from esamp.config import ESampConfig
 from esamp.distiller import DistillerBank
 from esamp.hidden_rows import HiddenRows
@@ -26,7 +26,7 @@ def rows_of(step: int, slots: tuple[int, ...] = SLOTS) -> HiddenRows:
 
 
 def local_learner(bank: DistillerBank) -> LocalLearner:
-    return LocalLearner(bank, ThreadPoolExecutor(1))
+    return LocalLearner(bank, DistillerThread())
 
 
 def opened(learner: SyncLearner, *slots: int) -> SyncLearner:
@@ -123,4 +123,4 @@ def test_what_training_raised_is_raised_by_the_next_refresh() -> None:
     ],
 )
 def test_the_config_chooses_the_learner(settings: dict[str, object], kind: type) -> None:
-    assert type(build_learner(ESampConfig.from_dict(settings), make_bank(), ThreadPoolExecutor(1))) is kind
+    assert type(build_learner(ESampConfig.from_dict(settings), make_bank(), DistillerThread())) is kind

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from esamp.bank import build_bank
 from esamp.distiller import Forward
-from esamp.foresight import beside
+from esamp.beside import beside
 from esamp.fusion import build_fusion
 from esamp.hidden_rows import HiddenRows
 from esamp.learner import build_learner

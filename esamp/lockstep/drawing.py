@@ -16,8 +16,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from esamp.bank import build_bank
-from esamp.distiller import Forward
 from esamp.beside import beside
+from esamp.distiller import Forward
 from esamp.fusion import build_fusion
 from esamp.hidden_rows import HiddenRows
 from esamp.learner import build_learner

@@ -178,18 +178,16 @@ def save_samples(
     """The pipeline: what happens to a unit of work, in order. Returns when every unit is on disk."""
     router = ray.remote(ShardRouter).options(num_cpus=0).remote(len(shards))
     gate, listeners = gate_and_listeners(folder, config.stopping_rule, shards, progress)
-    # Verdicts come when a call ends: more units in it would be launched before it is known whether they are wanted.
-    units_per_call = config.units_per_part if config.stopping_rule is None else 1
-    calls = math.ceil(units_in_flight(config) / units_per_call)
+    calls = math.ceil(units_in_flight(config) / config.units_per_part)
     plan: Dataset = ray.data.read_parquet(str(folder.plan.resolve()))
     samples = (
         plan.filter(expr=col("unit_id").is_in([unit.work.unit_id for unit in unfinished]))
         # Without this a small plan is one block: one shard busy, and nothing saved until the end.
-        .repartition(target_num_rows_per_block=units_per_call)
+        .repartition(target_num_rows_per_block=config.units_per_part)
         .map_batches(
             GenerateSamples,
             fn_constructor_args=(shards, router, labels, gate),
-            batch_size=units_per_call,
+            batch_size=config.units_per_part,
             batch_format="pyarrow",
             compute=ActorPoolStrategy(
                 size=len(shards), max_concurrent_calls_per_actor=calls, max_tasks_in_flight_per_actor=2 * calls

@@ -46,12 +46,18 @@ def plan_units(problems: Iterable[Problem], prompts: Iterable[str], config: RunC
     """Units of a run, in launch order; `prompts` are the problems' formatted prompts."""
     size, samples = config.unit_size, config.samples
     asked = list(zip(problems, prompts, strict=True))
-    abreast = 1 if config.stopping_rule is None else config.shards * units_in_flight(config)
+    abreast = problems_abreast(config)
     return [
         PlannedUnit(problem=problem, work=make_unit(problem, prompt, first, min(size, samples - first), config.seed))
         for start in range(0, len(asked), abreast)
         for first, (problem, prompt) in product(range(0, samples, size), asked[start : start + abreast])
     ]
+
+
+def problems_abreast(config: RunConfig) -> int:
+    """Problems whose units are taken in turns: as many as are in flight, and as units are drawn in one call, since their verdicts come
+    when the last of them has ended."""
+    return 1 if config.stopping_rule is None else max(config.units_per_part, config.shards * units_in_flight(config))
 
 
 def units_in_flight(config: RunConfig) -> int:

@@ -1,5 +1,7 @@
 """The plan: every sample once, with a seed that depends on nothing but run, problem and index."""
 
+from dataclasses import replace
+
 from actors.config import EngineConfig
 from pipelines.config import RunConfig
 from pipelines.plan import StoredUnit, plan_table, plan_units, sample_seed, stored_units
@@ -28,6 +30,7 @@ def test_an_adaptive_run_takes_problems_side_by_side_and_their_units_in_turns() 
     config = RunConfig(
         samples=8,
         samples_per_unit=2,
+        units_per_part=2,
         sampler="vanilla",
         stop=StoppingConfig(successes=1),
         engine=EngineConfig(max_num_seqs=2),
@@ -35,6 +38,8 @@ def test_an_adaptive_run_takes_problems_side_by_side_and_their_units_in_turns() 
     units = [unit.work.unit_id for unit in plan_units(PROBLEMS, PROMPTS, config)]
     assert units[:8] == ["p0#0", "p1#0", "p0#2", "p1#2", "p0#4", "p1#4", "p0#6", "p1#6"]
     assert units[8:] == ["p2#0", "p2#2", "p2#4", "p2#6"]
+    in_one_call = plan_units(PROBLEMS, PROMPTS, replace(config, units_per_part=3))[:3]
+    assert [unit.work.unit_id for unit in in_one_call] == ["p0#0", "p1#0", "p2#0"], "units of a call end together"
 
 
 def test_an_adaptive_run_draws_an_eighth_at_a_time_unless_told_otherwise() -> None:

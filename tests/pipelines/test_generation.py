@@ -1,10 +1,14 @@
 """Which shard gets which unit, and how many it gets at a time."""
 
+import asyncio
+
 from actors.config import EngineConfig
 from esamp.config import ESampConfig
 from pipelines.config import RunConfig
-from pipelines.generation import ShardRouter
-from pipelines.plan import units_in_flight
+from pipelines.generation import GenerateSamples, ShardRouter
+from pipelines.plan import plan_table, plan_units, units_in_flight
+from pipelines.problems import Problem
+from pipelines.sample_table import run_labels
 
 
 def test_units_go_to_the_shard_with_the_least_to_do() -> None:
@@ -19,6 +23,24 @@ def test_units_of_a_problem_stay_together() -> None:
     first = router.take("a")
     router.take("b")
     assert router.take("a") == first
+
+
+class ClosedGate:
+    async def is_open(self, problem_id: str) -> bool:
+        return False
+
+
+def test_a_unit_of_a_problem_that_has_stopped_is_not_launched() -> None:
+    """There is no shard and no router: to ask for one would raise."""
+    config = RunConfig(samples=2)
+    labels = run_labels(config, run_id="r", model_fingerprint="f")
+    stage = GenerateSamples([], None, labels, ClosedGate())  # type: ignore[arg-type]
+    plan = plan_table(plan_units([Problem("p", "say 0", "0")], ["say 0"], config))
+
+    async def drawn() -> list[int]:
+        return [table.num_rows async for table in stage(plan)]
+
+    assert asyncio.run(drawn()) == [0]
 
 
 def test_a_shard_is_given_its_batch_twice_over() -> None:

@@ -68,7 +68,9 @@ def way_out(inputs: CapacityInputs, costs: TrainerCosts) -> str:
     trainers = trainers_needed(inputs, costs)
     if trainers is not None:
         return f"use --trainers {trainers}, or trainer local"
-    return "use scope shard" if inputs.scope == "cluster" else "more trainers do not help, use trainer local"
+    if inputs.scope == "cluster":
+        return "use scope shard with trainer local"
+    return "more trainers do not help, use trainer local"
 
 
 def trainers_needed(inputs: CapacityInputs, costs: TrainerCosts) -> int | None:

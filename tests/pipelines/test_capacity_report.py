@@ -23,7 +23,7 @@ def test_the_trainers_that_a_verdict_asks_for_are_enough_and_half_of_them_are_no
 def test_a_shard_too_fast_for_any_trainer_is_told_to_learn_at_home() -> None:
     fast = replace(BUSY, steps_per_s=10_000.0)
     assert "more trainers do not help, use trainer local" in verdict(fast, ASSUMED_GPU)
-    assert verdict(replace(fast, scope="cluster"), ASSUMED_GPU).endswith("use scope shard")
+    assert verdict(replace(fast, scope="cluster"), ASSUMED_GPU).endswith("use scope shard with trainer local")
 
 
 def test_a_plan_is_plain_json_with_an_endless_network() -> None:

@@ -288,7 +288,7 @@ def actor_capacity(inputs: CapacityInputs, costs: TrainerCosts) -> Capacity:
     bottleneck = max(loads, key=lambda name: loads[name])
     sent = d * cycle.learned * inputs.row_bytes
     published = inputs.shards * inputs.publication_bytes / cycle.publication_s
-    slots = inputs.max_groups * inputs.shards / inputs.trainers + (inputs.scope == "prior")
+    slots = trainer_slots(inputs)
     stored = inputs.shards * (d * cycle.answer_s * cycle.learned * inputs.row_bytes + inputs.publication_bytes)
     return Capacity(
         rows_per_s=inputs.shards * d * inputs.rows,
@@ -324,6 +324,13 @@ def least_loads(inputs: CapacityInputs, costs: TrainerCosts) -> dict[str, float]
         "network out": moved * publications * inputs.publication_bytes,
         "pace": letters * letters_s,
     }
+
+
+def trainer_slots(inputs: CapacityInputs) -> int:
+    """Of one trainer; as actors.trainer_pool.slots_per_trainer, which leaves slack for groups that are spread unevenly."""
+    everyone = inputs.max_groups * inputs.shards
+    each = everyone if inputs.trainers == 1 else min(everyone, math.ceil(1.5 * everyone / inputs.trainers) + 8)
+    return each + (inputs.scope == "prior")
 
 
 def mean_lag(inputs: CapacityInputs, cycle: Cycle) -> float:

@@ -156,7 +156,8 @@ def plan_run(path: Path, command: PlanCommand) -> None:
         return
     console().print(
         f"{needs.problems} problems, {needs.samples:,} samples, at most {needs.answer_tokens:,} answer tokens: at most about "
-        f"{needs.hours:.2g} h on {config.shards} shard(s), {needs.gpu_hours:.2g} GPU hours (an order of magnitude)",
+        f"{needs.hours:.2g} h on {config.shards} shard(s), {needs.gpu_hours:.2g} GPU hours (an order of magnitude); "
+        f"the driver's memory about {needs.driver_bytes / 1e9:.1f} GB",
         highlight=False,
     )
     console().print(

@@ -8,7 +8,8 @@
 
 Rounds measure each mode once, in an order drawn anew, with the same prompts, seeds and engine settings. Engines start once, before the
 first round. Of a pipeline two speeds are told: by the session's clock, from its first unit to the last one on disk, which includes
-the start of Ray Data's stages; and by the shards' busy clock, which runs while an engine has work.
+the start of Ray Data's stages; and by the shards' busy clock, which runs while an engine has work. Processor time per token is told as
+well: on a machine with other work it is the steadier measure, and an engine with a core to itself takes just that time for a token.
 """
 
 import json
@@ -33,7 +34,7 @@ from esamp.config import ESampConfig
 from pipelines.bare_loop import BareLoop
 from pipelines.cluster import ray_session
 from pipelines.config import RunConfig
-from pipelines.passk import complete_run, prepare_run
+from pipelines.passk import draw_units, prepare_run
 from pipelines.pipeline_shape import PipelineShape
 from pipelines.word_model import write_word_model, write_word_problems
 
@@ -48,6 +49,11 @@ class RoundTiming:
     """By the session's clock; of the bare loop its own."""
     busy_seconds: float
     """By the shards' busy clock, their mean; of the bare loop its own."""
+
+    engine_core_s: float
+    """Processor time of the engines' processes."""
+    other_core_s: float
+    """Processor time of everything else: Ray, the driver, the stages around generation."""
 
     @property
     def tokens_per_s(self) -> float:
@@ -102,7 +108,14 @@ class PipelineBench:
         """One mode, once."""
         if mode.startswith("bare"):
             timing = self.bare.run(self.units(problems), is_recording=mode == "bare, records")
-            return RoundTiming(mode=mode, tokens=timing.tokens, seconds=timing.seconds, busy_seconds=timing.seconds)
+            return RoundTiming(
+                mode=mode,
+                tokens=timing.tokens,
+                seconds=timing.seconds,
+                busy_seconds=timing.seconds,
+                engine_core_s=timing.core_seconds,
+                other_core_s=0.0,
+            )
         shards = self.shards if mode == "two cores" else self.shards[:1]
         pin({"pipeline": {1}, "one core": {0}, "two cores": {0, 1}}[mode], self.shards)
         return self.run_pipeline(mode, shards, problems=problems)
@@ -119,12 +132,19 @@ class PipelineBench:
         """The pipeline of jobs.passk on warm shards."""
         self.runs += 1
         run = prepare_run(replace(self.round_config(problems), shards=len(shards)))
+        before = core_seconds(self.shards)
         with open(os.devnull, "w") as nowhere:
-            complete_run(run, console=Console(file=nowhere), start_fleet=WarmFleet(shards))
+            draw_units(run, console=Console(file=nowhere), start_fleet=WarmFleet(shards))
+        engines_s, others_s = (now - then for now, then in zip(core_seconds(self.shards), before, strict=True))
         [session] = run.folder.sessions()
         busy = [shard["generation_seconds"] for shard in session.shards]
         return RoundTiming(
-            mode=mode, tokens=session.tokens, seconds=session.seconds, busy_seconds=sum(busy) / len(busy)
+            mode=mode,
+            tokens=session.tokens,
+            seconds=session.seconds,
+            busy_seconds=sum(busy) / len(busy),
+            engine_core_s=engines_s,
+            other_core_s=others_s,
         )
 
 
@@ -191,6 +211,24 @@ def shard_pids(shards: list[ActorHandle]) -> list[int]:
     return pids
 
 
+def core_seconds(shards: list[ActorHandle]) -> tuple[float, float]:
+    """Processor time so far of the shards' processes, and of all others of this job, those that have ended included."""
+    pids = shard_pids(shards)
+    engines_s = others_s = 0.0
+    me = psutil.Process()
+    for process in (me, *me.children(recursive=True)):
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue  # it has ended meanwhile, and its parent counts it
+        own_s = times.user + times.system
+        if process.pid in pids:
+            engines_s += own_s
+        else:
+            others_s += own_s + times.children_user + times.children_system
+    return engines_s, others_s
+
+
 def medians(timings: list[RoundTiming]) -> dict[str, dict[str, float]]:
     """By mode: medians over rounds, and ratios of the same round's modes."""
     rounds = [timings[i : i + len(MODES)] for i in range(0, len(timings), len(MODES))]
@@ -202,6 +240,8 @@ def medians(timings: list[RoundTiming]) -> dict[str, dict[str, float]]:
             "busy_tokens_per_s": median(t.busy_tokens_per_s for t in of_mode),
             "start_and_end_s": median(t.seconds - t.busy_seconds for t in of_mode),
             "seconds": median(t.seconds for t in of_mode),
+            "engine_core_ms_per_token": median(1000 * t.engine_core_s / t.tokens for t in of_mode),
+            "other_core_ms_per_token": median(1000 * t.other_core_s / t.tokens for t in of_mode),
         }
     for mode, yardstick in (
         ("pipeline", "bare"),
@@ -212,6 +252,9 @@ def medians(timings: list[RoundTiming]) -> dict[str, dict[str, float]]:
         told[f"{mode} / {yardstick}"] = {
             "tokens_per_s": median(ratio(r, mode, yardstick, lambda t: t.tokens_per_s) for r in rounds),
             "busy_tokens_per_s": median(ratio(r, mode, yardstick, lambda t: t.busy_tokens_per_s) for r in rounds),
+            "tokens_per_core_s": median(
+                ratio(r, mode, yardstick, lambda t: t.tokens / t.engine_core_s) for r in rounds
+            ),
         }
     return told
 
@@ -232,7 +275,14 @@ def pipeline_table(shape: PipelineShape, timings: list[RoundTiming]) -> Table:
         title_justify="left",
     )
     table.add_column("mode")
-    for heading in ("tokens/s, session", "tokens/s, busy", "not busy, s", "session, s"):
+    for heading in (
+        "tokens/s,\nsession",
+        "tokens/s,\nbusy",
+        "not busy,\ns",
+        "session,\ns",
+        "core-ms a token,\nengines",
+        "core-ms a token,\nall else",
+    ):
         table.add_column(heading, justify="right")
     for mode, told in medians(timings).items():
         if mode in MODES:
@@ -242,10 +292,20 @@ def pipeline_table(shape: PipelineShape, timings: list[RoundTiming]) -> Table:
                 f"{told['busy_tokens_per_s']:,.0f}",
                 f"{told['start_and_end_s']:.1f}",
                 f"{told['seconds']:.1f}",
+                f"{told['engine_core_ms_per_token']:.3f}",
+                f"{told['other_core_ms_per_token']:.3f}",
                 end_section=mode == MODES[-1],
             )
         else:
-            table.add_row(mode, f"{told['tokens_per_s']:.3f}", f"{told['busy_tokens_per_s']:.3f}", "", "")
+            table.add_row(
+                mode,
+                f"{told['tokens_per_s']:.3f}",
+                f"{told['busy_tokens_per_s']:.3f}",
+                "",
+                "",
+                f"{1 / told['tokens_per_core_s']:.3f}",
+                "",
+            )
     return table
 
 

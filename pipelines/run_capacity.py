@@ -10,6 +10,11 @@ from pipelines.errors import InputError
 from pipelines.model import load_model_config
 from pipelines.passk import prepare_run
 
+DRIVER_BYTES = 0.54e9
+"""Of the driver's process before it knows any problem: Python, torch, transformers, Ray."""
+DRIVER_BYTES_PER_UNIT = 2.2e3
+"""And per unit of work, with prompts of 350 characters: measured with 50,000 units."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunNeeds:
@@ -22,11 +27,14 @@ class RunNeeds:
     """Once the engines run."""
     gpu_hours: float
     """Of all shards; 0 on CPUs."""
+    driver_bytes: float
+    """Memory of the driver's process."""
 
 
 def run_needs(config: RunConfig) -> RunNeeds:
     """Tokens and time of a run. Makes the checks a run makes; raises InputError."""
-    estimate = estimate_run(prepare_run(config))
+    run = prepare_run(config)
+    estimate = estimate_run(run)
     hours = estimate.seconds / 3600
     return RunNeeds(
         problems=estimate.problems,
@@ -34,6 +42,7 @@ def run_needs(config: RunConfig) -> RunNeeds:
         answer_tokens=estimate.answer_tokens,
         hours=hours,
         gpu_hours=hours * config.shards * config.engine.num_gpus,
+        driver_bytes=DRIVER_BYTES + len(run.units) * DRIVER_BYTES_PER_UNIT,
     )
 
 
@@ -56,6 +65,8 @@ def run_inputs(config: RunConfig) -> CapacityInputs:
         answer_tokens=config.sampling.max_tokens,
         scope=policy.scope,
         trainer="actor" if policy.trainer == "actor" else "local",
+        trainers=config.trainers,
+        exchange_share=config.exchange.share,
         max_groups=policy.max_groups,
         inner_width=policy.inner_width,
         num_blocks=policy.num_blocks,

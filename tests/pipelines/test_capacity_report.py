@@ -36,4 +36,4 @@ def test_a_run_is_planned_from_its_own_settings() -> None:
     inputs, needs = run_inputs(config), run_needs(config)
     assert (inputs.hidden_size, inputs.shards, inputs.samples, inputs.prompts) == (128, 2, 8, 8)
     assert inputs.trainer == "actor" and inputs.steps_per_s > 0
-    assert needs.samples == 32 and needs.gpu_hours == 0 and needs.hours > 0
+    assert needs.samples == 32 and needs.gpu_hours == 0 and needs.hours > 0 and needs.driver_bytes > 5e8

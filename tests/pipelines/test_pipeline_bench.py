@@ -13,7 +13,14 @@ from pipelines.word_model import write_word_model, write_word_problems
 
 
 def timing(mode: str, tokens_per_s: float) -> RoundTiming:
-    return RoundTiming(mode=mode, tokens=1000, seconds=1000 / tokens_per_s, busy_seconds=500 / tokens_per_s)
+    return RoundTiming(
+        mode=mode,
+        tokens=1000,
+        seconds=1000 / tokens_per_s,
+        busy_seconds=500 / tokens_per_s,
+        engine_core_s=400 / tokens_per_s,
+        other_core_s=0.0,
+    )
 
 
 def test_ratios_are_of_modes_of_the_same_round() -> None:
@@ -25,6 +32,7 @@ def test_ratios_are_of_modes_of_the_same_round() -> None:
     assert told["two cores / one core"]["tokens_per_s"] == pytest.approx(2.0)
     assert told["bare"]["tokens_per_s"] == pytest.approx(100)
     assert told["pipeline"]["busy_tokens_per_s"] == pytest.approx(190)
+    assert told["pipeline / bare"]["tokens_per_core_s"] == pytest.approx(0.95)
     assert pipeline_table(PipelineShape(), rounds[0]).row_count == len(told)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from esamp.fusion import entropy
 from esamp.lockstep.mechanism import auc_within_places, first_divergence, mean_of, sharpening, visits
 from esamp.statistics.paired import compare_paired
 from esamp.statistics.pass_at_k import pass_at_k_per_problem
@@ -52,7 +53,8 @@ def mechanism_table(paths: dict[str, list[Path]]) -> str:
     baseline = read_arm(first[0])
     names = (
         "arm", "error, tokens 1-4", "error, last 4", "slope", "explained", "entropy plain", "entropy fused", "moved",
-        "shift / error", "visited", "AUC novelty", "AUC entropy", "pull", "changed samples", "correct before", "correct after",
+        "shift / error", "visited", "AUC novelty", "AUC entropy", "pull", "changed samples", "entropy there",
+        "correct before", "correct after",
         "distinct",
     )  # fmt: skip
     lines = [row(*names), row(*["---"] * len(names))]
@@ -66,9 +68,13 @@ def mechanism_cells(name: str, arm: DrawnArm, baseline: DrawnArm) -> Iterable[st
     drawn, config = arm.samples, ARMS[name]
     is_token = drawn.tokens_PNT >= 0
     distinct = np.mean([len({tuple(row) for row in rows}) / len(rows) for rows in drawn.tokens_PNT.tolist()])
-    changed = first_divergence(drawn.tokens_PNT, baseline.samples.tokens_PNT) >= 0
+    place_PN = first_divergence(drawn.tokens_PNT, baseline.samples.tokens_PNT)
+    changed = place_PN >= 0
+    problem, sample = changed.nonzero()
+    logits_DV = baseline.samples.logits_PNTV[problem, sample, place_PN[problem, sample]].float()
     fate = [
         f"{changed.mean():.0%}",
+        f"{mean_of(entropy(logits_DV)):.2f}" if changed.any() else "",
         *(
             f"{correct[changed].mean():.1%}" if changed.any() else ""
             for correct in (baseline.correct_PN, arm.correct_PN)

@@ -73,6 +73,11 @@ class Evidence:
         return tuple(sorted({k for arm in self.arms for k in ks_up_to(arm.group_size)}))
 
     @property
+    def is_verified(self) -> bool:
+        """True if somebody says which samples are correct; else pass@k is undefined, as for stories."""
+        return self.baseline.config.verifier_name != "none"
+
+    @property
     def baseline(self) -> Arm:
         """What the other arms are compared with: the vanilla arm, or the first run that was given."""
         return self.arms[0]

@@ -5,7 +5,7 @@ Legend: K values of k.
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from pipelines.report.comparison import ArmComparison
 from pipelines.report.evidence import Evidence
@@ -33,13 +33,13 @@ def draw_figures(
 ) -> list[DrawnFigure]:
     """Every figure for which there is data."""
     return [
-        *pass_at_k_figure(evidence, measures),
+        *(pass_at_k_figure(evidence, measures) if evidence.is_verified else []),
         *differences_figure(evidence, comparisons),
         *diversity_figure(evidence, diversity),
         *token_figure(evidence, "loss", "Distiller loss", "squared error per hidden channel"),
         *token_figure(evidence, "novelty", "Novelty", "|h - prediction| / |h|"),
         *staleness_figure(evidence),
-        *outcomes_figure(evidence),
+        *(outcomes_figure(evidence) if evidence.is_verified else []),
     ]
 
 
@@ -173,6 +173,8 @@ def staleness_figure(evidence: Evidence) -> list[DrawnFigure]:
                 label=evidence.arms[index].name,
             )
             axes.hist(values, bins=list(edges), histtype="step", color=colour(index), linestyle=DASHES[index % 4])
+        axes.set_xlim(0, edges[-1] + 0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel="decode steps behind", ylabel="samples", title="Staleness of the Distiller")
         arm_legend(axes)
     return drawn

@@ -24,17 +24,20 @@ from pipelines.report.evidence import Evidence, gather_evidence
 from pipelines.report.exploration import exploration_facts
 from pipelines.report.figures import draw_figures
 from pipelines.report.group_sizes import group_size_sweeps
-from pipelines.report.measures import launch_order, measure_arms, replications
+from pipelines.report.measures import Measure, launch_order, measure_arms, replications
 from pipelines.report.reading import collect_reading
 from pipelines.report.tables import differences_csv, measures_csv, problems_csv
 from pipelines.run_folder import RunFolder, now, write_whole
+
+COSTS_WITHOUT_VERDICTS = ("tokens per sample", "tokens/s", "wall clock, s")
+"""Measures of tasks in which nothing is right or wrong."""
 
 
 def write_report(folders: Sequence[RunFolder], output: Path, config: ReportConfig) -> str:
     """Write the report of these runs into a folder; returns its conclusions, in words. Raises InputError as `gather_evidence` does."""
     evidence = gather_evidence(folders)
-    measures = measure_arms(evidence)
-    comparisons = compare_arms(evidence)
+    measures = measure_arms(evidence) if evidence.is_verified else cost_measures(evidence)
+    comparisons = compare_arms(evidence) if evidence.is_verified else []
     diversity = measure_diversity(evidence, config.diversity)
     orders = launch_order(evidence)
     reading = collect_reading(evidence, config.reading)
@@ -49,8 +52,8 @@ def write_report(folders: Sequence[RunFolder], output: Path, config: ReportConfi
         diversity=diversity,
         diversity_config=config.diversity,
         orders=[in_words(order) for order in orders],
-        replications=replications(evidence),
-        sweeps=group_size_sweeps(evidence),
+        replications=replications(evidence) if evidence.is_verified else [],
+        sweeps=group_size_sweeps(evidence) if evidence.is_verified else [],
         exploration=exploration_facts(evidence),
         reading=reading,
         figures=[(figure, Markup(figure.svg)) for figure in figures],  # ours: no text of a run is in it but as outlines
@@ -66,6 +69,11 @@ def write_report(folders: Sequence[RunFolder], output: Path, config: ReportConfi
     write_whole(output / "tables" / "differences.csv", differences_csv(comparisons).encode())
     write_whole(output / "tables" / "problems.csv", problems_csv(evidence).encode())
     return "\n".join(conclusions)
+
+
+def cost_measures(evidence: Evidence) -> list[Measure]:
+    """The measures that need no verdict."""
+    return [measure for measure in measure_arms(evidence) if measure.name in COSTS_WITHOUT_VERDICTS]
 
 
 def template() -> Template:
@@ -90,6 +98,11 @@ def template() -> Template:
 def alone(evidence: Evidence) -> str:
     """What a report without a comparison says first."""
     arm = evidence.baseline
+    if not evidence.is_verified:
+        return (
+            "Nothing is right or wrong in this task: pass@k is undefined. What the samplers do to the samples stands under Diversity, "
+            "and what they cost under Distiller and cost."
+        )
     values = arm.pass_at_P(arm.group_size)
     return (
         f"{arm.name} solves {values.mean():.1%} of {len(values)} problems with groups of {arm.group_size}. "

@@ -148,6 +148,14 @@ def test_failures_and_unknown_models_are_told(tmp_path: Path) -> None:
     assert exploration_facts(evidence)[-1].cells == ["not known"]
 
 
+def test_a_task_without_verdicts_has_no_pass_at_k(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / s, config(s, verifier="none"), solved_share=0.0) for s in ("vanilla", "esamp")]
+    assert "pass@k is undefined" in write_report(runs, tmp_path / "report", ReportConfig())
+    html = (tmp_path / "report" / "report.html").read_text()
+    assert "pass@1 |" not in html and "could be shown" not in html and "distinct-2" in html
+    assert not (tmp_path / "report" / "figures" / "pass_at_k.png").exists()
+
+
 def test_only_samplers_that_learn_from_siblings_are_said_to_make_samples_depend(tmp_path: Path) -> None:
     arms = ["vanilla", "esamp", "sharpened", "frozen", "entropy-matched", "override", "min-p"]
     runs = [write_run(tmp_path / name, config(name), solved_share=0.3) for name in arms]

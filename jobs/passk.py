@@ -4,11 +4,14 @@
     python -m jobs.passk --model Qwen/Qwen2.5-7B-Instruct --dataset problems.jsonl --samples 64
     python -m jobs.passk --config run.yaml --dry-run
 
-A run that was stopped goes on with the same command.
+A run that was stopped goes on with the same command. A run gets more samples with --extend, which takes its other settings from there:
+
+    python -m jobs.passk --output runs/math500-esamp-0 --extend 128
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +31,9 @@ class PasskCommand:
     """YAML file with settings, named as the flags are (engine: {num_gpus: 1}); flags win over it."""
     dry_run: bool = False
     """Print the resolved config, the first prompt and an estimate of tokens and time; start nothing, write nothing."""
+    extend: int | None = None
+    """Give the run that is in --output so many samples per problem. Those it has stay; the new ones are a group of their own, and settings
+    that are not given are the run's."""
     run: Annotated[RunConfig, tyro.conf.arg(name="")]
     """The run."""
 
@@ -44,19 +50,36 @@ def main(args: list[str]) -> None:
 
         console = run_console()
         if command.dry_run:
-            dry_run(command.run, console)
+            dry_run(command.run, console, extend=command.extend)
             return
-        summary = run_passk(command.run, console=console)
+        summary = run_passk(command.run, extend=command.extend, console=console)
         console.print(summary_table([summary]))
         console.print(f"run folder: {summary.run_folder}", highlight=False, soft_wrap=True)
 
 
 def parse(args: list[str]) -> PasskCommand:
-    """The command, with the settings of --config underneath."""
-    files = [Path(value) for flag, value in pairwise(args) if flag == "--config"]
-    files += [Path(arg.partition("=")[2]) for arg in args if arg.startswith("--config=")]
-    flags = [flag for path in files for flag in flags_from_yaml(path)]
-    return tyro.cli(PasskCommand, prog="python -m jobs.passk", description=__doc__, args=[*flags, *args])
+    """The command, with the settings of --config underneath, and with --extend those of the run that is there under both."""
+    flags = [flag for path in values_of("--config", args) for flag in flags_from_yaml(Path(path))]
+    args = [*flags, *args]
+    parse_command = partial(tyro.cli, PasskCommand, prog="python -m jobs.passk", description=__doc__, args=args)
+    if (extend := values_of("--extend", args)) and (output := values_of("--output", args)):
+        return parse_command(default=PasskCommand(run=stored_config(output[-1], samples=extend[-1])))
+    return parse_command()
+
+
+def values_of(flag: str, args: list[str]) -> list[str]:
+    """What is given for a flag, before the command line is parsed: it decides how."""
+    after = [value for name, value in pairwise(args) if name == flag]
+    return after + [arg.partition("=")[2] for arg in args if arg.startswith(f"{flag}=")]
+
+
+def stored_config(folder: str, *, samples: str) -> RunConfig:
+    """The config of the run in a folder, with so many samples. Raises InputError if there is no run."""
+    # Imported late: Parquet takes a moment that other commands need not wait for.
+    from pipelines.run_folder import RunFolder
+
+    config = RunFolder(folder).manifest().config
+    return replace(config, samples=int(samples)) if samples.isdecimal() else config
 
 
 if __name__ == "__main__":

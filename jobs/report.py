@@ -15,6 +15,7 @@ from typing import Annotated
 import tyro
 
 from jobs.exit_codes import one_line_errors
+from pipelines.errors import InputError
 from pipelines.report.config import ReportConfig
 
 
@@ -22,8 +23,8 @@ from pipelines.report.config import ReportConfig
 class ReportCommand:
     """The command line of this job."""
 
-    runs: tyro.conf.Positional[tuple[Path, ...]]
-    """Run folders."""
+    runs: tyro.conf.Positional[tuple[str, ...]]
+    """Run folders, or their URLs."""
     output: Path | None = None
     """Folder to write to; by default report/ in the run, or in the folder that the runs share."""
     report: Annotated[ReportConfig, tyro.conf.arg(name="")] = field(default_factory=ReportConfig)
@@ -31,8 +32,10 @@ class ReportCommand:
 
     @property
     def report_folder(self) -> Path:
-        """Where the report is written."""
-        return self.output or Path(os.path.commonpath(self.runs or (Path(),))) / "report"
+        """Where the report is written. Raises InputError if it must be told."""
+        if self.output is None and any("://" in run for run in self.runs):
+            raise InputError("a report of runs behind URLs needs a local --output folder.")
+        return self.output or Path(os.path.commonpath(self.runs or (".",))) / "report"
 
 
 def main(args: list[str]) -> None:

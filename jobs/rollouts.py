@@ -19,8 +19,8 @@ from pipelines.errors import InputError
 class RolloutsCommand:
     """The command line of this job."""
 
-    run_folder: tyro.conf.Positional[Path | None] = None
-    """Folder of a Pass@k run; without it the run that --run.* describes is made first."""
+    run_folder: tyro.conf.Positional[str | None] = None
+    """Folder or URL of a Pass@k run; without it the run that --run.* describes is made first."""
     output: Path
     """Parquet file to write."""
     run: RunConfig = field(default_factory=RunConfig)

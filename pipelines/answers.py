@@ -4,13 +4,16 @@ They are kept apart from the plan and the samples because the tests of a code pr
 samples. Row groups are small, so that a verifier reads what it needs and not the whole file.
 """
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet
+
+from pipelines.problems import Problem
+from pipelines.storage import open_place
 
 SCHEMA = pa.schema({"problem_id": pa.string(), "answer": pa.string()})
 GROUP_BYTES = 2**20
@@ -22,9 +25,10 @@ GROUPS_KEPT = 2
 class Answers(Mapping[str, str]):
     """Answers by problem id, read from the file when they are asked for. The file is not kept open."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        with pa.parquet.ParquetFile(path) as file:
+    def __init__(self, place: str | Path) -> None:
+        """`place`: path or URL of the file."""
+        self._place = place
+        with open_place(place) as source, pa.parquet.ParquetFile(source) as file:
             self._metadata = file.metadata
             self._group_of = {
                 problem_id: group
@@ -45,35 +49,28 @@ class Answers(Mapping[str, str]):
         return len(self._group_of)
 
     def _group(self, number: int) -> dict[str, str]:
-        with pa.parquet.ParquetFile(self._path, metadata=self._metadata) as file:
+        with open_place(self._place) as source, pa.parquet.ParquetFile(source, metadata=self._metadata) as file:
             rows = file.read_row_group(number)
         return dict(zip(rows["problem_id"].to_pylist(), rows["answer"].to_pylist(), strict=True))
 
 
-def write_answers(path: Path, answers: Mapping[str, str]) -> None:
-    """Write them so that the file is either there in full or not at all."""
-    draft = path.with_name(f".{path.name}.draft")
-    try:
-        with draft.open("wb") as file:
-            with pa.parquet.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
-                for group in grouped(answers):
-                    writer.write_table(pa.table({"problem_id": list(group), "answer": list(group.values())}, SCHEMA))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+def write_answers(file: BinaryIO, problems: Iterable[Problem]) -> None:
+    """Write the answers of problems as Parquet."""
+    with pa.parquet.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+        for group in grouped(problems):
+            columns = [[problem.problem_id for problem in group], [problem.answer for problem in group]]
+            writer.write_table(pa.table(columns, schema=SCHEMA))
 
 
-def grouped(answers: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """Answers in portions of about GROUP_BYTES."""
-    group: dict[str, str] = {}
+def grouped(problems: Iterable[Problem]) -> Iterator[list[Problem]]:
+    """Problems in portions of about GROUP_BYTES of answers."""
+    group: list[Problem] = []
     size = 0
-    for problem_id, answer in answers.items():
-        group[problem_id] = answer
-        size += len(answer)
+    for problem in problems:
+        group.append(problem)
+        size += len(problem.answer)
         if size >= GROUP_BYTES:
             yield group
-            group, size = {}, 0
+            group, size = [], 0
     if group:
         yield group

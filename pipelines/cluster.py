@@ -24,16 +24,25 @@ WORKERS_STARTING = 8
 
 @contextmanager
 def ray_session(configs: list[RunConfig]) -> Iterator[None]:
-    """Ray for runs made one after the other in the `with` block.
+    """Ray for runs made one after the other in the `with` block; see `connected_ray`.
 
-    RAY_ADDRESS, which `ray job submit` sets, names a cluster; without it Ray is started here, and counts the pipeline's CPUs on top of the
-    machine's cores, since these stages mostly wait. Ray that is already running in this process is used and left running.
     Raises InputError if the cluster can never hold one of the runs, for which Ray would wait for ever.
+    """
+    with connected_ray(max(map(pipeline_cpus, configs))):
+        for config in configs:
+            check_cluster(config)
+        yield
+
+
+@contextmanager
+def connected_ray(cpus: int) -> Iterator[None]:
+    """Ray for the `with` block.
+
+    RAY_ADDRESS, which `ray job submit` sets, names a cluster; without it Ray is started here, and counts the `cpus` of the pipeline on
+    top of the machine's cores, since these stages mostly wait. Ray that is already running in this process is used and left running.
     """
     quiet_ray_data()
     if ray.is_initialized():
-        for config in configs:
-            check_cluster(config)
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -43,15 +52,13 @@ def ray_session(configs: list[RunConfig]) -> Iterator[None]:
         os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(WORKERS_STARTING))
         ray.init(
             address="local",
-            num_cpus=(os.cpu_count() or 1) + max(map(pipeline_cpus, configs)),
+            num_cpus=(os.cpu_count() or 1) + cpus,
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
     try:
-        for config in configs:
-            check_cluster(config)
         with native_stderr_closed():
             yield
     finally:

@@ -15,6 +15,7 @@ from esamp.policy_config import PolicyConfig
 from esamp.statistics.stopping_rule import StoppingRule
 from pipelines.config_file import config_from_dict, flatten
 from pipelines.errors import InputError
+from pipelines.part import Part, PartBy, parse_part
 from pipelines.samplers import SAMPLERS, SECTIONS, SamplerName, SamplerSettings
 from pipelines.stopping_config import WAVES, StoppingConfig
 from pipelines.task import Columns, Task, TaskOptions
@@ -47,6 +48,8 @@ COLUMN_FLAGS = ("problem_column", "answer_column", "id_column")
 MAY_CHANGE = frozenset(
     {
         "output",
+        "part",
+        "part_by",
         "pass_at",
         "shards",
         "trainers",
@@ -121,8 +124,13 @@ class RunConfig:
     """Environment variable that holds the judge's API key, on every node that scores; None for a server that wants none."""
     allow_unsafe_execution: bool = False
     """Run the code that a model wrote even where it cannot be locked in. Only on a machine you can afford to lose."""
-    output: Path | None = None
-    """Run folder; by default runs/<dataset>-<sampler>-<seed>. The same command goes on with a run that was stopped."""
+    part: str | None = None
+    """Draw only this part of the run, such as 2/4, the second of four; other places draw the others, and jobs.merge joins them."""
+    part_by: PartBy = "problems"
+    """What parts differ in: problems, or samples (units of work) of the same problems."""
+    output: str | Path | None = None
+    """Run folder: a path, or a URL such as s3://bucket/runs/x (fsspec says which package it needs); by default
+    runs/<dataset>-<sampler>-<seed>. The same command goes on with a run that was stopped."""
     shards: int = 1
     """LLM shards (vLLM engines)."""
     trainers: int = 1
@@ -130,8 +138,8 @@ class RunConfig:
     samples_per_unit: int | None = None
     """Samples of one problem that are drawn, and saved, as one unit of work; by default all of them, so that they share a Distiller,
     and an eighth of them where problems may --stop early."""
-    units_per_part: int = 4
-    """Units of work per output file: what a kill can lose, besides the units under way."""
+    units_per_part: int | None = None
+    """Units of work per output file: what a kill can lose, besides the units under way. By default 4, and more in runs of thousands."""
     verifiers: int = 1
     """Processes that score samples."""
     seed: int = 0
@@ -156,8 +164,11 @@ class RunConfig:
     def __post_init__(self) -> None:
         for name in ("samples", "shards", "trainers", "units_per_part", "verifiers"):
             value = asdict(self)[name]
-            if value < 1:
+            if value is not None and value < 1:
                 raise InputError(f"{name} must be >= 1; got {value}.")
+        if isinstance(self.output, str) and "://" not in self.output:
+            object.__setattr__(self, "output", Path(self.output))
+        parse_part(self.part, self.part_by)
         if self.limit is not None and self.limit < 1:
             raise InputError(f"limit must be >= 1; got {self.limit}. Leave it out to use every problem.")
         if self.samples_per_unit is not None and self.samples_per_unit < 1:
@@ -185,6 +196,10 @@ class RunConfig:
         if rule is not None and self.verifier_name == "none":
             raise InputError(
                 "stop.successes needs a verifier that says what is correct; leave it out, or give --verifier."
+            )
+        if rule is not None and self.part is not None and self.part_by == "samples":
+            raise InputError(
+                "a problem that may stop early must be drawn in one place; use --part-by problems, or leave --stop out."
             )
         impossible = [k for k in self.pass_at if not 1 <= k <= self.largest_k]
         if impossible and impossible[0] <= self.samples:
@@ -266,8 +281,13 @@ class RunConfig:
         return self.template if self.template is not None else self.chosen_task.template(is_chat=is_chat)
 
     @property
-    def run_folder(self) -> Path:
-        """Where the run is kept."""
+    def run_part(self) -> Part:
+        """What is drawn here."""
+        return parse_part(self.part, self.part_by)
+
+    @property
+    def run_folder(self) -> str | Path:
+        """Where the run is kept: a path or a URL."""
         return self.output or Path("runs") / f"{self.dataset_name}-{self.sampler}-{self.seed}"
 
     @property

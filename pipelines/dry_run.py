@@ -25,6 +25,9 @@ class Estimate:
 
     problems: int
     samples: int
+    """Of the part that is drawn here."""
+    units: int
+    """Of work, in that part."""
     prompt_tokens: int
     """Of the first prompt."""
     answer_tokens: int
@@ -33,21 +36,24 @@ class Estimate:
     """At most, once the engines run; an order of magnitude."""
 
 
-def dry_run(config: RunConfig, console: Console) -> None:
+def dry_run(config: RunConfig, console: Console, *, extend: int | None = None) -> None:
     """Print the resolved config, the first prompt and the estimate. Makes the checks a run makes; writes nothing."""
-    run = prepare_run(config)
+    run = prepare_run(config, extend=extend)
+    config = run.config
     estimate = estimate_run(run)
     console.rule("config")
     console.print(yaml.safe_dump(config.to_dict(), sort_keys=False), markup=False, highlight=False, end="")
     console.rule("first prompt")
-    console.print(run.units[0].work.prompt, markup=False, highlight=False, soft_wrap=True)
+    console.print(run.plan.first_prompt, markup=False, highlight=False, soft_wrap=True)
     if run.verifier_line:
         console.rule("verifier")
         console.print(run.verifier_line, markup=False, highlight=False, soft_wrap=True)
     console.rule("estimate")
     at_most = "" if config.stopping_rule is None else "at most "
+    part = "" if config.part is None else f", part {config.part} by {config.part_by}"
     console.print(
-        f"{estimate.problems} problems x {at_most}{config.samples} samples = {estimate.samples} samples in {len(run.units)} units of work\n"
+        f"{estimate.problems} problems x {at_most}{config.samples} samples{part} = {estimate.samples} samples in "
+        f"{estimate.units} units of work\n"
         f"first prompt {estimate.prompt_tokens} tokens; at most {estimate.answer_tokens:,} answer tokens\n"
         f"at most about {clock(estimate.seconds)} on {config.shards} shard(s), engine start not included (an order of magnitude)\n"
         f"run folder {run.folder.path}, config hash {config.config_hash}",
@@ -59,13 +65,16 @@ def estimate_run(run: PreparedRun) -> Estimate:
     """Tokens and time of a run."""
     config = run.config
     model_config = load_model_config(config).get_text_config()
-    samples = sum(len(unit.work.sample_indices) for unit in run.units)
-    prompt_tokens = len(load_tokenizer(config)(run.units[0].work.prompt).input_ids)
+    units = config.run_part.count(run.manifest.num_problems, len(run.manifest.group_sizes))
+    # Units are all of one size, but for the last of a problem.
+    samples = run.manifest.num_problems * config.samples * units // run.plan.num_units
+    prompt_tokens = len(load_tokenizer(config)(run.plan.first_prompt).input_ids)
     longest = (config.engine.max_model_len or model_config.max_position_embeddings) - prompt_tokens
     answer_tokens = samples * max(1, min(config.sampling.max_tokens, longest))
     return Estimate(
         problems=run.manifest.num_problems,
         samples=samples,
+        units=units,
         prompt_tokens=prompt_tokens,
         answer_tokens=answer_tokens,
         seconds=answer_tokens / (config.shards * tokens_per_s(config, num_parameters(model_config))),

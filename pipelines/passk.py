@@ -1,6 +1,6 @@
 """A Pass@k run: plan -> samples -> verdicts -> Parquet, over Ray Data, then its summary.
 
-    plan/plan.parquet -> units not finished yet -> GenerateSamples -> VerifySamples -> samples/*.parquet -> summary.json
+    plan/ -> units not finished yet: todo/ -> GenerateSamples -> VerifySamples -> samples/*.parquet -> summary.json
                                                         |  ^
                                                     LLM shards (actors.Fleet)
 
@@ -13,7 +13,6 @@ import logging
 import math
 import time
 import traceback
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -24,7 +23,6 @@ import ray.data
 from ray.actor import ActorHandle
 from ray.data import ActorPoolStrategy, Dataset, SaveMode
 from ray.data.exceptions import SystemException
-from ray.data.expressions import col
 from ray.exceptions import RayError
 from rich.console import Console
 
@@ -37,12 +35,15 @@ from pipelines.cluster import ray_session
 from pipelines.config import RunConfig
 from pipelines.dataset import load_problems
 from pipelines.errors import InputError, RunError, root_cause
+from pipelines.extension import extended
 from pipelines.generation import GenerateSamples, ShardRouter
+from pipelines.manifest import Manifest, new_manifest
 from pipelines.model import format_prompt, load_model_config, load_tokenizer, model_fingerprint
-from pipelines.plan import PlannedUnit, plan_units, units_in_flight
+from pipelines.plan import Plan, plan_run, units_in_flight, units_per_part
 from pipelines.problems import data_fingerprint
 from pipelines.progress import LiveProgress, Progress
-from pipelines.run_folder import Manifest, RunFolder, Session, new_manifest, now
+from pipelines.provenance import now
+from pipelines.run_folder import FAILURE, SAMPLES, TODO, RunFolder, Session, UnitCount
 from pipelines.sample_table import RunLabels, run_labels
 from pipelines.scoreboard import Gate, OpenGate, ScoreboardActor, StoppingGate
 from pipelines.summary import RunSummary, summarise
@@ -76,18 +77,24 @@ class PreparedRun:
     config: RunConfig
     folder: RunFolder
     manifest: Manifest
-    units: list[PlannedUnit]
+    plan: Plan
     verifier_line: str
     """Where answers are scored, if that is worth a line."""
 
+    def count_units(self) -> UnitCount:
+        """How far the run is."""
+        return self.folder.count_units(self.manifest)
 
-def run_passk(config: RunConfig, *, console: Console, start_fleet: StartFleet = Fleet) -> RunSummary:
-    """Make the run, or go on with it, and summarise it.
+
+def run_passk(
+    config: RunConfig, *, extend: int | None = None, console: Console, start_fleet: StartFleet = Fleet
+) -> RunSummary:
+    """Make the run, or go on with it, and summarise it; `extend`: give the run that is there so many samples per problem.
 
     Raises InputError (nothing was written), RunError (what was finished stays), and KeyboardInterrupt with a message that says what was
     finished.
     """
-    [summary] = run_side_by_side([config], console=console, start_fleet=start_fleet)
+    [summary] = complete_runs([prepare_run(config, extend=extend)], console=console, start_fleet=start_fleet)
     return summary
 
 
@@ -95,99 +102,131 @@ def run_side_by_side(
     configs: list[RunConfig], *, console: Console, start_fleet: StartFleet = Fleet
 ) -> list[RunSummary]:
     """Make several runs, one after the other; raises as `run_passk`. All are checked before the first begins."""
-    runs = [prepare_run(config) for config in configs]
-    is_finished = all(not run.folder.unfinished(run.units) for run in runs)
-    with nullcontext() if is_finished else ray_session(configs):
+    return complete_runs([prepare_run(config) for config in configs], console=console, start_fleet=start_fleet)
+
+
+def complete_runs(runs: list[PreparedRun], *, console: Console, start_fleet: StartFleet) -> list[RunSummary]:
+    """Complete runs, one after the other, on one Ray; none is started if there is nothing to do."""
+    is_finished = all(not run.count_units().unfinished for run in runs)
+    with nullcontext() if is_finished else ray_session([run.config for run in runs]):
         return [complete_run(run, console=console, start_fleet=start_fleet) for run in runs]
 
 
 def complete_run(run: PreparedRun, *, console: Console, start_fleet: StartFleet) -> RunSummary:
     """Draw what is not finished, then summarise; needs Ray."""
     run.folder.set_torn_parts_aside()
-    if run.folder.unfinished(run.units):
+    if run.count_units().unfinished:
         with failures_in_one_line(run):
             draw_units(run, console=console, start_fleet=start_fleet)
     return summarise(run.folder, pass_at=run.config.pass_at)
 
 
-def prepare_run(config: RunConfig) -> PreparedRun:
-    """Load and check what the run is made of. Raises InputError; writes nothing."""
+def prepare_run(config: RunConfig, *, extend: int | None = None) -> PreparedRun:
+    """Load and check what the run, or the extended run, is made of. Raises InputError; writes nothing."""
+    config, extended_from = (config, ()) if extend is None else extended(config, extend)
     load_model_config(config)
     verifier_line = verifier_settings(config).check()
     problems = load_problems(config)
     tokenizer = load_tokenizer(config)
-    prompts = [format_prompt(problem, config, tokenizer) for problem in problems]
-    units = plan_units(problems, prompts, config)
+    plan = plan_run(
+        problems, lambda problem: format_prompt(problem, config, tokenizer), config, extended_from=extended_from
+    )
+    _ = (
+        plan.first_prompt
+    )  # prompts are made as they are needed, and what forbids one forbids all: refused here, before anything starts
     manifest = new_manifest(
         config,
         data_fingerprint=data_fingerprint(problems),
         model_fingerprint=model_fingerprint(config),
         num_problems=len(problems),
-        num_units=len(units),
+        num_units=plan.num_units,
+        extended_from=extended_from,
     )
+    check_part(manifest)
     folder = RunFolder(config.run_folder)
     folder.check(manifest)
-    return PreparedRun(config=config, folder=folder, manifest=manifest, units=units, verifier_line=verifier_line)
+    return PreparedRun(config=config, folder=folder, manifest=manifest, plan=plan, verifier_line=verifier_line)
+
+
+def check_part(manifest: Manifest) -> None:
+    """Raise InputError if the part that shall be drawn here is empty."""
+    config = manifest.config
+    if config.run_part.count(manifest.num_problems, len(manifest.group_sizes)) == 0:
+        way_out = "Use fewer parts" + (" or a smaller --samples-per-unit." if config.part_by == "samples" else ".")
+        raise InputError(
+            f"part {config.part} by {config.part_by} is empty: the run has {manifest.num_problems} problems of "
+            f"{len(manifest.group_sizes)} units of work each. {way_out}"
+        )
 
 
 def draw_units(run: PreparedRun, *, console: Console, start_fleet: StartFleet) -> None:
     """One session: draw, score and save the units that are not finished. Raises RunError if the session did not do its work."""
     config = run.config
     console.rule("first prompt")
-    console.print(run.units[0].work.prompt, markup=False, highlight=False, soft_wrap=True)
+    console.print(run.plan.first_prompt, markup=False, highlight=False, soft_wrap=True)
     console.rule()
     if run.verifier_line:
         console.print(run.verifier_line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"starting {config.shards} shard(s) of {config.model} for {run.folder.path} ...", highlight=False)
     with start_fleet(config.shard, num_shards=config.shards, num_trainers=config.trainers) as fleet:
-        manifest = run.folder.open(run.manifest, run.units)
+        manifest = run.folder.open(run.manifest, run.plan)
         labels = run_labels(config, run_id=manifest.run_id, model_fingerprint=manifest.model_fingerprint)
         # Only now: workers of a session that was killed a moment ago may have saved their last part while the engines started.
-        unfinished = run.folder.unfinished(run.units)
-        expected = expected_samples(unfinished)
-        console.print(
-            f"{len(run.units) - len(unfinished)} of {len(run.units)} units of work are finished", highlight=False
-        )
-        progress = ray.remote(Progress).options(num_cpus=0).remote(expected)
+        count = run.count_units()
+        console.print(f"{count.finished} of {count.planned} units of work are finished", highlight=False)
+        progress = ray.remote(Progress).options(num_cpus=0).remote()
         started, clock_start = now(), time.monotonic()
-        with LiveProgress(progress, num_problems=len(expected), console=console) as live:
-            save_samples(run.folder, unfinished, config=config, labels=labels, shards=fleet.shards, progress=progress)
+        with LiveProgress(progress, console=console) as live:
+            # One wave after the other: units of one problem that are under way at the same time may share a Distiller.
+            for wave in range(len(manifest.waves)):
+                todo = run.folder.write_todo(run.manifest, wave)
+                if todo.num_rows:
+                    ray.get(progress.expect.remote(todo))
+                    part = units_per_part(config, todo.num_rows)
+                    save_samples(
+                        run.folder,
+                        units_per_part=part,
+                        config=config,
+                        labels=labels,
+                        shards=fleet.shards,
+                        progress=progress,
+                    )
         counts = live.counts()
         session = Session(
             started=started,
             seconds=time.monotonic() - clock_start,
-            units=len(unfinished),
+            units=count.unfinished,
             samples=counts.samples,
             tokens=counts.tokens,
             shards=[asdict(stats) for stats in fleet.stats()],
             trainer=asdict(stats) if (stats := fleet.trainer_stats()) else None,
         )
+    run.folder.clear_todo()
     run.folder.add_session(session)
     check_exploration(config, session)
 
 
 def save_samples(
     folder: RunFolder,
-    unfinished: list[PlannedUnit],
     *,
+    units_per_part: int,
     config: RunConfig,
     labels: RunLabels,
     shards: list[ActorHandle],
     progress: ActorHandle,
 ) -> None:
-    """The pipeline: what happens to a unit of work, in order. Returns when every unit is on disk."""
+    """The pipeline: what happens to a unit of work in todo/, in order. Returns when every unit is on disk."""
     router = ray.remote(ShardRouter).options(num_cpus=0).remote(len(shards))
     gate, listeners = gate_and_listeners(folder, config.stopping_rule, shards, progress)
-    calls = math.ceil(units_in_flight(config) / config.units_per_part)
-    plan: Dataset = ray.data.read_parquet(str(folder.plan.resolve()))
+    calls = math.ceil(units_in_flight(config) / units_per_part)
+    todo: Dataset = ray.data.read_parquet(folder.storage.place(TODO), filesystem=folder.storage.ray_filesystem)
     samples = (
-        plan.filter(expr=col("unit_id").is_in([unit.work.unit_id for unit in unfinished]))
         # Without this a small plan is one block: one shard busy, and nothing saved until the end.
-        .repartition(target_num_rows_per_block=config.units_per_part)
+        todo.repartition(target_num_rows_per_block=units_per_part)
         .map_batches(
             GenerateSamples,
             fn_constructor_args=(shards, router, labels, gate),
-            batch_size=config.units_per_part,
+            batch_size=units_per_part,
             batch_format="pyarrow",
             compute=ActorPoolStrategy(
                 size=len(shards), max_concurrent_calls_per_actor=calls, max_tasks_in_flight_per_actor=2 * calls
@@ -196,14 +235,14 @@ def save_samples(
         )
         .map_batches(
             VerifySamples,
-            fn_constructor_args=(verifier_settings(config), folder.answers.resolve(), listeners),
+            fn_constructor_args=(verifier_settings(config), folder.answers, listeners),
             batch_size=None,
             batch_format="pyarrow",
             compute=ActorPoolStrategy(size=config.verifiers),
             num_cpus=1,
         )
     )
-    samples.write_parquet(str(folder.samples.resolve()), mode=SaveMode.APPEND)
+    samples.write_parquet(folder.storage.place(SAMPLES), filesystem=folder.storage.ray_filesystem, mode=SaveMode.APPEND)
 
 
 def gate_and_listeners(
@@ -216,14 +255,6 @@ def gate_and_listeners(
         ray.remote(ScoreboardActor).options(num_cpus=0).remote(rule, folder.finished_samples(), shards, progress)
     )
     return StoppingGate(scoreboard), [progress, scoreboard]
-
-
-def expected_samples(units: list[PlannedUnit]) -> dict[str, int]:
-    """Samples of each problem in these units."""
-    expected: Counter[str] = Counter()
-    for unit in units:
-        expected[unit.problem.problem_id] += len(unit.work.sample_indices)
-    return expected
 
 
 def check_exploration(config: RunConfig, session: Session) -> None:
@@ -258,16 +289,15 @@ def failures_in_one_line(run: PreparedRun) -> Iterator[None]:
     except (RayError, SystemException, OSError) as error:
         if is_disk_full(error):
             raise RunError(f"the disk of {run.folder.path} is full. Free some space. {finished_line(run)}") from error
-        failure = run.folder.path / "failure.txt"
-        if run.folder.path.is_dir():
-            failure.write_text(traceback.format_exc())
-        raise RunError(f"{root_cause(error)} (in full: {failure}). {finished_line(run)}") from error
+        if run.folder.has_run:
+            run.folder.storage.write(FAILURE, traceback.format_exc().encode())
+        raise RunError(f"{root_cause(error)} (in full: {run.folder.path}/{FAILURE}). {finished_line(run)}") from error
 
 
 def finished_line(run: PreparedRun) -> str:
     """What a stopped run has, and how it goes on."""
-    finished = len(run.units) - len(run.folder.unfinished(run.units))
-    return f"{finished} of {len(run.units)} units of work are saved in {run.folder.path}; the same command goes on from there."
+    count = run.count_units()
+    return f"{count.finished} of {count.planned} units of work are saved in {run.folder.path}; the same command goes on from there."
 
 
 def is_disk_full(error: BaseException) -> bool:

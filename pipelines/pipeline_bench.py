@@ -122,7 +122,7 @@ class PipelineBench:
 
     def units(self, problems: int) -> list[WorkUnit]:
         """What every mode draws."""
-        return [unit.work for unit in prepare_run(self.round_config(problems)).units]
+        return [unit.work for unit in prepare_run(self.round_config(problems)).plan.units()]
 
     def round_config(self, problems: int) -> RunConfig:
         """A run of its own for each round: what is on disk would not be drawn again."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
+import pyarrow as pa
 import ray
 from ray.actor import ActorHandle
 from rich.console import Console
@@ -28,6 +29,8 @@ LOG_INTERVAL_S = 10.0
 class Counts:
     """What a session has done so far."""
 
+    problems_expected: int = 0
+    """Problems of this session, as far as they are known."""
     problems: int = 0
     """Problems all of whose samples have a verdict, or that stopped."""
     samples: int = 0
@@ -41,11 +44,15 @@ class Counts:
 class Progress:
     """Counts finished samples. A Ray actor, told by the last stage of the pipeline."""
 
-    def __init__(self, expected_samples: dict[str, int]) -> None:
-        """`expected_samples`: how many samples of each problem this session draws."""
-        self._missing = Counter(expected_samples)
+    def __init__(self) -> None:
+        self._missing: Counter[str] = Counter()
         self._solved: set[str] = set()
         self._samples = self._tokens = self._errors = 0
+
+    def expect(self, units: pa.Table) -> None:
+        """Units of work that this session draws: problem_id, and the number of samples."""
+        for problem_id, samples in zip(units["problem_id"].to_pylist(), units["samples"].to_pylist(), strict=True):
+            self._missing[problem_id] += samples
 
     def add(self, samples: Sequence[FinishedSample]) -> None:
         """Count samples that have their verdict."""
@@ -64,6 +71,7 @@ class Progress:
     def counts(self) -> Counts:
         """The state now."""
         return Counts(
+            problems_expected=len(self._missing),
             problems=sum(missing <= 0 for missing in self._missing.values()),
             samples=self._samples,
             solved=len(self._solved),
@@ -75,10 +83,8 @@ class Progress:
 class LiveProgress:
     """Shows a Progress actor's counts while the `with` block runs."""
 
-    def __init__(self, progress: ActorHandle, *, num_problems: int, console: Console) -> None:
-        """`num_problems`: problems of this session."""
+    def __init__(self, progress: ActorHandle, *, console: Console) -> None:
         self._progress = progress
-        self._num_problems = num_problems
         self._console = console
         self._started = time.monotonic()
         self._is_over = threading.Event()
@@ -111,15 +117,15 @@ class LiveProgress:
             self._console.print(self._line(), soft_wrap=True, highlight=False)
 
     def _line(self) -> str:
-        return progress_line(self.counts(), num_problems=self._num_problems, seconds=time.monotonic() - self._started)
+        return progress_line(self.counts(), seconds=time.monotonic() - self._started)
 
 
-def progress_line(counts: Counts, *, num_problems: int, seconds: float) -> str:
-    """The line shown after `seconds` of a session of `num_problems` problems."""
-    remaining = num_problems - counts.problems
+def progress_line(counts: Counts, *, seconds: float) -> str:
+    """The line shown after `seconds` of a session."""
+    remaining = counts.problems_expected - counts.problems
     eta = clock(seconds / counts.problems * remaining) if counts.problems else "-"
     return (
-        f"problems {counts.problems}/{num_problems} | samples {counts.samples} | solved {counts.solved} | "
+        f"problems {counts.problems}/{counts.problems_expected} | samples {counts.samples} | solved {counts.solved} | "
         f"{counts.tokens / seconds:,.0f} tokens/s | errors {counts.errors} | ETA {eta}"
     )
 

@@ -14,7 +14,8 @@ import pyarrow.parquet
 
 from pipelines.answers import Answers
 from pipelines.errors import InputError
-from pipelines.run_folder import RunFolder, write_whole
+from pipelines.run_folder import RunFolder
+from pipelines.storage import write_whole
 from pipelines.verdict import VerdictStatus
 
 ADVANTAGE_EPS = 1e-4

@@ -10,10 +10,10 @@ from pipelines.errors import InputError
 from pipelines.model import load_model_config
 from pipelines.passk import prepare_run
 
-DRIVER_BYTES = 0.54e9
-"""Of the driver's process before it knows any problem: Python, torch, transformers, Ray."""
-DRIVER_BYTES_PER_UNIT = 2.2e3
-"""And per unit of work, with prompts of 350 characters: measured with 50,000 units."""
+DRIVER_BYTES = 0.76e9
+"""Of the driver's process before it knows many problems: Python, torch, transformers, Ray and its session."""
+DRIVER_BYTES_PER_UNIT = 0.65e3
+"""And per unit of work, most of it in the summary at the end: measured with a million units of 4 samples (docs/runs.md)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +42,7 @@ def run_needs(config: RunConfig) -> RunNeeds:
         answer_tokens=estimate.answer_tokens,
         hours=hours,
         gpu_hours=hours * config.shards * config.engine.num_gpus,
-        driver_bytes=DRIVER_BYTES + len(run.units) * DRIVER_BYTES_PER_UNIT,
+        driver_bytes=DRIVER_BYTES + run.plan.num_units * DRIVER_BYTES_PER_UNIT,
     )
 
 

@@ -7,11 +7,11 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -20,8 +20,8 @@ from esamp.statistics.pass_at_k import PassAtK, ks_up_to, pass_at_k_curve
 from esamp.statistics.stopping_rule import StoppingRule
 from pipelines.config import RunConfig
 from pipelines.errors import RunError
-from pipelines.finished_sample import FINISHED_COLUMNS, FinishedSample, finished_sample
-from pipelines.run_folder import RunFolder, Session, write_whole
+from pipelines.finished_sample import FINISHED_COLUMNS, finished_sample
+from pipelines.run_folder import SUMMARY, RunFolder, Session
 from pipelines.scoreboard import stops_of
 from pipelines.stopping_summary import StoppingSummary, adaptive_pass_at, stopping_summary
 from pipelines.verdict import VerdictStatus
@@ -34,10 +34,10 @@ COLUMNS = [
     "num_tokens",
     "finish_reason",
     "intervened_tokens",
-    "loss",
     "lag_mean",
     "error",
 ]
+"""One value a sample, so that a million samples take some 100 MB; losses, one a token, are read a part at a time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +51,12 @@ class RunSummary:
     """Problems all of whose samples are there, or that stopped early; the others do not count."""
     samples_per_problem: int
     """At most, where problems may stop early."""
+    group_sizes: list[int]
+    """Groups of siblings that a problem's samples were drawn in, in launch order: several after an extension, or in smaller units."""
+    verdicts: str
+    """Who gave the verdicts: the verifier of the run, or a folder of verdicts/ that jobs.verify filled."""
+    without_verdict: int
+    """Answers drawn since the last jobs.verify, which have no verdict of its verifier; 0 if there was none."""
     pass_at: list[PassAtK]
     """Empty where the run has no verifier: pass@k is then undefined."""
     solved: int | None
@@ -97,15 +103,33 @@ class RunSummary:
         return self.stopping.counted_samples if self.stopping else self.problems * self.samples_per_problem
 
     @property
-    def warning(self) -> str | None:
-        """What a reader must know before believing the numbers; None if nothing."""
+    def warnings(self) -> list[str]:
+        """What a reader must know before believing the numbers."""
+        warnings = []
         if self.solved == 0 and self.problems > 0:
-            return (
+            warnings.append(
                 f"{self.label}: not one of {self.samples} samples is correct. Unless the task is beyond the "
                 "model, the prompt, the verifier or the answers' column is not the right one: look at text, extracted and detail in "
                 f"{self.run_folder}/samples."
             )
-        return None
+        if self.beta and len(self.group_sizes) > 1:
+            warnings.append(
+                f"{self.label}: a problem's samples are {in_words(self.group_sizes)}, which did not learn from each other: pass@k is that "
+                f"of k out of all {self.samples_per_problem}, not of one group of as many (docs/statistics.md)."
+            )
+        if self.without_verdict:
+            warnings.append(
+                f"{self.label}: {self.without_verdict} answers were drawn after the last jobs.verify ({self.verdicts}) and have no "
+                f"verdict, so pass@k is undefined: python -m jobs.verify {self.run_folder} with the same settings goes on."
+            )
+        return warnings
+
+
+def in_words(group_sizes: list[int]) -> str:
+    """[4, 4, 4] -> "3 groups of 4"; [4, 3] -> "groups of 4, 3"."""
+    if len(set(group_sizes)) == 1:
+        return f"{len(group_sizes)} groups of {group_sizes[0]}"
+    return f"groups of {', '.join(map(str, group_sizes))}"
 
 
 def summarise(folder: RunFolder, *, pass_at: tuple[int, ...] = ()) -> RunSummary:
@@ -113,30 +137,34 @@ def summarise(folder: RunFolder, *, pass_at: tuple[int, ...] = ()) -> RunSummary
 
     Raises RunError if there is nothing to report: no sample could be drawn, or beta > 0 and nothing was intervened on.
     """
-    config = folder.manifest().config
+    manifest = folder.manifest()
+    config = manifest.config
     samples = folder.read_samples(COLUMNS)
     check_samples(samples, config.beta)
-    statuses = Counter(samples["status"].to_pylist())
+    statuses = value_counts(samples["status"])
     is_verified = statuses[VerdictStatus.UNVERIFIED] == 0
     outcome = run_outcome(config, samples, folder.sessions(), pass_at or ks_up_to(config.largest_k))
-    loss_start, loss_end = loss_edges(samples)
+    loss_start, loss_end = loss_edges(folder.sample_tables(["loss"]))
     summary = RunSummary(
         run_folder=str(folder.path),
         sampler=config.sampler,
         beta=config.beta,
         problems=outcome.problems,
         samples_per_problem=config.samples,
+        group_sizes=manifest.group_sizes,
+        verdicts=manifest.verification or config.verifier_name,
+        without_verdict=statuses[VerdictStatus.UNVERIFIED] if manifest.verification else 0,
         pass_at=outcome.pass_at if is_verified else [],
         solved=outcome.solved if is_verified else None,
         distiller_loss_start=loss_start,
         distiller_loss_end=loss_end,
         intervened_share=intervened_share(samples),
-        mean_lag=mean_or_none(lag for lag in samples["lag_mean"].to_pylist() if lag is not None),
+        mean_lag=pc.mean(samples["lag_mean"]).as_py(),
         rows_not_learned=rows_not_learned(folder.sessions()),
-        tokens=sum(samples["num_tokens"].to_pylist()),
+        tokens=pc.sum(samples["num_tokens"]).as_py(),
         tokens_per_s=tokens_per_s(folder.sessions()),
         errors=statuses[VerdictStatus.ERROR],
-        truncated=samples["finish_reason"].to_pylist().count("length"),
+        truncated=value_counts(samples["finish_reason"])["length"],
         no_answer=statuses[VerdictStatus.NO_ANSWER],
         timeouts=statuses[VerdictStatus.TIMEOUT],
         parse_errors=statuses[VerdictStatus.PARSE_ERROR],
@@ -144,7 +172,7 @@ def summarise(folder: RunFolder, *, pass_at: tuple[int, ...] = ()) -> RunSummary
         sandbox_errors=statuses[VerdictStatus.SANDBOX_ERROR],
         stopping=outcome.stopping,
     )
-    write_whole(folder.path / "summary.json", json.dumps(asdict(summary), indent=2).encode())
+    folder.storage.write(SUMMARY, json.dumps(asdict(summary), indent=2).encode())
     return summary
 
 
@@ -160,48 +188,55 @@ class Outcome:
 
 def run_outcome(config: RunConfig, samples: pa.Table, sessions: list[Session], ks: Sequence[int]) -> Outcome:
     """pass@k by the estimator that fits how the run drew its samples."""
-    finished = [finished_sample(row) for row in samples.select(FINISHED_COLUMNS).to_pylist()]
     rule = config.stopping_rule
-    return (
-        fixed_outcome(config.samples, finished, ks) if rule is None else adaptive_outcome(rule, finished, sessions, ks)
-    )
+    return fixed_outcome(config.samples, samples, ks) if rule is None else adaptive_outcome(rule, samples, sessions, ks)
 
 
-def fixed_outcome(num_samples: int, samples: list[FinishedSample], ks: Sequence[int]) -> Outcome:
+def fixed_outcome(num_samples: int, samples: pa.Table, ks: Sequence[int]) -> Outcome:
     """Of a run that draws all its samples."""
-    counts = Counter(sample.problem_id for sample in samples)
-    complete = [problem for problem, count in counts.items() if count == num_samples]
-    correct = Counter(sample.problem_id for sample in samples if sample.is_correct)
-    num_correct_P = np.array([correct[problem] for problem in complete])
+    is_correct = pc.equal(samples["status"], VerdictStatus.CORRECT.value).cast(pa.int64())
+    by_problem = (
+        pa.table({"problem_id": samples["problem_id"], "correct": is_correct})
+        # One thread: problems stay in the order of the samples.
+        .group_by("problem_id", use_threads=False)
+        .aggregate([("correct", "count"), ("correct", "sum")])
+    )
+    complete = by_problem.filter(pc.equal(by_problem["correct_count"], num_samples))
+    num_correct_P = complete["correct_sum"].to_numpy()
+    num_samples_P = np.full(complete.num_rows, num_samples)
     return Outcome(
-        problems=len(complete),
-        pass_at=pass_at_k_curve(np.full(len(complete), num_samples), num_correct_P, ks, confidence=CONFIDENCE),
+        problems=complete.num_rows,
+        pass_at=pass_at_k_curve(num_samples_P, num_correct_P, ks, confidence=CONFIDENCE),
         solved=int((num_correct_P > 0).sum()),
         stopping=None,
     )
 
 
-def adaptive_outcome(
-    rule: StoppingRule, samples: list[FinishedSample], sessions: list[Session], ks: Sequence[int]
-) -> Outcome:
+def adaptive_outcome(rule: StoppingRule, samples: pa.Table, sessions: list[Session], ks: Sequence[int]) -> Outcome:
     """Of a run whose problems may stop early."""
+    finished = [finished_sample(row) for row in samples.select(FINISHED_COLUMNS).to_pylist()]
     stops = dict(
-        sorted(stops_of(samples, rule).items())
+        sorted(stops_of(finished, rule).items())
     )  # parts come in any order, seeded resampling must not depend on it
     return Outcome(
         problems=len(stops),
         pass_at=adaptive_pass_at(list(stops.values()), ks, rule),
         solved=sum(stop.correct > 0 for stop in stops.values()),
-        stopping=stopping_summary(rule, stops, samples, sessions) if stops else None,
+        stopping=stopping_summary(rule, stops, finished, sessions) if stops else None,
     )
+
+
+def value_counts(column: pa.ChunkedArray) -> Counter[str]:
+    """How often each value of a column is there."""
+    return Counter({pair["values"]: pair["counts"] for pair in pc.value_counts(column).to_pylist()})
 
 
 def check_samples(samples: pa.Table, beta: float) -> None:
     """Raise RunError if every sample failed, or if ESamp was asked for and took no part in any token."""
-    errors = samples["error"].to_pylist()
-    if all(error is not None for error in errors):
+    errors = samples["error"]
+    if errors.null_count == 0:
         raise RunError(f"none of {len(errors)} samples could be drawn; the first failed with: {errors[0]}")
-    if beta > 0 and not any(samples["intervened_tokens"].to_pylist()):
+    if beta > 0 and not pc.sum(samples["intervened_tokens"]).as_py():
         raise RunError(
             f"esamp with beta={beta:g} must explore, but none of the tokens of {len(errors)} samples was intervened on: "
             "these are vanilla samples."
@@ -210,25 +245,23 @@ def check_samples(samples: pa.Table, beta: float) -> None:
 
 def intervened_share(samples: pa.Table) -> float:
     """Share of decode tokens intervened on; 0 if there are none."""
-    decode_tokens = sum(max(0, tokens - 1) for tokens in samples["num_tokens"].to_pylist())
-    return (
-        sum(tokens or 0 for tokens in samples["intervened_tokens"].to_pylist()) / decode_tokens
-        if decode_tokens
-        else 0.0
-    )
+    decode_tokens = pc.sum(pc.max_element_wise(pc.subtract(samples["num_tokens"], 1), 0)).as_py()
+    intervened = pc.sum(samples["intervened_tokens"]).as_py() or 0
+    return intervened / decode_tokens if decode_tokens else 0.0
 
 
-def loss_edges(samples: pa.Table) -> tuple[float | None, float | None]:
+def loss_edges(tables: Iterable[pa.Table]) -> tuple[float | None, float | None]:
     """Mean Distiller loss over the first and the last tenth (at least one token) of each sample's tokens that have a loss, then over
     samples; None if no sample has one."""
     starts, ends = [], []
-    for losses in samples["loss"]:
-        loss_T = np.array(losses.as_py() or [], dtype=np.float64)
-        loss_T = loss_T[~np.isnan(loss_T)]
-        if len(loss_T):
-            tenth = max(1, len(loss_T) // 10)
-            starts.append(loss_T[:tenth].mean())
-            ends.append(loss_T[-tenth:].mean())
+    for table in tables:
+        for losses in table["loss"]:
+            loss_T = losses.values.to_numpy().astype(np.float64) if losses.is_valid else np.empty(0)
+            loss_T = loss_T[~np.isnan(loss_T)]
+            if len(loss_T):
+                tenth = max(1, len(loss_T) // 10)
+                starts.append(loss_T[:tenth].mean())
+                ends.append(loss_T[-tenth:].mean())
     return mean_or_none(starts), mean_or_none(ends)
 
 
@@ -259,7 +292,7 @@ def summary_table(summaries: list[RunSummary]) -> RenderableType:
         table.add_column(summary.label, justify="right")
     for name, cells in table_rows(summaries):
         table.add_row(name, *cells)
-    return Group(table, *(Text(f"warning: {summary.warning}") for summary in summaries if summary.warning))
+    return Group(table, *(Text(f"warning: {warning}") for summary in summaries for warning in summary.warnings))
 
 
 def table_title(summaries: list[RunSummary]) -> str:
@@ -320,9 +353,9 @@ def loss_cell(summary: RunSummary) -> str:
     return f"{summary.distiller_loss_start:.3g} -> {summary.distiller_loss_end:.3g}"
 
 
-def read_summary(folder: Path) -> RunSummary:
+def read_summary(folder: RunFolder) -> RunSummary:
     """The summary that `summarise` wrote."""
-    plain = json.loads((folder / "summary.json").read_text())
+    plain = json.loads(folder.storage.read(SUMMARY))
     stopping = StoppingSummary(**plain["stopping"]) if plain.get("stopping") else None
     return RunSummary(
         **{**plain, "pass_at": [PassAtK(**point) for point in plain["pass_at"]], "stopping": stopping},

@@ -207,8 +207,8 @@ def verdict_of(result: bool | float) -> Verdict:
 class VerifySamples:
     """Ray Data's callable of this stage: rows with their verdicts; tells its listeners, Progress and others, what was done."""
 
-    def __init__(self, settings: VerifierSettings, answers: Path, listeners: list[ActorHandle]) -> None:
-        """`answers`: the run's file of them."""
+    def __init__(self, settings: VerifierSettings, answers: str | Path, listeners: list[ActorHandle]) -> None:
+        """`answers`: path or URL of the run's file of them."""
         self._answers = Answers(answers)
         self._scorer = settings.build()
         self._listeners = listeners

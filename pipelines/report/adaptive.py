@@ -10,16 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 from rich.console import Console
 
 from esamp.statistics.adaptive import adaptive_pass_at_k
 from esamp.statistics.paired import compare_paired, holm
 from esamp.statistics.pass_at_k import ks_up_to, pass_at_k
 from pipelines.errors import InputError
+from pipelines.manifest import Manifest
 from pipelines.report.comparison import ArmComparison, DifferenceAtK, conclusion
 from pipelines.report.evidence import arm_settings
-from pipelines.run_folder import Manifest, RunFolder
+from pipelines.run_folder import RunFolder
 from pipelines.scoreboard import Stop, stops_of
 from pipelines.summary import RunSummary, summarise, summary_table
 
@@ -75,7 +75,7 @@ def print_adaptive(folders: Sequence[RunFolder], console: Console) -> None:
 
 
 def count_run(folder: RunFolder) -> CountedRun:
-    """Read a run's counts, in the plan's order. A sample that failed counts as not correct."""
+    """Read a run's counts, in the order of its dataset. A sample that failed counts as not correct."""
     manifest, samples = folder.manifest(), folder.read_finished()
     config = manifest.config
     if config.stopping_rule is not None:
@@ -89,12 +89,13 @@ def count_run(folder: RunFolder) -> CountedRun:
             for problem_id, correct in correct_of.items()
             if len(correct) == config.samples
         }
-    planned = dict.fromkeys(pq.read_table(folder.plan, columns=["problem_id"])["problem_id"].to_pylist())
     return CountedRun(
         path=str(folder.path),
         manifest=manifest,
         summary=summarise(folder, pass_at=config.pass_at),
-        counts={problem_id: counts[problem_id] for problem_id in planned if problem_id in counts},
+        counts={
+            problem_id: counts[problem_id] for problem_id in folder.problem_ids().to_pylist() if problem_id in counts
+        },
     )
 
 

@@ -9,6 +9,7 @@ from esamp.config import ESampConfig
 from esamp.statistics.exchangeability import Exchangeability
 from pipelines.report.evidence import Arm, Evidence
 from pipelines.report.reading import Reading
+from pipelines.summary import in_words as groups_in_words
 
 ORDER_LEVEL = 0.05
 """Launch order counts as mattering below this p-value."""
@@ -30,6 +31,11 @@ def about_samples(evidence: Evidence, orders: list[Exchangeability]) -> Iterator
         yield (
             f"Samples of one prompt depend on each other under {', '.join(exploring)}. pass@k is that of a random k-subset of the group "
             "that was drawn; it does not say what smaller groups would have given."
+        )
+    for run in (run for arm in evidence.arms for run in arm.runs if run.manifest.extended_from):
+        yield (
+            f"{run.path} was extended ({' -> '.join(map(str, run.manifest.waves))} samples): each extension is a group of its own, so its "
+            f"pass@k is that of k out of {groups_in_words(run.manifest.group_sizes)}, not of one group of {run.group_size}."
         )
     for arm, order in zip(evidence.arms, orders, strict=True):
         if order.misleads(ORDER_LEVEL):

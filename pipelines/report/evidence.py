@@ -13,9 +13,10 @@ import numpy.typing as npt
 from esamp.statistics.pass_at_k import ks_up_to, pass_at_k_per_problem
 from pipelines.config import RunConfig
 from pipelines.errors import InputError
+from pipelines.manifest import Manifest
 from pipelines.problems import Problem
 from pipelines.report.run_samples import RunSamples, read_run
-from pipelines.run_folder import Manifest, RunFolder
+from pipelines.run_folder import RunFolder
 
 WHERE_IT_RAN = ("seed", "engine.", "data_fingerprint", "model_fingerprint")
 """Settings that do not make another arm."""

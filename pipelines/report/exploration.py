@@ -46,7 +46,7 @@ def exploration_facts(evidence: Evidence) -> list[Fact]:
 
 def loss_cell(arm: Arm) -> str:
     """ "1.75, 1.48"."""
-    edges = loss_edges(arm.runs[0].table)
+    edges = loss_edges([arm.runs[0].table])
     return UNKNOWN if None in edges else ", ".join(plain(loss) for loss in edges if loss is not None)
 
 

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from pipelines.config_file import flatten
+from pipelines.provenance import now
 from pipelines.report import numbers
 from pipelines.report.caveats import caveats, in_words
 from pipelines.report.comparison import compare_arms, conclusion
@@ -27,7 +28,8 @@ from pipelines.report.group_sizes import group_size_sweeps
 from pipelines.report.measures import Measure, launch_order, measure_arms, replications
 from pipelines.report.reading import collect_reading
 from pipelines.report.tables import differences_csv, measures_csv, problems_csv
-from pipelines.run_folder import RunFolder, now, write_whole
+from pipelines.run_folder import RunFolder
+from pipelines.storage import write_whole
 
 COSTS_WITHOUT_VERDICTS = ("tokens per sample", "tokens/s", "wall clock, s")
 """Measures of tasks in which nothing is right or wrong."""

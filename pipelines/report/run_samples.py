@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet
 
 from pipelines.answers import Answers
 from pipelines.errors import InputError
+from pipelines.manifest import Manifest
 from pipelines.problems import Problem
-from pipelines.run_folder import Manifest, RunFolder, Session
+from pipelines.run_folder import RunFolder, Session
 from pipelines.verdict import VerdictStatus
 
 READABLE = ["problem_id", "sample_index", "problem", "prompt", "seed", "text", "token_ids", "num_tokens"]
@@ -105,9 +105,8 @@ def read_run(folder: RunFolder) -> RunSamples:
         zip(table["problem_id"].to_pylist(), table["sample_index"].to_pylist(), strict=True)
     ):
         rows_of[problem_id][index] = row
-    # In the plan's order, that of the dataset: parts come in any order, and seeded resampling must not depend on it.
-    planned = dict.fromkeys(pa.parquet.read_table(folder.plan, columns=["problem_id"])["problem_id"].to_pylist())
-    complete = [problem_id for problem_id in planned if len(rows_of[problem_id]) == wanted]
+    # In the order of the dataset: parts come in any order, and seeded resampling must not depend on it.
+    complete = [problem_id for problem_id in folder.problem_ids().to_pylist() if len(rows_of[problem_id]) == wanted]
     if not complete:
         raise InputError(
             f"{folder.path} has no problem with all {wanted} samples yet; let the run finish at least one, then report again."

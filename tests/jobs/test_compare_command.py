@@ -18,7 +18,7 @@ from tests.pipelines.stored_rows import row, wrong
 def finish(config: RunConfig) -> None:
     """Write every sample of a run; the first one of each problem is correct under esamp."""
     run = prepare_run(config)
-    run.folder.open(run.manifest, run.units)
+    run.folder.open(run.manifest, run.plan)
     rows = [
         {
             **(row if config.sampler == "esamp" and index == 0 else wrong)(0, index),
@@ -26,10 +26,12 @@ def finish(config: RunConfig) -> None:
             "problem_id": unit.problem.problem_id,
             "problem": unit.problem.text,
         }
-        for unit in run.units
+        for unit in run.plan.units()
         for index in unit.work.sample_indices
     ]
-    pa.parquet.write_table(pa.Table.from_pylist(rows, schema=STORED_SCHEMA), run.folder.samples / "0.parquet")
+    pa.parquet.write_table(
+        pa.Table.from_pylist(rows, schema=STORED_SCHEMA), config.run_folder / "samples" / "0.parquet"
+    )
 
 
 def test_runs_are_the_same_but_for_sampler_seed_and_folder() -> None:

@@ -1,6 +1,7 @@
 """The command line of jobs.passk: bad input ends with one line and code 2, --dry-run starts nothing, --config is flags."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,11 @@ import yaml
 
 from jobs import passk
 from pipelines.config import RunConfig
-from pipelines.run_folder import RunFolder, new_manifest
+from pipelines.errors import InputError
+from pipelines.manifest import new_manifest
+from pipelines.plan import plan_run
+from pipelines.run_folder import RunFolder
+from tests.pipelines.stored_rows import make_run, row
 
 
 def write_rows(path: Path, rows: list[dict[str, object]]) -> str:
@@ -75,7 +80,8 @@ def test_a_folder_of_another_run_is_refused_with_the_difference(
     output = tmp_path / "run"
     other = RunConfig(limit=2, output=output, seed=5)
     RunFolder(output).open(
-        new_manifest(other, data_fingerprint="d", model_fingerprint="f", num_problems=2, num_units=2), []
+        new_manifest(other, data_fingerprint="d", model_fingerprint="f", num_problems=2, num_units=2),
+        plan_run([], lambda problem: problem.text, other),
     )
     with pytest.raises(SystemExit) as stop:
         passk.main(["--limit", "2", "--output", str(output)])
@@ -118,6 +124,19 @@ def test_flags_win_over_the_config_file(tmp_path: Path) -> None:
     config = passk.parse(["--config", str(file), "--samples", "4"]).run
     assert (config.samples, config.chat, config.engine.max_num_seqs, config.esamp.beta) == (4, False, 8, 0.5)
     assert passk.parse([f"--config={file}"]).run.samples == 64
+
+
+def test_an_extension_takes_the_settings_that_are_not_given_from_the_run(tmp_path: Path) -> None:
+    held = RunConfig(samples=2, seed=5, shards=3, output=tmp_path / "run")
+    make_run(tmp_path / "run", held, [[row(0, 0)]])
+    short = passk.parse(["--output", str(tmp_path / "run"), "--extend", "8"])
+    assert (short.extend, short.run) == (8, replace(held, samples=8))
+    full = passk.parse(
+        ["--samples", "2", "--seed", "5", "--output", str(tmp_path / "run"), "--extend=8", "--shards", "1"]
+    )
+    assert (full.extend, full.run) == (8, replace(held, shards=1))
+    with pytest.raises(InputError, match="holds no run"):
+        passk.parse(["--output", str(tmp_path / "other"), "--extend", "8"])
 
 
 def test_help_describes_every_setting(capsys: pytest.CaptureFixture[str]) -> None:

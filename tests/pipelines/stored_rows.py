@@ -7,9 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from pipelines.config import RunConfig
-from pipelines.plan import plan_units
+from pipelines.manifest import new_manifest
+from pipelines.plan import plan_run
 from pipelines.problems import Problem
-from pipelines.run_folder import RunFolder, new_manifest
+from pipelines.run_folder import RunFolder
 from pipelines.sample_table import STORED_SCHEMA
 
 ROW: dict[str, Any] = {
@@ -71,15 +72,18 @@ def failed(problem: int, index: int) -> dict[str, Any]:
     return wrong(problem, index, **missing, num_tokens=0, finish_reason="error", status="error", error="too long")
 
 
-def make_run(path: Path, config: RunConfig, parts: list[list[dict[str, Any]]], *, num_problems: int = 2) -> RunFolder:
+def make_run(
+    path: str | Path, config: RunConfig, parts: list[list[dict[str, Any]]], *, num_problems: int = 2
+) -> RunFolder:
     """A run folder with these parts."""
     folder = RunFolder(path)
     problems = [Problem(f"p{i}", f"say {i}", str(i)) for i in range(num_problems)]
-    units = plan_units(problems, [problem.text for problem in problems], config)
+    plan = plan_run(problems, lambda problem: problem.text, config)
     manifest = new_manifest(
-        config, data_fingerprint="d", model_fingerprint="f", num_problems=num_problems, num_units=len(units)
+        config, data_fingerprint="d", model_fingerprint="f", num_problems=num_problems, num_units=plan.num_units
     )
-    folder.open(manifest, units)
+    folder.open(manifest, plan)
     for number, rows in enumerate(parts):
-        pa.parquet.write_table(pa.Table.from_pylist(rows, schema=STORED_SCHEMA), folder.samples / f"{number}.parquet")
+        with folder.storage.whole_file(f"samples/{number}.parquet") as file:
+            pa.parquet.write_table(pa.Table.from_pylist(rows, schema=STORED_SCHEMA), file)
     return folder

@@ -1,12 +1,13 @@
 """Which shard gets which unit, and how many it gets at a time."""
 
 import asyncio
+from dataclasses import replace
 
 from actors.config import EngineConfig
 from esamp.config import ESampConfig
 from pipelines.config import RunConfig
 from pipelines.generation import GenerateSamples, ShardRouter
-from pipelines.plan import plan_table, plan_units, units_in_flight
+from pipelines.plan import plan_run, plan_table, units_in_flight, units_per_part
 from pipelines.problems import Problem
 from pipelines.sample_table import run_labels
 
@@ -35,7 +36,7 @@ def test_a_unit_of_a_problem_that_has_stopped_is_not_launched() -> None:
     config = RunConfig(samples=2)
     labels = run_labels(config, run_id="r", model_fingerprint="f")
     stage = GenerateSamples([], None, labels, ClosedGate())  # type: ignore[arg-type]
-    plan = plan_table(plan_units([Problem("p", "say 0", "0")], ["say 0"], config))
+    plan = plan_table(plan_run([Problem("p", "say 0", "0")], lambda problem: problem.text, config).units())
 
     async def drawn() -> list[int]:
         return [table.num_rows async for table in stage(plan)]
@@ -52,3 +53,9 @@ def test_a_shard_is_given_its_batch_twice_over() -> None:
 def test_an_exploring_shard_gets_no_more_problems_than_it_has_distillers() -> None:
     config = RunConfig(samples=1, esamp=ESampConfig(max_groups=4), engine=EngineConfig(max_num_seqs=64))
     assert units_in_flight(config) == 4
+
+
+def test_parts_grow_with_the_run_but_not_beyond_what_is_under_way() -> None:
+    config = RunConfig(samples=16, sampler="vanilla", engine=EngineConfig(max_num_seqs=256))
+    assert [units_per_part(config, units) for units in (10, 20_000, 1_000_000)] == [4, 10, 16]
+    assert units_per_part(replace(config, units_per_part=1), 1_000_000) == 1

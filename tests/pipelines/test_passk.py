@@ -22,6 +22,7 @@ from pipelines.plan import sample_seed
 from pipelines.rollouts import write_rollouts
 from pipelines.run_folder import RunFolder
 from pipelines.sample_table import STORED_SCHEMA
+from pipelines.storage import LocalStorage, Storage
 from tests.interruptible import hear_ctrl_c
 from tests.pipelines.conftest import write_jsonl
 from tests.pipelines.stand_in import IdleFleet, StandInFleet
@@ -69,7 +70,7 @@ def test_every_sample_is_stored_once_with_its_verdict(six_problems: Path, tmp_pa
 
     parts = RunFolder(tmp_path / "run").parts()
     assert len(parts) == 6, "with one unit to a part, a kill loses no more than what is under way"
-    assert pq.read_schema(parts[0]).equals(STORED_SCHEMA)
+    assert pq.read_schema(tmp_path / "run" / parts[0]).equals(STORED_SCHEMA)
     shards = {(row["problem_id"], row["shard"]) for row in rows}
     assert len(shards) == 6, "the samples of a problem come from one shard"
     assert {shard for _, shard in shards} == {"shard-0", "shard-1"}, "and both shards had work"
@@ -78,6 +79,28 @@ def test_every_sample_is_stored_once_with_its_verdict(six_problems: Path, tmp_pa
     assert (session.units, session.samples, session.tokens) == (6, 24, 96)
 
     assert run_passk(config, console=quiet(), start_fleet=no_fleet) == summary, "a finished run is only summarised"
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_an_extension_draws_the_new_samples_only(
+    six_problems: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a URL, and through fsspec's file system rather than Arrow's own, as on an object store."""
+    monkeypatch.setattr(LocalStorage, "ray_filesystem", Storage.ray_filesystem)
+    config = replace(config_for(six_problems, tmp_path / "run", limit=3), output=f"file://{tmp_path}/run")
+    run_passk(config, console=quiet(), start_fleet=StandInFleet)
+    before = {(row["problem_id"], row["sample_index"]): row for row in stored(tmp_path / "run")}
+    extended = run_passk(config, extend=7, console=quiet(), start_fleet=StandInFleet)
+    rows = {(row["problem_id"], row["sample_index"]): row for row in stored(tmp_path / "run")}
+    assert list(rows) == [(f"p{p}", i) for p in range(3) for i in range(7)]
+    assert {key: str(rows[key]) for key in before} == {key: str(row) for key, row in before.items()}
+    assert {row["unit_id"] for key, row in rows.items() if key not in before} == {"p0#4", "p1#4", "p2#4"}
+    assert all(row["seed"] == sample_seed(0, *key) for key, row in rows.items())
+    assert (extended.samples_per_problem, extended.group_sizes) == (7, [4, 3])
+    assert "groups of 4, 3" in str(extended.warnings)
+    assert run_passk(config, extend=7, console=quiet(), start_fleet=no_fleet) == extended
+    with pytest.raises(InputError, match="--extend 7 goes on with it"):
+        run_passk(config, console=quiet(), start_fleet=no_fleet)
 
 
 def no_fleet(*args: object, **kwargs: object) -> Any:
@@ -109,7 +132,7 @@ def test_a_unit_that_fails_leaves_its_reason_and_is_tried_again(tmp_path: Path) 
     assert [row["status"] for row in failed] == ["error"] * 4
     assert all("'impossible 2' is too long" in row["error"] for row in failed)
     run = prepare_run(config)
-    assert [unit.problem.problem_id for unit in run.folder.unfinished(run.units)] == ["1"]
+    assert run.folder.write_todo(run.manifest, 0)["problem_id"].to_pylist() == ["1"]
 
 
 @pytest.mark.usefixtures("local_ray")

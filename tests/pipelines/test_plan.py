@@ -1,26 +1,34 @@
 """The plan: every sample once, with a seed that depends on nothing but run, problem and index."""
 
+import io
 from dataclasses import replace
 
+import pyarrow.parquet as pq
+import pytest
+
 from actors.config import EngineConfig
+from pipelines import plan
 from pipelines.config import RunConfig
-from pipelines.plan import StoredUnit, plan_table, plan_units, sample_seed, stored_units
+from pipelines.plan import PlannedUnit, StoredUnit, plan_run, sample_seed, stored_units, write_plan
 from pipelines.problems import Problem
 from pipelines.stopping_config import StoppingConfig
 
 PROBLEMS = [Problem(f"p{i}", f"say {i}", str(i)) for i in range(3)]
-PROMPTS = [problem.text for problem in PROBLEMS]
+
+
+def units(config: RunConfig, problems: list[Problem] = PROBLEMS) -> list[PlannedUnit]:
+    return list(plan_run(problems, lambda problem: f"Please {problem.text}", config).units())
 
 
 def test_all_samples_of_a_problem_are_one_unit() -> None:
-    units = plan_units(PROBLEMS, PROMPTS, RunConfig(samples=5))
-    assert [unit.work.unit_id for unit in units] == ["p0#0", "p1#0", "p2#0"]
-    assert units[0].work.sample_indices == (0, 1, 2, 3, 4)
+    planned = units(RunConfig(samples=5))
+    assert [unit.work.unit_id for unit in planned] == ["p0#0", "p1#0", "p2#0"]
+    assert planned[0].work.sample_indices == (0, 1, 2, 3, 4)
 
 
 def test_chunks_cover_every_sample_once_with_the_same_seeds() -> None:
-    whole = plan_units(PROBLEMS, PROMPTS, RunConfig(samples=5))
-    chunks = plan_units(PROBLEMS, PROMPTS, RunConfig(samples=5, samples_per_unit=2))
+    whole = units(RunConfig(samples=5))
+    chunks = units(RunConfig(samples=5, samples_per_unit=2))
     assert [unit.work.sample_indices for unit in chunks[:3]] == [(0, 1), (2, 3), (4,)]
     assert sum((unit.work.seeds for unit in chunks[:3]), ()) == whole[0].work.seeds
 
@@ -35,10 +43,10 @@ def test_an_adaptive_run_takes_problems_side_by_side_and_their_units_in_turns() 
         stop=StoppingConfig(successes=1),
         engine=EngineConfig(max_num_seqs=2),
     )
-    units = [unit.work.unit_id for unit in plan_units(PROBLEMS, PROMPTS, config)]
-    assert units[:8] == ["p0#0", "p1#0", "p0#2", "p1#2", "p0#4", "p1#4", "p0#6", "p1#6"]
-    assert units[8:] == ["p2#0", "p2#2", "p2#4", "p2#6"]
-    in_one_call = plan_units(PROBLEMS, PROMPTS, replace(config, units_per_part=3))[:3]
+    planned = [unit.work.unit_id for unit in units(config)]
+    assert planned[:8] == ["p0#0", "p1#0", "p0#2", "p1#2", "p0#4", "p1#4", "p0#6", "p1#6"]
+    assert planned[8:] == ["p2#0", "p2#2", "p2#4", "p2#6"]
+    in_one_call = units(replace(config, units_per_part=3))[:3]
     assert [unit.work.unit_id for unit in in_one_call] == ["p0#0", "p1#0", "p2#0"], "units of a call end together"
 
 
@@ -50,8 +58,8 @@ def test_an_adaptive_run_draws_an_eighth_at_a_time_unless_told_otherwise() -> No
 
 
 def test_seeds_do_not_depend_on_the_other_problems() -> None:
-    alone = plan_units(PROBLEMS[2:], PROMPTS[2:], RunConfig(samples=4))
-    assert alone[0].work.seeds == plan_units(PROBLEMS, PROMPTS, RunConfig(samples=4))[2].work.seeds
+    alone = units(RunConfig(samples=4), PROBLEMS[2:])
+    assert alone[0].work.seeds == units(RunConfig(samples=4))[2].work.seeds
 
 
 def test_seeds_differ_and_stay_the_same_for_ever() -> None:
@@ -63,7 +71,21 @@ def test_seeds_differ_and_stay_the_same_for_ever() -> None:
     assert sample_seed(0, "p0", 0) == 1851546684, "a run that was begun with an older version must go on with its seeds"
 
 
-def test_a_plan_survives_its_table() -> None:
-    units = plan_units(PROBLEMS, PROMPTS, RunConfig(samples=3))
-    stored = [StoredUnit(work=unit.work, text=unit.problem.text) for unit in units]
-    assert list(stored_units(plan_table(units))) == stored
+def test_a_plan_survives_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "GROUP_UNITS", 2)
+    planned = units(RunConfig(samples=3))
+    file = io.BytesIO()
+    write_plan(file, iter(planned))
+    stored = [StoredUnit(work=unit.work, text=unit.problem.text) for unit in planned]
+    assert list(stored_units(pq.read_table(file))) == stored
+    assert pq.read_metadata(file).num_row_groups == 2, "it is written a group at a time"
+
+
+def test_an_extension_adds_units_and_leaves_those_there_as_they_are() -> None:
+    first = plan_run(PROBLEMS, lambda problem: problem.text, RunConfig(samples=2))
+    extended = plan_run(PROBLEMS, lambda problem: problem.text, RunConfig(samples=7), extended_from=(2,))
+    assert list(extended.units(0)) == list(first.units())
+    assert [unit.work.unit_id for unit in extended.units(1)] == ["p0#2", "p1#2", "p2#2"]
+    assert next(extended.units(1)).work.sample_indices == (2, 3, 4, 5, 6)
+    assert next(extended.units(1)).work.seeds == units(RunConfig(samples=7))[0].work.seeds[2:]
+    assert (first.num_units, extended.num_units) == (3, 6)

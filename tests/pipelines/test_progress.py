@@ -1,5 +1,7 @@
 """Counting finished samples, and the line that shows it."""
 
+import pyarrow as pa
+
 from pipelines.finished_sample import FinishedSample
 from pipelines.progress import Counts, Progress, clock, progress_line
 
@@ -16,27 +18,29 @@ def sample(problem_id: str, *, is_correct: bool = False, is_error: bool = False)
 
 
 def test_a_problem_is_done_when_all_its_samples_are() -> None:
-    progress = Progress({"a": 2, "b": 1})
+    progress = Progress()
+    progress.expect(pa.table({"problem_id": ["a", "b", "a"], "samples": [1, 1, 1]}))
     progress.add([sample("a", is_correct=True), sample("b", is_error=True)])
-    assert progress.counts() == Counts(problems=1, samples=2, solved=1, tokens=20, errors=1)
+    assert progress.counts() == Counts(problems_expected=2, problems=1, samples=2, solved=1, tokens=20, errors=1)
     progress.add([sample("a", is_correct=True)])
-    assert progress.counts() == Counts(problems=2, samples=3, solved=1, tokens=30, errors=1)
+    assert progress.counts() == Counts(problems_expected=2, problems=2, samples=3, solved=1, tokens=30, errors=1)
 
 
 def test_a_problem_that_stopped_is_done_whatever_still_comes() -> None:
-    progress = Progress({"a": 8})
+    progress = Progress()
+    progress.expect(pa.table({"problem_id": ["a"], "samples": [8]}))
     progress.add([sample("a", is_correct=True)])
     progress.stop("a")
     progress.add([sample("a")])
-    assert progress.counts() == Counts(problems=1, samples=2, solved=1, tokens=20, errors=0)
+    assert progress.counts() == Counts(problems_expected=1, problems=1, samples=2, solved=1, tokens=20, errors=0)
 
 
 def test_the_line_says_how_far_how_fast_and_how_long() -> None:
-    counts = Counts(problems=12, samples=192, solved=9, tokens=55_200, errors=0)
-    assert progress_line(counts, num_problems=32, seconds=30.0) == (
+    counts = Counts(problems_expected=32, problems=12, samples=192, solved=9, tokens=55_200, errors=0)
+    assert progress_line(counts, seconds=30.0) == (
         "problems 12/32 | samples 192 | solved 9 | 1,840 tokens/s | errors 0 | ETA 0:50"
     )
-    assert progress_line(Counts(), num_problems=32, seconds=1.0).endswith("ETA -")
+    assert progress_line(Counts(), seconds=1.0).endswith("ETA -")
 
 
 def test_clock() -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from esamp.config import ESampConfig
 from pipelines.config import RunConfig
 from pipelines.errors import RunError
-from pipelines.run_folder import Session
+from pipelines.run_folder import RunFolder, Session
 from pipelines.summary import RunSummary, read_summary, summarise, summary_table
 from tests.pipelines.stored_rows import failed, make_run, row, wrong
 
@@ -26,7 +26,7 @@ def test_pass_at_k_counts_by_problem(tmp_path: Path) -> None:
     assert {point.k: point.estimate for point in summary.pass_at} == {1: 0.25, 2: 0.5}
     assert (summary.problems, summary.solved) == (2, 1)
     assert all(point.low <= point.estimate <= point.high for point in summary.pass_at)
-    assert read_summary(tmp_path) == summary
+    assert read_summary(RunFolder(tmp_path)) == summary
 
 
 def test_ks_can_be_chosen(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_without_a_verifier_pass_at_k_is_undefined_and_never_0(tmp_path: Path) -
     summary = summarise(make_run(tmp_path, CONFIG, [[row(0, 0, **unverified), row(0, 1, **unverified)]]))
     assert summary.pass_at == []
     assert summary.solved is None
-    assert read_summary(tmp_path) == summary
+    assert read_summary(RunFolder(tmp_path)) == summary
     text = printed([summary])
     assert "undefined: no verifier" in text
     assert "pass@1" not in text

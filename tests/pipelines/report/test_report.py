@@ -86,7 +86,7 @@ def test_the_order_of_runs_and_parts_changes_no_number(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / f"{c.sampler}-{c.seed}", c, solved_share=0.3) for c in settings]
     first = compare_arms(gather_evidence(runs))
     for run in runs:
-        (run.samples / "0.parquet").rename(run.samples / "2.parquet")
+        run.storage.move("samples/0.parquet", "samples/2.parquet")
     assert compare_arms(gather_evidence(runs[::-1])) == first
 
 

@@ -253,16 +253,16 @@ def intervened_share(samples: pa.Table) -> float:
 def loss_edges(tables: Iterable[pa.Table]) -> tuple[float | None, float | None]:
     """Mean Distiller loss over the first and the last tenth (at least one token) of each sample's tokens that have a loss, then over
     samples; None if no sample has one."""
-    starts, ends = [], []
+    edges, count = np.zeros(2), 0
     for table in tables:
         for losses in table["loss"]:
             loss_T = losses.values.to_numpy().astype(np.float64) if losses.is_valid else np.empty(0)
             loss_T = loss_T[~np.isnan(loss_T)]
             if len(loss_T):
                 tenth = max(1, len(loss_T) // 10)
-                starts.append(loss_T[:tenth].mean())
-                ends.append(loss_T[-tenth:].mean())
-    return mean_or_none(starts), mean_or_none(ends)
+                edges += loss_T[:tenth].mean(), loss_T[-tenth:].mean()
+                count += 1
+    return (float(edges[0]) / count, float(edges[1]) / count) if count else (None, None)
 
 
 def tokens_per_s(sessions: list[Session]) -> float | None:

@@ -12,7 +12,7 @@ from pipelines.passk import prepare_run
 
 DRIVER_BYTES = 0.76e9
 """Of the driver's process before it knows many problems: Python, torch, transformers, Ray and its session."""
-DRIVER_BYTES_PER_UNIT = 0.65e3
+DRIVER_BYTES_PER_UNIT = 0.55e3
 """And per unit of work, most of it in the summary at the end: measured with a million units of 4 samples (docs/runs.md)."""
 
 

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from esamp.config import ESampConfig
 from esamp.policy_config import PolicyConfig
 
 
@@ -45,14 +46,15 @@ class EngineConfig:
     """Longest prompt plus answer, in tokens; None takes the model's own limit."""
     max_num_seqs: int = 64
     """Samples decoded together in one shard, >= 1."""
-    num_gpus: int = 0
-    """GPUs of one shard: 1, or 0 to run on CPU. Tensor parallelism is not supported yet; use more shards."""
+    num_gpus: float = 0
+    """GPUs of one shard, all on one node; 0 to run on CPU. Below 1 several shards share a GPU; 2, 4, ... make the engine tensor
+    parallel."""
     num_cpus: float = 1.0
     """CPU cores Ray reserves for one shard, > 0."""
     kv_cache_gib: float = 1.0
     """KV cache of a CPU shard, in GiB, > 0."""
     gpu_memory_utilization: float = 0.9
-    """Share of a GPU's memory that a GPU shard may take, in (0, 1]."""
+    """Share of a GPU's memory that a GPU shard may take, in (0, 1]; of its part of the GPU where num_gpus is below 1."""
     enforce_eager: bool = False
     """Leave out torch.compile and CUDA graphs: slower decoding, faster start."""
     seed: int = 0
@@ -61,9 +63,10 @@ class EngineConfig:
     def __post_init__(self) -> None:
         if self.max_num_seqs < 1:
             raise ValueError(f"max_num_seqs must be >= 1; got {self.max_num_seqs}.")
-        if self.num_gpus not in (0, 1):
+        if not (0 <= self.num_gpus < 1 or self.num_gpus == round(self.num_gpus) >= 1):
             raise ValueError(
-                f"num_gpus must be 0 or 1 GPU per shard; got {self.num_gpus}. Tensor parallelism is not supported yet: use more shards."
+                f"num_gpus must be 0, a part of one GPU, or a whole number of GPUs; got {self.num_gpus:g}. A shard of several GPUs splits "
+                "the model evenly."
             )
         if not self.num_cpus > 0:
             raise ValueError(f"num_cpus must be > 0; got {self.num_cpus}.")
@@ -71,6 +74,11 @@ class EngineConfig:
             raise ValueError(f"kv_cache_gib must be > 0; got {self.kv_cache_gib}.")
         if not 0 < self.gpu_memory_utilization <= 1:
             raise ValueError(f"gpu_memory_utilization must be in (0, 1]; got {self.gpu_memory_utilization}.")
+
+    @property
+    def tensor_parallel_size(self) -> int:
+        """GPUs that the model's weights are split over."""
+        return max(1, int(self.num_gpus))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,3 +119,15 @@ class ShardConfig:
     """Its side of the exchange with trainers."""
     spill: bool = False
     """Other shards may draw samples of the same problems: with a trainer actor they then share a problem's Distiller."""
+
+    def __post_init__(self) -> None:
+        if self.engine.tensor_parallel_size > 1 and learns_elsewhere(self.policy):
+            raise ValueError(
+                f"with num_gpus={self.engine.num_gpus:g} the Distillers live in the engine's own workers, which a trainer actor cannot "
+                "reach. Use --esamp.trainer local, or shards of one GPU."
+            )
+
+
+def learns_elsewhere(policy: PolicyConfig | None) -> bool:
+    """True if a DistillerTrainer takes part."""
+    return isinstance(policy, ESampConfig) and policy.trainer == "actor" and policy.beta > 0

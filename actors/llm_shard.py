@@ -10,6 +10,7 @@ Every token's log-probabilities and what the Distiller did to it are recorded.
 """
 
 import asyncio
+import itertools
 import logging
 import os
 import queue
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 from ray.actor import ActorHandle
 
 from actors.config import SamplingConfig, ShardConfig
+from actors.errors import EngineFailed
 from actors.types import Sample, ShardStats, TrainerSpec, WorkUnit
 from esamp.config import ESampConfig
 
@@ -34,21 +36,16 @@ from vllm.exceptions import VLLMValidationError
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind
 
+from actors.engine_workers import EngineWorkers, InProcessWorker, TensorParallelWorkers
 from actors.exchange import ActorLearner
-from esamp.explorer import GROUP_KEY, Explorer
+from esamp.explorer import GROUP_KEY
 from esamp.override import SAMPLE_KEY
-from esamp.policy import Counters
-from esamp.telemetry import RECORD_KEY, TelemetryBook
-from esamp.worker import ESampWorker
+from esamp.telemetry import RECORD_KEY
 
 logger = logging.getLogger(__name__)
 
 VANILLA = ESampConfig(beta=0.0)
 """Vanilla sampling runs the same worker with beta 0, which draws stock vLLM's tokens and records their log-probabilities."""
-
-
-class EngineFailed(RuntimeError):
-    """The engine broke and draws no more samples."""
 
 
 @dataclass(slots=True, eq=False)
@@ -60,13 +57,19 @@ class UnitInProgress:
     loop: asyncio.AbstractEventLoop
     started: float
     samples: dict[int, Sample] = field(default_factory=dict)
+    request_ids: dict[int, str] = field(default_factory=dict)
+    """Sample index -> the engine's name for it."""
 
 
 def engine_args(shard: ShardConfig) -> EngineArgs:
     """vLLM's arguments for one shard."""
     config, policy = shard.engine, shard.policy or VANILLA
     platform = (
-        {"gpu_memory_utilization": config.gpu_memory_utilization}
+        {
+            "gpu_memory_utilization": config.gpu_memory_utilization * min(1, config.num_gpus),
+            "tensor_parallel_size": config.tensor_parallel_size,
+            "distributed_executor_backend": "mp" if config.tensor_parallel_size > 1 else None,
+        }
         if config.num_gpus
         else {"kv_cache_memory_bytes": round(config.kv_cache_gib * 2**30)}
     )
@@ -108,6 +111,11 @@ class LLMShard:
         self.config = config
         self.name = name
         self._engine = LLMEngine.from_engine_args(engine_args(config))
+        self._workers: EngineWorkers = (
+            InProcessWorker(self._engine)
+            if config.engine.tensor_parallel_size == 1
+            else TensorParallelWorkers(self._engine)
+        )
         self._learner: ActorLearner | None = None
         self._inbox: queue.SimpleQueue[UnitInProgress] = queue.SimpleQueue()
         self._units_in_progress: set[UnitInProgress] = set()
@@ -116,6 +124,7 @@ class LLMShard:
         self._cancelled_problems: set[str] = set()
         self._cancelled_samples = self._cancelled_tokens = 0
         self._wake = threading.Event()
+        self._units_taken = itertools.count()
         self._samples = 0
         self._busy_seconds = 0.0
         self._failure: EngineFailed | None = None
@@ -123,16 +132,16 @@ class LLMShard:
 
     async def trainer_spec(self) -> TrainerSpec:
         """What a DistillerTrainer for this engine must know."""
-        esamp = self._explorer().config
+        esamp = self._workers.explorer().config
         return TrainerSpec(
             config=esamp,
-            output_gain=self._explorer().initial_gain().numpy(),
+            output_gain=self._workers.explorer().initial_gain().numpy(),
             max_groups=esamp.max_groups,
         )
 
     async def use_trainers(self, trainers: Sequence[ActorHandle]) -> None:
         """Let `trainers` train this engine's Distillers, each its part of the groups. Before the first unit."""
-        explorer = self._explorer()
+        explorer = self._workers.explorer()
         self._learner = ActorLearner(
             explorer.distillers,
             trainers,
@@ -166,7 +175,7 @@ class LLMShard:
 
     async def stats(self) -> ShardStats:
         """Counters since the shard started."""
-        explored = self._counters()
+        explored = self._workers.counters()
         exchange = self._learner.counters if self._learner else None
         return ShardStats(
             shard=self.name,
@@ -189,19 +198,6 @@ class LLMShard:
             restarted_groups=exchange.restarted_groups if exchange else 0,
             generation_seconds=self._busy_seconds,
         )
-
-    def _explorer(self) -> Explorer:
-        return self._worker().explorer
-
-    def _counters(self) -> Counters:
-        return Counters(**self._worker().esamp_counters())
-
-    def _telemetry(self) -> TelemetryBook:
-        return self._worker().telemetry
-
-    def _worker(self) -> ESampWorker:
-        [worker] = self._engine.collective_rpc(the_worker)
-        return worker
 
     def _run(self) -> None:
         try:
@@ -228,9 +224,11 @@ class LLMShard:
             progress = self._inbox.get()
             unit = progress.unit
             self._units_in_progress.add(progress)
+            # A unit may come twice: from a caller that ended, and from the one that took its place.
+            taken = next(self._units_taken)
             try:
                 for index, seed in zip(unit.sample_indices, unit.seeds, strict=True):
-                    request_id = f"{unit.unit_id}/{index}"
+                    request_id = progress.request_ids[index] = f"{unit.unit_id}/{index}/{taken}"
                     params = sampling_params(
                         self.config.sampling, unit, sample_index=index, seed=seed, request_id=request_id
                     )
@@ -238,7 +236,7 @@ class LLMShard:
                     self._samples_in_progress[request_id] = (progress, index)
             except (ValueError, VLLMValidationError) as error:
                 # A prompt the model cannot take (too long, empty) is this unit's failure, not the engine's.
-                started = [f"{unit.unit_id}/{index}" for index in unit.sample_indices]
+                started = progress.request_ids.values()
                 self._engine.abort_request([r for r in started if self._samples_in_progress.pop(r, None)])
                 self._units_in_progress.remove(progress)
                 progress.loop.call_soon_threadsafe(_set_exception, progress.future, ValueError(str(error)))
@@ -250,11 +248,11 @@ class LLMShard:
         unwanted = [p for p in self._units_in_progress if p.unit.problem_id in self._cancelled_problems]
         for progress in unwanted:
             missing = [index for index in progress.unit.sample_indices if index not in progress.samples]
-            request_ids = [f"{progress.unit.unit_id}/{index}" for index in missing]
+            request_ids = [progress.request_ids[index] for index in missing]
             self._engine.abort_request(request_ids)
             for request_id in request_ids:
                 del self._samples_in_progress[request_id]
-            records = self._telemetry().pop(request_ids)
+            records = self._workers.records(request_ids)
             self._cancelled_samples += len(missing)
             self._cancelled_tokens += sum(len(record.behaviour_logprobs) for record in records.values())
             self._finish_unit(progress)
@@ -262,7 +260,7 @@ class LLMShard:
     def _finish_sample(self, output: RequestOutput) -> None:
         progress, index = self._samples_in_progress.pop(output.request_id)
         unit = progress.unit
-        records = self._telemetry().pop([output.request_id])[output.request_id]
+        records = self._workers.records([output.request_id])[output.request_id]
         [completion] = output.outputs
         progress.samples[index] = Sample(
             problem_id=unit.problem_id,
@@ -298,11 +296,6 @@ class LLMShard:
             self._units_in_progress.add(self._inbox.get())
         for progress in self._units_in_progress:
             progress.loop.call_soon_threadsafe(_set_exception, progress.future, error)
-
-
-def the_worker(worker: ESampWorker) -> ESampWorker:
-    """For collective_rpc on an in-process engine."""
-    return worker
 
 
 def _set_result(future: asyncio.Future[list[Sample]], samples: list[Sample]) -> None:

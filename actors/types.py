@@ -112,6 +112,19 @@ class ShardStats:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RotationCounts:
+    """What a ShardRouter has seen of its shards."""
+
+    shards: int = 0
+    live_shards: int = 0
+    """Shards that may be given units now."""
+    shard_restarts: int = 0
+    """Times a shard came back as another process."""
+    units_run_again: int = 0
+    """Calls that did not come back since their shard was lost."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrainerSpec:
     """What a DistillerTrainer needs to start."""
 

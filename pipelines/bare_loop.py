@@ -66,7 +66,8 @@ def start_engine(config: ShardConfig, core: int) -> None:
 
 def run_loop(units: list[WorkUnit], is_recording: bool) -> LoopTiming:
     """In the process: all requests in, then step until nothing is left."""
-    from actors.llm_shard import sampling_params, the_worker
+    from actors.engine_workers import the_worker
+    from actors.llm_shard import sampling_params
     from esamp.telemetry import RECORD_KEY
 
     [worker] = _engine.collective_rpc(the_worker)

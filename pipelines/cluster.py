@@ -98,16 +98,17 @@ def pipeline_cpus(config: RunConfig) -> int:
 
 
 def check_cluster(config: RunConfig) -> None:
-    """Raise InputError if the cluster cannot hold the shards and the pipeline beside them."""
+    """Raise InputError if the cluster cannot hold the shards that the run begins with, and the pipeline beside them."""
+    shards = config.min_shards or config.shards
     try:
-        check_resources(config.shard, config.shards)
+        check_resources(config.shard, shards)
     except ValueError as error:
         raise InputError(str(error)) from error
     cpus = ray.cluster_resources().get("CPU", 0)
-    needed = config.shards * config.engine.num_cpus + pipeline_cpus(config)
+    needed = shards * config.engine.num_cpus + pipeline_cpus(config)
     if needed > cpus:
         raise InputError(
-            f"{config.shards} shard(s) of {config.engine.num_cpus:g} CPU(s), {config.verifiers} verifier(s) and {READ_WRITE_CPUS} for "
+            f"{shards} shard(s) of {config.engine.num_cpus:g} CPU(s), {config.verifiers} verifier(s) and {READ_WRITE_CPUS} for "
             f"reading and writing need {needed:g} CPUs, but the cluster has {cpus:g}. Use fewer --shards or a smaller "
-            "--engine.num-cpus, or add nodes."
+            "--engine.num-cpus, or add nodes; with --min-shards the run begins on what there is, and grows."
         )

@@ -53,6 +53,8 @@ MAY_CHANGE = frozenset(
         "pass_at",
         "shards",
         "trainers",
+        "min_shards",
+        "unit_attempts",
         "verifiers",
         "judge_url",
         "judge_key_variable",
@@ -135,9 +137,16 @@ class RunConfig:
     """LLM shards (vLLM engines)."""
     trainers: int = 1
     """DistillerTrainer actors, each with its part of the problems; used with esamp.trainer actor."""
+    min_shards: int | None = None
+    """Shards that must be ready before the first sample is drawn; the others join as the cluster grows. By default all."""
+    unit_attempts: int = 3
+    """Engines that may end while they draw a unit of work, before it is given up and its rows say why."""
     samples_per_unit: int | None = None
-    """Samples of one problem that are drawn, and saved, as one unit of work; by default all of them, so that they share a Distiller,
-    and an eighth of them where problems may --stop early."""
+    """Samples of one problem that are drawn, and saved, as one unit of work; by default all of them, so that they share a Distiller, an
+    eighth of them where problems may --stop early, and no more than a shard's batch where they spill."""
+    spill: bool | None = None
+    """Draw a problem's samples on several shards at a time; a trainer actor lets them share the problem's Distiller. By default only
+    where they are more than a shard's batch (engine.max_num_seqs) and the sampler allows it."""
     units_per_part: int | None = None
     """Units of work per output file: what a kill can lose, besides the units under way. By default 4, and more in runs of thousands."""
     verifiers: int = 1
@@ -162,7 +171,7 @@ class RunConfig:
     """Contrastive decoding; used with --sampler contrastive. The amateur must have the model's vocabulary."""
 
     def __post_init__(self) -> None:
-        for name in ("samples", "shards", "trainers", "units_per_part", "verifiers"):
+        for name in ("samples", "shards", "trainers", "unit_attempts", "units_per_part", "verifiers"):
             value = asdict(self)[name]
             if value is not None and value < 1:
                 raise InputError(f"{name} must be >= 1; got {value}.")
@@ -171,6 +180,8 @@ class RunConfig:
         parse_part(self.part, self.part_by)
         if self.limit is not None and self.limit < 1:
             raise InputError(f"limit must be >= 1; got {self.limit}. Leave it out to use every problem.")
+        if self.min_shards is not None and not 1 <= self.min_shards <= self.shards:
+            raise InputError(f"min_shards must be in 1..shards; got {self.min_shards} with shards={self.shards}.")
         if self.samples_per_unit is not None and self.samples_per_unit < 1:
             raise InputError(
                 f"samples_per_unit must be >= 1; got {self.samples_per_unit}. Leave it out to draw all at once."
@@ -189,6 +200,20 @@ class RunConfig:
                 f"verifier judge needs --judge-url and --judge-model; got {self.judge_url} and {self.judge_model}."
             )
         self._check_trainers()
+        if self.spill and not self._may_spill:
+            raise InputError(
+                f"spill draws a problem's samples on several shards, but with sampler {self.sampler} and trainer {self.esamp.trainer} "
+                "what they learn stays on one. Use --esamp.trainer actor with --sampler esamp, or leave spill out."
+            )
+        if self.spill and self.unit_size >= self.samples:
+            raise InputError(
+                f"spill spreads a problem's units over shards, but all its {self.samples} samples are one unit; give a --samples-per-unit "
+                f"below {self.samples}."
+            )
+        try:
+            _ = self.shard
+        except ValueError as error:
+            raise InputError(str(error)) from error
         self._check_task()
 
     def _check_ks(self) -> None:
@@ -255,6 +280,8 @@ class RunConfig:
     def unit_size(self) -> int:
         """Samples in one unit of work, but for the last of a problem."""
         usual = self.samples if self.stopping_rule is None else max(1, self.samples // WAVES)
+        if self.spills:
+            usual = min(usual, self.engine.max_num_seqs)
         return min(self.samples_per_unit or usual, self.samples)
 
     @property
@@ -311,6 +338,18 @@ class RunConfig:
         return VERIFIER_TIMEOUT_S.get(self.verifier_name, USUAL_TIMEOUT_S)
 
     @property
+    def _may_spill(self) -> bool:
+        """False where samples of a problem learn from each other on one shard only."""
+        policy = self.policy
+        return policy is None or (isinstance(policy, ESampConfig) and (policy.beta == 0 or policy.trainer != "local"))
+
+    @property
+    def spills(self) -> bool:
+        """True if a problem's samples may be drawn on several shards at a time."""
+        wanted = self.samples > self.engine.max_num_seqs if self.spill is None else self.spill
+        return wanted and self._may_spill
+
+    @property
     def beta(self) -> float:
         """Strength of exploration; 0 where no Distiller, nor what stands for one, takes part."""
         policy = self.policy
@@ -350,6 +389,7 @@ class RunConfig:
             sampling=self.drawn_with,
             policy=self.policy,
             exchange=self.exchange,
+            spill=self.spills,
         )
 
     def to_dict(self) -> dict[str, Any]:

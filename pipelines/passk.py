@@ -13,7 +13,7 @@ import logging
 import math
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Protocol
@@ -27,16 +27,19 @@ from ray.exceptions import RayError
 from rich.console import Console
 
 from actors.config import ShardConfig
-from actors.fleet import EngineStartError, Fleet
-from actors.types import ShardStats, TrainerStats
+from actors.errors import EngineStartError
+from actors.fleet import Fleet
+from actors.placement import drivers_node
+from actors.router import start_router
+from actors.types import RotationCounts, ShardStats, TrainerStats
 from esamp.config import ESampConfig
 from esamp.statistics.stopping_rule import StoppingRule
-from pipelines.cluster import ray_session
+from pipelines.cluster import pipeline_cpus, ray_session
 from pipelines.config import RunConfig
 from pipelines.dataset import load_problems
 from pipelines.errors import InputError, RunError, root_cause
 from pipelines.extension import extended
-from pipelines.generation import GenerateSamples, ShardRouter
+from pipelines.generation import GenerateSamples
 from pipelines.manifest import Manifest, new_manifest
 from pipelines.model import format_prompt, load_model_config, load_tokenizer, model_fingerprint
 from pipelines.plan import Plan, plan_run, units_in_flight, units_per_part
@@ -57,6 +60,11 @@ class ShardFleet(Protocol):
 
     shards: list[ActorHandle]
 
+    @property
+    def trainers(self) -> Sequence[ActorHandle]: ...
+
+    def grow(self, router: ActorHandle, *, other_cpus: float) -> None: ...
+
     def stats(self) -> list[ShardStats]: ...
 
     def trainer_stats(self) -> TrainerStats | None: ...
@@ -66,7 +74,7 @@ class StartFleet(Protocol):
     """Starts shards for a `with` block."""
 
     def __call__(
-        self, config: ShardConfig, *, num_shards: int, num_trainers: int
+        self, config: ShardConfig, *, num_shards: int, min_shards: int | None, num_trainers: int
     ) -> AbstractContextManager[ShardFleet]: ...
 
 
@@ -168,13 +176,20 @@ def draw_units(run: PreparedRun, *, console: Console, start_fleet: StartFleet) -
     if run.verifier_line:
         console.print(run.verifier_line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"starting {config.shards} shard(s) of {config.model} for {run.folder.path} ...", highlight=False)
-    with start_fleet(config.shard, num_shards=config.shards, num_trainers=config.trainers) as fleet:
+    fleet_of_run = start_fleet(
+        config.shard, num_shards=config.shards, min_shards=config.min_shards, num_trainers=config.trainers
+    )
+    with fleet_of_run as fleet:
         manifest = run.folder.open(run.manifest, run.plan)
         labels = run_labels(config, run_id=manifest.run_id, model_fingerprint=manifest.model_fingerprint)
         # Only now: workers of a session that was killed a moment ago may have saved their last part while the engines started.
         count = run.count_units()
         console.print(f"{count.finished} of {count.planned} units of work are finished", highlight=False)
-        progress = ray.remote(Progress).options(num_cpus=0).remote()
+        progress = ray.remote(Progress).options(num_cpus=0, scheduling_strategy=drivers_node()).remote()
+        router = start_router(
+            fleet.shards, fleet.trainers, units_per_shard=units_in_flight(config), spill=config.spills
+        )
+        fleet.grow(router, other_cpus=pipeline_cpus(config))
         started, clock_start = now(), time.monotonic()
         with LiveProgress(progress, console=console) as live:
             # One wave after the other: units of one problem that are under way at the same time may share a Distiller.
@@ -188,10 +203,11 @@ def draw_units(run: PreparedRun, *, console: Console, start_fleet: StartFleet) -
                         units_per_part=part,
                         config=config,
                         labels=labels,
-                        shards=fleet.shards,
+                        router=router,
                         progress=progress,
                     )
         counts = live.counts()
+        rotation: RotationCounts = ray.get(router.counts.remote())
         session = Session(
             started=started,
             seconds=time.monotonic() - clock_start,
@@ -199,6 +215,8 @@ def draw_units(run: PreparedRun, *, console: Console, start_fleet: StartFleet) -
             samples=counts.samples,
             tokens=counts.tokens,
             shards=[asdict(stats) for stats in fleet.stats()],
+            shard_restarts=rotation.shard_restarts,
+            units_run_again=rotation.units_run_again,
             trainer=asdict(stats) if (stats := fleet.trainer_stats()) else None,
         )
     run.folder.clear_todo()
@@ -212,12 +230,11 @@ def save_samples(
     units_per_part: int,
     config: RunConfig,
     labels: RunLabels,
-    shards: list[ActorHandle],
+    router: ActorHandle,
     progress: ActorHandle,
 ) -> None:
     """The pipeline: what happens to a unit of work in todo/, in order. Returns when every unit is on disk."""
-    router = ray.remote(ShardRouter).options(num_cpus=0).remote(len(shards))
-    gate, listeners = gate_and_listeners(folder, config.stopping_rule, shards, progress)
+    gate, listeners = gate_and_listeners(folder, config.stopping_rule, router, progress)
     calls = math.ceil(units_in_flight(config) / units_per_part)
     todo: Dataset = ray.data.read_parquet(folder.storage.place(TODO), filesystem=folder.storage.ray_filesystem)
     samples = (
@@ -225,11 +242,12 @@ def save_samples(
         todo.repartition(target_num_rows_per_block=units_per_part)
         .map_batches(
             GenerateSamples,
-            fn_constructor_args=(shards, router, labels, gate),
+            fn_constructor_args=(router, labels, gate),
+            fn_constructor_kwargs={"attempts": config.unit_attempts},
             batch_size=units_per_part,
             batch_format="pyarrow",
             compute=ActorPoolStrategy(
-                size=len(shards), max_concurrent_calls_per_actor=calls, max_tasks_in_flight_per_actor=2 * calls
+                size=config.shards, max_concurrent_calls_per_actor=calls, max_tasks_in_flight_per_actor=2 * calls
             ),
             num_cpus=0,
         )
@@ -246,13 +264,15 @@ def save_samples(
 
 
 def gate_and_listeners(
-    folder: RunFolder, rule: StoppingRule | None, shards: list[ActorHandle], progress: ActorHandle
+    folder: RunFolder, rule: StoppingRule | None, router: ActorHandle, progress: ActorHandle
 ) -> tuple[Gate, list[ActorHandle]]:
     """Who decides whether a unit is launched, and who hears of verdicts."""
     if rule is None:
         return OpenGate(), [progress]
     scoreboard = (
-        ray.remote(ScoreboardActor).options(num_cpus=0).remote(rule, folder.finished_samples(), shards, progress)
+        ray.remote(ScoreboardActor)
+        .options(num_cpus=0, scheduling_strategy=drivers_node())
+        .remote(rule, folder.finished_samples(), router, progress)
     )
     return StoppingGate(scoreboard), [progress, scoreboard]
 
@@ -260,6 +280,8 @@ def gate_and_listeners(
 def check_exploration(config: RunConfig, session: Session) -> None:
     """Raise RunError if ESamp or a baseline was asked for and did nothing: such samples are vanilla samples under another name."""
     policy = config.policy
+    if session.units_run_again:
+        return  # a shard that was started again counts from nought; `summarise` looks at the samples themselves
     if policy is None or session.tokens == 0 or (isinstance(policy, ESampConfig) and policy.beta == 0):
         return
     counted = {"intervened on": sum(shard["intervened_tokens"] for shard in session.shards)}

@@ -71,12 +71,16 @@ class WarmFleet:
 
     def __init__(self, shards: list[ActorHandle]) -> None:
         self.shards = shards
+        self.trainers: list[ActorHandle] = []
         self._before: list[ShardStats] = ray.get([shard.stats.remote() for shard in shards])
 
     def __call__(
-        self, config: ShardConfig, *, num_shards: int, num_trainers: int = 1
+        self, config: ShardConfig, *, num_shards: int, min_shards: int | None = None, num_trainers: int = 1
     ) -> AbstractContextManager["WarmFleet"]:
         return nullcontext(self)
+
+    def grow(self, router: ActorHandle, *, other_cpus: float) -> None:
+        """All of them are there from the start."""
 
     def stats(self) -> list[ShardStats]:
         """Of this run."""

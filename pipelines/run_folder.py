@@ -71,6 +71,10 @@ class Session:
     """Counters of each shard (actors.types.ShardStats)."""
     trainer: dict[str, Any] | None
     """Counters of the DistillerTrainer, where there was one."""
+    shard_restarts: int = 0
+    """Times a shard ended and came back."""
+    units_run_again: int = 0
+    """Units that a shard took with it when it ended, each time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

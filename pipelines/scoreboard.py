@@ -1,6 +1,6 @@
 """Adaptive k: a problem stops once it is solved often enough, or hopeless, and its siblings in flight are cancelled.
 
-    VerifySamples --verdicts--> Scoreboard, in launch order --stop--> shards: cancel what is in flight
+    VerifySamples --verdicts--> Scoreboard, in launch order --stop--> ShardRouter --> shards: cancel what is in flight
                                     ^                      \\--stop--> Progress
     GenerateSamples: may this unit be launched? (StoppingGate)
 
@@ -78,12 +78,12 @@ class ScoreboardActor:
         self,
         rule: StoppingRule,
         known: Sequence[FinishedSample],
-        shards: list[ActorHandle],
+        router: ActorHandle,
         progress: ActorHandle,
     ) -> None:
-        """`known`: verdicts that earlier sessions left."""
+        """`known`: verdicts that earlier sessions left; `router`: who tells every shard."""
         self._scoreboard = Scoreboard(rule)
-        self._shards = shards
+        self._router = router
         self._progress = progress
         for sample in known:
             self._scoreboard.hear(sample.problem_id, sample.sample_index, sample.is_correct)
@@ -93,8 +93,7 @@ class ScoreboardActor:
         for sample in samples:
             if sample.is_drawn and self._scoreboard.hear(sample.problem_id, sample.sample_index, sample.is_correct):
                 self._progress.stop.remote(sample.problem_id)
-                for shard in self._shards:
-                    shard.cancel.remote(sample.problem_id)
+                self._router.cancel.remote(sample.problem_id)
 
     def has_stopped(self, problem_id: str) -> bool:
         """See Scoreboard."""

@@ -90,6 +90,10 @@ class RunSummary:
     """Samples whose verifier's process died."""
     stopping: StoppingSummary | None = None
     """Of a run whose problems may stop early; None for one that draws all its samples."""
+    shard_restarts: int = 0
+    """Times a shard ended and came back, over completed sessions."""
+    units_run_again: int = 0
+    """Units of work that a shard took with it when it ended, each time."""
 
     @property
     def label(self) -> str:
@@ -171,6 +175,8 @@ def summarise(folder: RunFolder, *, pass_at: tuple[int, ...] = ()) -> RunSummary
         out_of_memory=statuses[VerdictStatus.OUT_OF_MEMORY],
         sandbox_errors=statuses[VerdictStatus.SANDBOX_ERROR],
         stopping=outcome.stopping,
+        shard_restarts=sum(session.shard_restarts for session in folder.sessions()),
+        units_run_again=sum(session.units_run_again for session in folder.sessions()),
     )
     folder.storage.write(SUMMARY, json.dumps(asdict(summary), indent=2).encode())
     return summary
@@ -266,9 +272,17 @@ def loss_edges(tables: Iterable[pa.Table]) -> tuple[float | None, float | None]:
 
 
 def tokens_per_s(sessions: list[Session]) -> float | None:
-    """Tokens per second of the time in which the busiest shard of each session had work."""
-    seconds = sum(max(shard["generation_seconds"] for shard in session.shards) for session in sessions)
+    """Tokens per second of the time in which the busiest shard of each session had work; of the whole session where a shard was
+    restarted, since its counters began again."""
+    seconds = sum(busy_seconds(session) for session in sessions)
     return sum(session.tokens for session in sessions) / seconds if seconds else None
+
+
+def busy_seconds(session: Session) -> float:
+    """What `tokens_per_s` divides by."""
+    if session.units_run_again or not session.shards:
+        return session.seconds
+    return max(shard["generation_seconds"] for shard in session.shards)
 
 
 def rows_not_learned(sessions: list[Session]) -> int:
@@ -319,7 +333,7 @@ def table_rows(summaries: list[RunSummary]) -> Iterable[tuple[str, list[str]]]:
     yield "tokens/s", ["-" if s.tokens_per_s is None else f"{s.tokens_per_s:,.0f}" for s in summaries]
     for field in ("errors", "timeouts", "truncated", "no_answer"):
         yield field.replace("_", " "), [str(asdict(s)[field]) for s in summaries]
-    for field in ("parse_errors", "out_of_memory", "sandbox_errors"):
+    for field in ("parse_errors", "out_of_memory", "sandbox_errors", "shard_restarts", "units_run_again"):
         if any(asdict(s)[field] for s in summaries):
             yield field.replace("_", " "), [str(asdict(s)[field]) for s in summaries]
 

@@ -168,3 +168,15 @@ def test_an_engine_that_cannot_start_gives_its_reason(local_ray: None) -> None:
         Fleet(shard_config(ESampConfig(source_layer=9)), num_shards=1),
     ):
         pass
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("num_gpus", [0.5, 2])
+def test_shards_share_a_gpu_or_take_several(local_ray: None, num_gpus: float) -> None:
+    """Unproven: no machine with GPUs has run it yet."""
+    esamp = ESampConfig(trainer="local", max_groups=8, inner_width=64)
+    with Fleet(shard_config(esamp, num_gpus=num_gpus, gpu_memory_utilization=0.4), num_shards=2) as fleet:
+        drawn = ray.get([shard.generate.remote(unit) for shard in fleet.shards for unit in units()])
+        assert sum(stats.intervened_tokens for stats in fleet.stats()) == sum(
+            len(sample.token_ids) - 1 for samples in drawn for sample in samples
+        )

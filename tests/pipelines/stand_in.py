@@ -3,12 +3,16 @@ sample's seed is even, and with "no idea" where it is odd. Prompts say what else
 
     "impossible ..."    ValueError, as for a prompt the model cannot take
     "slow ..."          takes SLOW_SECONDS
-    "breaks ..."        RuntimeError, as from an engine that broke
+    "breaks ..."        RuntimeError, as from a bug of ours
+    "kills ..."         ends its process by SIGKILL
 """
 
 import asyncio
 import math
+import os
+import signal
 import time
+import uuid
 from types import TracebackType
 
 import ray
@@ -31,6 +35,15 @@ class StandInShard:
         self.cancelled: set[str] = set()
         self.busy_seconds = 0.0
         self.cancelled_samples = 0
+        self.under_way = 0
+        self.incarnation = uuid.uuid4().hex
+
+    async def join(self, trainers: list[ActorHandle]) -> str:
+        return self.incarnation
+
+    async def work(self) -> tuple[int, int]:
+        """Process id, and units under way."""
+        return os.getpid(), self.under_way
 
     async def generate(self, unit: WorkUnit) -> list[Sample]:
         started = time.monotonic()
@@ -38,12 +51,17 @@ class StandInShard:
             raise ValueError(f"the prompt {unit.prompt!r} is too long.")
         if unit.prompt.startswith("breaks"):
             raise RuntimeError("the engine broke")
+        if unit.prompt.startswith("kills"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.under_way += 1
         await asyncio.sleep(SLOW_SECONDS if unit.prompt.startswith("slow") else 0.01)
         if unit.problem_id in self.cancelled:
             self.cancelled_samples += len(unit.sample_indices)
+            self.under_way -= 1
             return []
         samples = [self.sample(unit, index, seed) for index, seed in zip(unit.sample_indices, unit.seeds, strict=True)]
         self.samples += samples
+        self.under_way -= 1
         self.busy_seconds += time.monotonic() - started
         return samples
 
@@ -112,8 +130,11 @@ class StandInFleet:
 
     shard_class: type[StandInShard] = StandInShard
 
-    def __init__(self, config: ShardConfig, *, num_shards: int, num_trainers: int = 1) -> None:
-        actor_class = ray.remote(self.shard_class).options(num_cpus=0, max_concurrency=64)
+    def __init__(
+        self, config: ShardConfig, *, num_shards: int, min_shards: int | None = None, num_trainers: int = 1
+    ) -> None:
+        actor_class = ray.remote(self.shard_class).options(num_cpus=0, max_concurrency=64, max_restarts=-1)
+        self.trainers: list[ActorHandle] = []
         self.shards: list[ActorHandle] = [actor_class.remote(config, name=f"shard-{i}") for i in range(num_shards)]
 
     def __enter__(self) -> "StandInFleet":
@@ -124,6 +145,9 @@ class StandInFleet:
     ) -> None:
         for shard in self.shards:
             ray.kill(shard)
+
+    def grow(self, router: ActorHandle, *, other_cpus: float) -> None:
+        """All of them are there from the start."""
 
     def stats(self) -> list[ShardStats]:
         stats: list[ShardStats] = ray.get([shard.stats.remote() for shard in self.shards])

@@ -128,3 +128,35 @@ def test_the_run_folder_is_named_after_the_run() -> None:
         "runs/MATH-500-vanilla-3"
     )
     assert RunConfig(dataset="data/train.v2.jsonl").run_folder == Path("runs/train.v2-esamp-0")
+
+
+def test_samples_spill_over_several_shards_where_they_exceed_a_batch_or_the_user_asks() -> None:
+    few, many = {"samples": 64}, {"samples": 100}
+    assert not RunConfig(**few, sampler="vanilla").spills
+    assert RunConfig(**many, sampler="vanilla").spills
+    assert RunConfig(**many, sampler="vanilla").unit_size == 64, "a shard's batch"
+    assert RunConfig(**few, sampler="vanilla", samples_per_unit=16, spill=True).spills
+    with pytest.raises(InputError, match="all its 64 samples are one unit"):
+        RunConfig(**few, sampler="vanilla", spill=True)
+    assert not RunConfig(**many, sampler="vanilla", spill=False).spills
+    assert RunConfig(**many, esamp=ESampConfig(trainer="actor")).spills
+    assert not RunConfig(**many, esamp=ESampConfig(trainer="local")).spills, "its Distillers are a shard's own"
+    with pytest.raises(InputError, match=r"what they learn stays on one. Use --esamp.trainer actor"):
+        RunConfig(**few, esamp=ESampConfig(trainer="local"), spill=True)
+
+
+@pytest.mark.parametrize(("num_gpus", "tensor_parallel"), [(0, 1), (0.5, 1), (1, 1), (4, 4)])
+def test_a_shard_takes_no_gpu_a_part_of_one_or_several(num_gpus: float, tensor_parallel: int) -> None:
+    assert EngineConfig(num_gpus=num_gpus).tensor_parallel_size == tensor_parallel
+
+
+@pytest.mark.parametrize("num_gpus", [-1, 1.5, 2.25])
+def test_gpus_that_cannot_be_split_are_refused(num_gpus: float) -> None:
+    with pytest.raises(ValueError, match=f"a whole number of GPUs; got {num_gpus:g}"):
+        EngineConfig(num_gpus=num_gpus)
+
+
+def test_a_tensor_parallel_shard_has_its_distillers_for_itself() -> None:
+    with pytest.raises(InputError, match=r"which a trainer actor cannot reach. Use --esamp.trainer local"):
+        RunConfig(engine=EngineConfig(num_gpus=2), esamp=ESampConfig(trainer="actor"))
+    assert RunConfig(engine=EngineConfig(num_gpus=2), esamp=ESampConfig(trainer="local")).shard.engine.num_gpus == 2

@@ -1,29 +1,18 @@
-"""Which shard gets which unit, and how many it gets at a time."""
+"""Which units are launched, and how many a shard gets at a time."""
 
 import asyncio
 from dataclasses import replace
 
+import pytest
+
 from actors.config import EngineConfig
+from actors.router import start_router
 from esamp.config import ESampConfig
 from pipelines.config import RunConfig
-from pipelines.generation import GenerateSamples, ShardRouter
+from pipelines.generation import GenerateSamples
 from pipelines.plan import plan_run, plan_table, units_in_flight, units_per_part
 from pipelines.problems import Problem
 from pipelines.sample_table import run_labels
-
-
-def test_units_go_to_the_shard_with_the_least_to_do() -> None:
-    router = ShardRouter(3)
-    assert [router.take(problem) for problem in "abc"] == [0, 1, 2]
-    router.give_back(1)
-    assert router.take("d") == 1
-
-
-def test_units_of_a_problem_stay_together() -> None:
-    router = ShardRouter(2)
-    first = router.take("a")
-    router.take("b")
-    assert router.take("a") == first
 
 
 class ClosedGate:
@@ -31,11 +20,13 @@ class ClosedGate:
         return False
 
 
-def test_a_unit_of_a_problem_that_has_stopped_is_not_launched() -> None:
-    """There is no shard and no router: to ask for one would raise."""
+@pytest.mark.ray
+def test_a_unit_of_a_problem_that_has_stopped_is_not_launched(local_ray: None) -> None:
+    """There is no shard: to ask for one would raise."""
     config = RunConfig(samples=2)
     labels = run_labels(config, run_id="r", model_fingerprint="f")
-    stage = GenerateSamples([], None, labels, ClosedGate())  # type: ignore[arg-type]
+    router = start_router([], [], units_per_shard=1, spill=False)
+    stage = GenerateSamples(router, labels, ClosedGate(), attempts=1)
     plan = plan_table(plan_run([Problem("p", "say 0", "0")], lambda problem: problem.text, config).units())
 
     async def drawn() -> list[int]:
@@ -47,7 +38,8 @@ def test_a_unit_of_a_problem_that_has_stopped_is_not_launched() -> None:
 def test_a_shard_is_given_its_batch_twice_over() -> None:
     config = RunConfig(samples=16, sampler="vanilla", engine=EngineConfig(max_num_seqs=64))
     assert units_in_flight(config) == 8
-    assert units_in_flight(RunConfig(samples=1000, sampler="vanilla")) == 1
+    assert units_in_flight(RunConfig(samples=1000, sampler="vanilla")) == 2, "units of a batch each, that spill over"
+    assert units_in_flight(RunConfig(samples=1000, sampler="vanilla", spill=False)) == 1
 
 
 def test_an_exploring_shard_gets_no_more_problems_than_it_has_distillers() -> None:

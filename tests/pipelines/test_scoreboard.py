@@ -57,18 +57,18 @@ class Heard:
         self.remote = self.told.append
 
 
-def test_a_stop_cancels_the_problem_on_every_shard_once() -> None:
-    shards, progress = [Heard(), Heard()], Heard()
-    actor = ScoreboardActor(RULE, [finished(0)], shards, progress)  # type: ignore[arg-type]
+def test_a_stop_cancels_the_problem_once() -> None:
+    router, progress = Heard(), Heard()
+    actor = ScoreboardActor(RULE, [finished(0)], router, progress)  # type: ignore[arg-type]
     actor.add([finished(2, is_correct=True)])
     assert progress.told == [] and not actor.has_stopped("p")
     actor.add([finished(1), finished(3, is_correct=True)])
-    assert [heard.told for heard in (*shards, progress)] == [["p"], ["p"], ["p"]]
+    assert [heard.told for heard in (router, progress)] == [["p"], ["p"]]
     assert actor.has_stopped("p")
 
 
 def test_a_sample_that_could_not_be_drawn_leaves_a_gap_until_it_is() -> None:
-    actor = ScoreboardActor(RULE, [], [], Heard())  # type: ignore[arg-type]
+    actor = ScoreboardActor(RULE, [], Heard(), Heard())  # type: ignore[arg-type]
     actor.add([finished(0, is_drawn=False), finished(1), finished(2), finished(3)])
     assert not actor.has_stopped("p")
     actor.add([finished(0)])

@@ -23,7 +23,7 @@ the length of prompts or answers, but for the columns that `read_samples` is ask
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
+from actors.types import ShardStats
 from pipelines.answers import write_answers
 from pipelines.drawn import DrawnSamples, find_samples
 from pipelines.errors import InputError
@@ -278,10 +279,12 @@ class RunFolder:
         self.storage.write(SESSIONS, before + json.dumps(asdict(session)).encode() + b"\n")
 
     def sessions(self) -> list[Session]:
-        """Completed sessions, oldest first."""
+        """Completed sessions, oldest first. Counters that the version of a session did not have yet are 0."""
         if not self.storage.is_file(SESSIONS):
             return []
-        return [Session(**json.loads(line)) for line in self.storage.read(SESSIONS).splitlines()]
+        sessions = [Session(**json.loads(line)) for line in self.storage.read(SESSIONS).splitlines()]
+        none = {counter.name: 0 for counter in fields(ShardStats) if counter.name != "shard"}
+        return [replace(session, shards=[none | shard for shard in session.shards]) for session in sessions]
 
     def _is_whole(self, name: str) -> bool:
         try:

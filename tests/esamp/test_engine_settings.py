@@ -13,6 +13,7 @@ from vllm import LLM
 
 from esamp.config import ESampConfig
 from esamp.explorer import Explorer
+from esamp.learner import WeightsVersion
 from esamp.policies import build_policy
 from esamp.policy import Counters
 from tests.esamp.engines import (
@@ -239,10 +240,12 @@ class StuckLearner:
 
     def refresh(self) -> None: ...
 
+    def catch_up(self) -> None: ...
+
     def learn(self, rows: object, forward: object) -> None: ...
 
-    def version(self, slot: int) -> tuple[str, int]:
-        return "initial", 0
+    def version(self, slot: int) -> WeightsVersion:
+        return WeightsVersion(incarnation="initial", step=0, rows=0, learned=0)
 
 
 def test_weights_that_grow_stale_fade_out_and_every_row_that_fades_is_counted(engine: LLM, stock: LLM) -> None:

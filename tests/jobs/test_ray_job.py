@@ -46,6 +46,8 @@ def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                     str(free_port()),
                     "--dashboard-port",
                     str(port),
+                    "--dashboard-agent-listen-port",  # by default one port, which another Ray on this machine may hold
+                    str(free_port()),
                 ),
                 *("--num-cpus", "4", "--object-store-memory", str(256 * 2**20), "--disable-usage-stats"),
             ],

@@ -9,10 +9,13 @@ Stand-in shards of one CPU each. Prints, as JSON, which processes the lost node 
 import asyncio
 import io
 import json
+import os
+import subprocess
 import sys
+import sysconfig
 import threading
+import traceback
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +33,8 @@ from tests.pipelines.stand_in import StandInShard
 from tests.pipelines.stand_in_session import session_config
 from tests.processes import wait_until, workers
 
-STORE = {"object_store_memory": 128 * 2**20}
+STORE_BYTES = 128 * 2**20
+PLACE = {"place for a shard": 1}
 CPUS = {"lose": (0, 2), "grow": (2, 1)}
 """Of the driver's node and of each other node. Without any on the driver's, the stages of the pipeline are on nodes that can be lost."""
 
@@ -61,9 +65,17 @@ class NodesFleet(Fleet):
     def _new_shard(self, index: int) -> ActorHandle:
         return (
             ray.remote(PatientShard)
-            .options(num_cpus=0, resources={"place for a shard": 1}, max_concurrency=64, max_restarts=-1)
+            .options(num_cpus=0, resources=PLACE, max_concurrency=64, max_restarts=-1)
             .remote(self.config, name=f"shard-{index}", joined=self.joined)
         )
+
+
+def start_node(cluster: Cluster, *, num_cpus: int) -> subprocess.Popen[bytes]:
+    """A node that comes while the run works. Cluster.add_node sets signal handlers, which only the main thread may, and that has the run."""
+    command = [Path(sysconfig.get_path("scripts"), "ray"), "start", "--block", f"--address={cluster.address}"]
+    options = [f"--num-cpus={num_cpus}", f"--resources={json.dumps(PLACE)}", f"--object-store-memory={STORE_BYTES}"]
+    ports = ["--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"]
+    return subprocess.Popen([*command, *options, *ports], stdout=subprocess.DEVNULL)
 
 
 def raylet_of(node: Any) -> int:
@@ -74,9 +86,13 @@ def raylet_of(node: Any) -> int:
 
 def main(event: str, dataset: Path, output: Path) -> None:
     head_cpus, node_cpus = CPUS[event]
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": head_cpus, "include_dashboard": False, **STORE})
-    one_more = partial(cluster.add_node, num_cpus=node_cpus, resources={"place for a shard": 1}, **STORE)
-    nodes = [one_more() for _ in range(2 if event == "lose" else 1)]
+    head = {"num_cpus": head_cpus, "include_dashboard": False, "object_store_memory": STORE_BYTES}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    nodes = [
+        cluster.add_node(num_cpus=node_cpus, resources=PLACE, object_store_memory=STORE_BYTES)
+        for _ in range(2 if event == "lose" else 1)
+    ]
+    came: list[subprocess.Popen[bytes]] = []
     ray.init(address=cluster.address, log_to_driver=False)
     found: dict[str, int] = {}
 
@@ -89,20 +105,26 @@ def main(event: str, dataset: Path, output: Path) -> None:
         found["shards"] = len(workers("PatientShard", of=raylet_of(node)))
         found["stages"] = len(workers("MapBatches", of=raylet_of(node)))
         cluster.remove_node(node, allow_graceful=False)
-        one_more()
+        came.append(start_node(cluster, num_cpus=node_cpus))
 
     def add_a_node(fleet: Fleet) -> None:
         wait_until(lambda: any(output.glob("samples/*.parquet")))
-        one_more()
+        came.append(start_node(cluster, num_cpus=node_cpus))
 
     class DisturbedFleet(NodesFleet):
         joined = output.with_name("a second shard has joined")
 
         def __enter__(self) -> "DisturbedFleet":
             super().__enter__()
-            target = {"lose": lose_a_node, "grow": add_a_node}[event]
-            threading.Thread(target=target, args=(self,), daemon=True).start()
+            threading.Thread(target=self._disturb, daemon=True).start()
             return self
+
+        def _disturb(self) -> None:
+            try:
+                {"lose": lose_a_node, "grow": add_a_node}[event](self)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)  # without its disturbance the run might wait for ever
 
     config: RunConfig = replace(
         session_config(dataset, output), shards=2, min_shards=1 if event == "grow" else None, sampler="vanilla"
@@ -110,6 +132,8 @@ def main(event: str, dataset: Path, output: Path) -> None:
     run_passk(config, console=Console(file=io.StringIO()), start_fleet=DisturbedFleet)
     print(json.dumps(found))
     ray.shutdown()
+    for node in came:
+        node.terminate()
     cluster.shutdown()
 
 

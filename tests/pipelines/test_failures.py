@@ -159,3 +159,11 @@ def test_what_a_lost_node_had_under_way_is_done_again(tmp_path: Path) -> None:
     assert_as_in_a_quiet_run(config)
     [session] = RunFolder(config.run_folder).sessions()
     assert session.units_run_again >= 1
+
+
+def test_a_fleet_grows_with_the_cluster(tmp_path: Path) -> None:
+    config = config_for(tmp_path, slow_problems())
+    on_nodes("grow", config)
+    assert_as_in_a_quiet_run(config)
+    drawn = RunFolder(config.run_folder).read_samples(["problem_id", "shard"]).to_pylist()
+    assert {row["shard"] for row in drawn} == {"shard-0", "shard-1"}

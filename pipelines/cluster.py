@@ -110,5 +110,5 @@ def check_cluster(config: RunConfig) -> None:
         raise InputError(
             f"{shards} shard(s) of {config.engine.num_cpus:g} CPU(s), {config.verifiers} verifier(s) and {READ_WRITE_CPUS} for "
             f"reading and writing need {needed:g} CPUs, but the cluster has {cpus:g}. Use fewer --shards or a smaller "
-            "--engine.num-cpus, or add nodes; with --min-shards the run begins on what there is."
+            "--engine.num-cpus, or add nodes; with --min-shards the run begins on what there is and grows."
         )

@@ -138,8 +138,7 @@ class RunConfig:
     trainers: int = 1
     """DistillerTrainer actors, each with its part of the problems; used with esamp.trainer actor."""
     min_shards: int | None = None
-    """Shards that must be ready before the first sample is drawn; the others are to join as the cluster grows, which
-    no test has shown yet. By default all."""
+    """Shards that must be ready before the first sample is drawn; the others join as the cluster grows. By default all."""
     unit_attempts: int = 3
     """Engines that may end while they draw a unit of work, before it is given up and its rows say why."""
     samples_per_unit: int | None = None

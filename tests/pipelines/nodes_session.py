@@ -71,7 +71,7 @@ class NodesFleet(Fleet):
 
 
 def start_node(cluster: Cluster, *, num_cpus: int) -> subprocess.Popen[bytes]:
-    """A node that comes while the run works. Cluster.add_node sets signal handlers, which only the main thread may, and that has the run."""
+    """A node that comes while the run works. Cluster.add_node sets signal handlers, which only the main thread may; it has the run."""
     command = [Path(sysconfig.get_path("scripts"), "ray"), "start", "--block", f"--address={cluster.address}"]
     options = [f"--num-cpus={num_cpus}", f"--resources={json.dumps(PLACE)}", f"--object-store-memory={STORE_BYTES}"]
     ports = ["--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from actors.capacity import CapacityInputs, Placement
+from actors.capacity_inputs import CapacityInputs, Placement
 from actors.model_shapes import MODEL_SHAPES
 from actors.trainer_costs import ASSUMED_GPU, CALIBRATION, TrainerCosts
 from esamp.config import Scope

@@ -10,7 +10,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from actors.capacity import Capacity, CapacityInputs, plan_capacity
+from actors.capacity import Capacity, plan_capacity
+from actors.capacity_inputs import CapacityInputs
 from actors.trainer_costs import TrainerCosts
 from pipelines.report.figure_style import STYLE, colour, marker
 

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from actors.capacity import LEAST_STEPS, MOST_STEPS, Capacity, CapacityInputs, plan_capacity
+from actors.capacity import Capacity, plan_capacity
+from actors.capacity_inputs import CapacityInputs
+from actors.exchange_cycle import LEAST_STEPS, MOST_STEPS
 from actors.model_shapes import MODEL_SHAPES
 from actors.trainer_costs import ASSUMED_GPU, TrainerCosts
 from esamp.config import ESampConfig, Scope

@@ -1,0 +1,119 @@
+"""The rhythm that letters and weights between shards and a trainer settle in, and how old weights are in it. Standard library only."""
+
+import math
+from dataclasses import dataclass
+
+from actors.capacity_inputs import FP32, CapacityInputs
+from actors.trainer_costs import TrainerCosts
+
+MOST_STEPS = 32
+"""Decode steps that one letter may carry."""
+LEAST_STEPS = 4
+"""The same once rows are dropped."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cycle:
+    """The rhythm of one shard's letters to one trainer."""
+
+    letter_s: float
+    """T: time between two letters."""
+    answer_s: float
+    """From a letter to its weights."""
+    publication_s: float
+    """T_w: time between two publications."""
+    steps: float
+    """k: decode steps in a letter."""
+    learned: float
+    """Share of steps that a letter carries."""
+
+
+def step_seconds(inputs: CapacityInputs, costs: TrainerCosts) -> float:
+    """One optimiser step of each group in a letter's part of a decode step; with scope="prior" one more of the prior on the same rows."""
+    flops = 14 * inputs.num_blocks * inputs.hidden_size * inputs.inner_width * inputs.rows
+    twice, prior = (2, 1) if inputs.scope == "prior" else (1, 0)
+    per_group_s = costs.group_s + FP32 * inputs.parameters * costs.weight_byte_s
+    return (
+        costs.step_s
+        + (inputs.groups * inputs.part + prior) * per_group_s
+        + inputs.part * twice * (flops * costs.flop_s + inputs.row_bytes * costs.row_byte_s)
+    )
+
+
+def publish_seconds(inputs: CapacityInputs, costs: TrainerCosts) -> float:
+    """One publication to one shard."""
+    return costs.publish_s + inputs.part * inputs.publication_bytes * costs.publish_byte_s
+
+
+def pace_seconds(inputs: CapacityInputs, costs: TrainerCosts, steps: float) -> tuple[float, float]:
+    """Least time between letters of so many steps, and between publications, by the pace: each may take half of the share."""
+    rest = 2 / inputs.exchange_share
+    sending_s = costs.send_s + steps * inputs.part * inputs.row_bytes * costs.send_byte_s
+    taking_s = costs.take_s + inputs.part * inputs.publication_bytes * costs.take_byte_s
+    return rest * sending_s, rest * taking_s
+
+
+def exchange_cycle(inputs: CapacityInputs, costs: TrainerCosts) -> Cycle:
+    """The rhythm that letters settle in.
+
+    A letter waits for those of other shards: an M/D/1 queue at the load that the letters make, but never more than one letter of each.
+    Longer letters make less load, so the cycle is found by stretching it from what the pace asks for until trainer and letter agree. If it
+    would have to be longer than MOST_STEPS, rows are dropped and every letter has LEAST_STEPS.
+    """
+    d = inputs.steps_per_s
+    cycle_s = 1 / d
+    for _ in range(10_000):
+        letters_s, weights_s = pace_seconds(inputs, costs, d * cycle_s)
+        answer_s = answer_seconds(inputs, costs, cycle_s, weights_s, steps=d * cycle_s)
+        needed_s = max(1 / d, letters_s, answer_s)
+        if needed_s <= cycle_s * (1 + 1e-6):
+            break
+        cycle_s = needed_s
+        if d * cycle_s > MOST_STEPS:
+            return overloaded_cycle(inputs, costs)
+    publication_s = max(cycle_s, weights_s)
+    return Cycle(letter_s=cycle_s, answer_s=answer_s, publication_s=publication_s, steps=d * cycle_s, learned=1.0)
+
+
+def overloaded_cycle(inputs: CapacityInputs, costs: TrainerCosts) -> Cycle:
+    """The rhythm while rows are dropped: LEAST_STEPS a letter, and one letter of every shard in the trainer's queue."""
+    letters_s, weights_s = pace_seconds(inputs, costs, LEAST_STEPS)
+    cycle_s = LEAST_STEPS / inputs.steps_per_s
+    for _ in range(100):
+        cycle_s = max(cycle_s, letters_s, answer_seconds(inputs, costs, cycle_s, weights_s, steps=LEAST_STEPS))
+    learned = min(1.0, LEAST_STEPS / (inputs.steps_per_s * cycle_s))
+    return Cycle(
+        letter_s=cycle_s,
+        answer_s=answer_seconds(inputs, costs, cycle_s, weights_s, steps=LEAST_STEPS),
+        publication_s=max(cycle_s, weights_s),
+        steps=LEAST_STEPS,
+        learned=learned,
+    )
+
+
+def answer_seconds(
+    inputs: CapacityInputs, costs: TrainerCosts, cycle_s: float, publication_s: float, *, steps: float
+) -> float:
+    """From a letter to its answer, where every shard sends one each `cycle_s` and weights come no oftener than each `publication_s`."""
+    n, part = inputs.senders, inputs.part
+    step_s, publish_s = step_seconds(inputs, costs), publish_seconds(inputs, costs)
+    publications = cycle_s / max(cycle_s, publication_s)
+    work_s = costs.letter_s + steps * step_s + publications * publish_s
+    rows_s = part * steps * inputs.row_bytes / inputs.network_bytes_per_s
+    weights_s = part * publications * inputs.publication_bytes / inputs.network_bytes_per_s
+    slowest_s = max(work_s, rows_s, weights_s)
+    load = n * slowest_s / cycle_s
+    queue_s = load * slowest_s / (2 * (1 - load)) if load < 1 else math.inf
+    return costs.way_s + rows_s + work_s + weights_s + min(queue_s, (n - 1) * slowest_s)
+
+
+def mean_lag(inputs: CapacityInputs, cycle: Cycle) -> float:
+    """Decode steps. Weights are as old as their letter's answer when they come, and one step older with each step until the next; a group
+    that lives `answer_tokens` steps has none before its first, and lags by its own age."""
+    d = inputs.steps_per_s
+    first = max(1.0, 0.5 + d * cycle.answer_s)
+    lag = first + max(0.0, d * cycle.publication_s - 1) / 2
+    if not inputs.is_per_prompt:
+        return lag
+    life = inputs.answer_tokens
+    return max(1.0, lag - lag * lag / (2 * life)) if lag < life else max(1.0, life / 2)

@@ -19,7 +19,18 @@ import math
 from dataclasses import dataclass
 
 from actors.capacity_inputs import CapacityInputs
-from actors.exchange_cycle import MOST_STEPS, exchange_cycle, mean_lag, pace_seconds, publish_seconds, step_seconds
+from actors.exchange_cycle import (
+    MOST_STEPS,
+    exchange_cycle,
+    exchange_time,
+    lag_quantile,
+    mean_lag,
+    pace_seconds,
+    publish_seconds,
+    step_seconds,
+    stored_bytes,
+    trainer_busy,
+)
 from actors.trainer_costs import TrainerCosts
 
 
@@ -42,12 +53,21 @@ class Capacity:
     """By all shards."""
     steps_per_letter: float
     """k."""
+    trainer_busy: float
+    """Share of its time that a trainer works."""
+    exchange_time: float
+    """Share of its time that a shard's exchange takes."""
+    publications_per_s: float
+    """To all shards, by all trainers."""
     publication_s: float
     """Time between two publications to one shard; 0 where nothing is published."""
     publication_bytes_per_s: float
     """Of all weights sent, to all shards."""
     lag: float
     """Mean decode steps that weights are behind, the present one included: 1 is the least."""
+    lag_median: float
+    lag_95: float
+    """The same, of which 5% of steps have more."""
     slowdown: float
     """Factor on the time of a decode step, at most."""
     step_s: float
@@ -59,7 +79,7 @@ class Capacity:
     shard_bytes: float
     """Memory of one shard's slots, on its device."""
     object_store_bytes: float
-    """Resident in all object stores together: letters under way, and publications until they are fetched."""
+    """In all object stores together, on average: letters until they are answered, and publications until they are fetched."""
     bottleneck: str
     """What is busiest: "trainer", "network in", "network out" (of a trainer's node), "pace" (a shard's share of time for the exchange), or
     "shard" (its device, with trainer="local")."""
@@ -79,7 +99,6 @@ def actor_capacity(inputs: CapacityInputs, costs: TrainerCosts) -> Capacity:
     sent = d * cycle.learned * inputs.row_bytes
     published = inputs.shards * inputs.publication_bytes / cycle.publication_s
     slots = trainer_slots(inputs)
-    stored = inputs.shards * (d * cycle.answer_s * cycle.learned * inputs.row_bytes + inputs.publication_bytes)
     return Capacity(
         rows_per_s=inputs.shards * d * inputs.rows,
         trainer_rows_per_s=inputs.shards * d * inputs.rows / loads["trainer"],
@@ -88,15 +107,20 @@ def actor_capacity(inputs: CapacityInputs, costs: TrainerCosts) -> Capacity:
         hidden_bytes_per_s=sent,
         total_hidden_bytes_per_s=inputs.shards * sent,
         steps_per_letter=cycle.steps,
+        trainer_busy=trainer_busy(inputs, costs, cycle),
+        exchange_time=exchange_time(inputs, costs, cycle),
+        publications_per_s=inputs.shards / inputs.part / cycle.publication_s,
         publication_s=cycle.publication_s,
         publication_bytes_per_s=published,
         lag=mean_lag(inputs, cycle),
+        lag_median=lag_quantile(inputs, cycle, 0.5),
+        lag_95=lag_quantile(inputs, cycle, 0.95),
         slowdown=1 / (1 - min(0.5, inputs.exchange_share)),
         step_s=step_seconds(inputs, costs),
         publish_s=publish_seconds(inputs, costs),
         trainer_bytes=slots * inputs.slot_bytes,
         shard_bytes=inputs.max_groups * inputs.slot_bytes,
-        object_store_bytes=stored,
+        object_store_bytes=inputs.shards * stored_bytes(inputs, costs, cycle),
         bottleneck=bottleneck,
     )
 
@@ -136,9 +160,14 @@ def local_capacity(inputs: CapacityInputs, costs: TrainerCosts) -> Capacity:
         hidden_bytes_per_s=0.0,
         total_hidden_bytes_per_s=0.0,
         steps_per_letter=0.0,
+        trainer_busy=0.0,
+        exchange_time=0.0,
+        publications_per_s=0.0,
         publication_s=0.0,
         publication_bytes_per_s=0.0,
         lag=1.0,
+        lag_median=1.0,
+        lag_95=1.0,
         slowdown=1 + load,
         step_s=step_s,
         publish_s=0.0,

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from ray.actor import ActorHandle
 
 from actors.errors import EngineFailed
 from actors.exchange import ActorLearner, ExchangeCounters
+from actors.simulated_units import GroupClock, RunningUnit, blank_sample
 from actors.simulation_config import SimulatedShardConfig
 from actors.types import Sample, ShardStats, TrainerSpec, WorkUnit
 from esamp.bank import build_bank
@@ -49,37 +50,6 @@ class ShardObservation:
     """[decode steps x groups] steps that the weights were behind, the present one included, as esamp.explorer tells it."""
     lag_s: np.ndarray
     """The same in seconds: age of the newest decode step that the weights had learned from."""
-
-
-@dataclass(slots=True, eq=False)
-class RunningUnit:
-    """A unit in the inbox or in the batch."""
-
-    unit: WorkUnit
-    future: asyncio.Future[list[Sample]]
-    loop: asyncio.AbstractEventLoop
-    arrived: float
-    steps: int = 0
-    length: int = 0
-
-    def request_ids(self) -> list[str]:
-        """Of its samples."""
-        return [f"{self.unit.unit_id}/{index}" for index in self.unit.sample_indices]
-
-
-@dataclass(slots=True)
-class GroupClock:
-    """When a group's decode steps were, from the newest that its weights have learned from on."""
-
-    opened: float
-    learned: int = 0
-    times: deque[float] = field(default_factory=deque)
-
-    def age(self, learned: int, now: float) -> float:
-        """Seconds since that step; since the group opened, before its weights have learned anything."""
-        while self.learned < learned:
-            self.learned, self.opened = self.learned + 1, self.times.popleft()
-        return now - self.opened
 
 
 class SimulatedShard:
@@ -238,7 +208,9 @@ class SimulatedShard:
         for request_id in running.request_ids():
             self._groups.remove(request_id)
         is_done = running.steps == running.length
-        samples = [self._sample(running, index) for index in running.unit.sample_indices] if is_done else []
+        samples = (
+            [blank_sample(running, index, shard=self.name) for index in running.unit.sample_indices] if is_done else []
+        )
         self._samples += len(samples)
         running.loop.call_soon_threadsafe(running.future.set_result, samples)
 
@@ -287,28 +259,3 @@ class SimulatedShard:
     def _close_slot(self, slot: int) -> None:
         assert self._learner is not None
         self._learner.close(slot)
-
-    def _sample(self, running: RunningUnit, index: int) -> Sample:
-        """As much as an engine's sample, of which nothing is true but its length and its seed."""
-        unit, length = running.unit, running.length
-        numbers = [0.0] * length
-        return Sample(
-            problem_id=unit.problem_id,
-            sample_index=index,
-            seed=unit.seeds[unit.sample_indices.index(index)],
-            prompt_token_ids=[],
-            text="",
-            token_ids=[0] * length,
-            finish_reason="length",
-            behaviour_logprobs=numbers,
-            policy_logprobs=numbers,
-            num_candidates=[0] * length,
-            flipped=[False] * length,
-            intervened=[False] * length,
-            novelty=numbers,
-            lag=[-1] * length,
-            loss=numbers,
-            distiller_version="",
-            shard=self.name,
-            generation_seconds=time.monotonic() - running.arrived,
-        )

@@ -18,7 +18,7 @@ class SimulationConfig:
 
     shards: int = 64
     """Simulated shards, each a process."""
-    steps_per_s: float = 2.0
+    steps_per_s: float = 1.0
     """Decode steps of one shard a second."""
     hidden_size: int = 64
     """H."""
@@ -26,7 +26,7 @@ class SimulationConfig:
     """Units in a shard's batch at a time."""
     samples: int = 4
     """Rows of each."""
-    answer_tokens: int = 60
+    answer_tokens: int = 30
     """Decode steps of a unit."""
     scope: Scope = "prompt"
     """Who shares a Distiller."""
@@ -36,9 +36,9 @@ class SimulationConfig:
     """Distiller width."""
     exchange_share: float = 0.02
     """As ExchangeConfig.share."""
-    warmup_s: float = 20.0
+    warmup_s: float = 40.0
     """Not measured, from the first unit on."""
-    seconds: float = 40.0
+    seconds: float = 45.0
     """Measured."""
 
     def __post_init__(self) -> None:
@@ -109,11 +109,9 @@ class SimulatedShardConfig(ShardConfig):
 SIMULATED_POINTS = {
     "light": SimulationConfig(),
     "cluster": SimulationConfig(scope="cluster"),
-    "busy": SimulationConfig(
-        shards=8, steps_per_s=8.0, hidden_size=256, prompts=4, samples=8, answer_tokens=160, inner_width=64
-    ),
+    "busy": SimulationConfig(shards=8, steps_per_s=12.0, hidden_size=256, samples=8, answer_tokens=240, inner_width=64),
     "saturated": SimulationConfig(
-        shards=8, steps_per_s=20.0, hidden_size=256, prompts=8, samples=8, answer_tokens=400, inner_width=128
+        shards=8, steps_per_s=30.0, hidden_size=256, prompts=8, samples=8, answer_tokens=600, inner_width=384
     ),
 }
 """Those that docs/scaling.md tells of."""

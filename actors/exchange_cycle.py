@@ -61,37 +61,42 @@ def exchange_cycle(inputs: CapacityInputs, costs: TrainerCosts) -> Cycle:
     would have to be longer than MOST_STEPS, rows are dropped and every letter has LEAST_STEPS.
     """
     d = inputs.steps_per_s
-    cycle_s, answer_s = 1 / d, 0.0
+    cycle_s = 1 / d
     for _ in range(10_000):
-        letters_s, weights_s = pace_seconds(inputs, costs, d * cycle_s)
-        publication_s = publication_seconds(inputs, cycle_s, answer_s + weights_s)
-        answer_s = answer_seconds(inputs, costs, cycle_s, publication_s, steps=d * cycle_s)
-        needed_s = max(1 / d, letters_s, answer_s)
+        needed_s, answer_s, publication_s = cycle_needs(inputs, costs, cycle_s, steps=d * cycle_s)
         if needed_s <= cycle_s * (1 + 1e-6):
             break
         cycle_s = needed_s
         if d * cycle_s > MOST_STEPS:
             return overloaded_cycle(inputs, costs)
-    publication_s = publication_seconds(inputs, cycle_s, answer_s + weights_s)
     return Cycle(letter_s=cycle_s, answer_s=answer_s, publication_s=publication_s, steps=d * cycle_s, learned=1.0)
 
 
 def overloaded_cycle(inputs: CapacityInputs, costs: TrainerCosts) -> Cycle:
-    """The rhythm while rows are dropped: LEAST_STEPS a letter, and one letter of every shard in the trainer's queue."""
-    letters_s, weights_s = pace_seconds(inputs, costs, LEAST_STEPS)
-    cycle_s = publication_s = LEAST_STEPS / inputs.steps_per_s
-    for _ in range(100):
-        answer_s = answer_seconds(inputs, costs, cycle_s, publication_s, steps=LEAST_STEPS)
-        cycle_s = max(cycle_s, letters_s, answer_s)
-        publication_s = publication_seconds(inputs, cycle_s, answer_s + weights_s)
-    learned = min(1.0, LEAST_STEPS / (inputs.steps_per_s * cycle_s))
-    return Cycle(
-        letter_s=cycle_s,
-        answer_s=answer_s,
-        publication_s=publication_s,
-        steps=LEAST_STEPS,
-        learned=learned,
-    )
+    """The rhythm while rows are dropped, LEAST_STEPS a letter: the shortest cycle that leaves the trainer time for its answers."""
+    low = high = LEAST_STEPS / inputs.steps_per_s
+    while cycle_needs(inputs, costs, high, steps=LEAST_STEPS)[0] > high:
+        low, high = high, 2 * high
+    for _ in range(50):
+        middle = (low + high) / 2
+        needed_s, _, _ = cycle_needs(inputs, costs, middle, steps=LEAST_STEPS)
+        low, high = (low, middle) if needed_s <= middle else (middle, high)
+    _, answer_s, publication_s = cycle_needs(inputs, costs, high, steps=LEAST_STEPS)
+    learned = min(1.0, LEAST_STEPS / (inputs.steps_per_s * high))
+    return Cycle(letter_s=high, answer_s=answer_s, publication_s=publication_s, steps=LEAST_STEPS, learned=learned)
+
+
+def cycle_needs(
+    inputs: CapacityInputs, costs: TrainerCosts, cycle_s: float, *, steps: float
+) -> tuple[float, float, float]:
+    """With a letter of so many steps every `cycle_s`: the least cycle that a shard's steps, its pace and the trainer's answers take, the
+    time to an answer, and that between publications."""
+    letters_s, weights_s = pace_seconds(inputs, costs, steps)
+    # As if every letter brought weights: the wait for those that do.
+    way_s = min(cycle_s, answer_seconds(inputs, costs, cycle_s, cycle_s, steps=steps))
+    publication_s = publication_seconds(inputs, cycle_s, way_s + weights_s)
+    answer_s = answer_seconds(inputs, costs, cycle_s, publication_s, steps=steps)
+    return max(1 / inputs.steps_per_s, letters_s, answer_s), answer_s, publication_s
 
 
 def publication_seconds(inputs: CapacityInputs, cycle_s: float, due_s: float) -> float:

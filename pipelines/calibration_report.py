@@ -22,21 +22,29 @@ def run_calibration(path: Path, *, tell: Callable[[str], None]) -> dict[str, Any
     return measured
 
 
+def calibration_lines(measured: dict[str, Any]) -> list[str]:
+    """The constants, and how well they fit."""
+    costs, errors = measured["costs"], sorted(map(fit_error, measured["points"]))
+    objects = ", ".join(
+        f"{timing['num_bytes'] // 2**10:,} KiB {timing['put_ms']:.1f} and {timing['get_ms']:.1f} ms"
+        for timing in measured["objects"]
+    )
+    return [
+        f"{costs['machine']}:",
+        f"a letter {1e3 * costs['letter_s']:.2f} ms; a step in it {1e3 * costs['step_s']:.2f} ms, {1e6 * costs['group_s']:.0f} µs a group, "
+        f"{speed(costs['flop_s'], 'GFLOP/s')}, {speed(costs['weight_byte_s'])} of weights, {speed(costs['row_byte_s'])} of states;",
+        f"a publication {1e3 * costs['publish_s']:.2f} ms, {speed(costs['publish_byte_s'])}; the way of a letter and its answer "
+        f"{1e3 * costs['way_s']:.1f} ms;",
+        f"a shard's processor {1e3 * costs['send_s']:.2f} ms a letter, {speed(costs['send_byte_s'])}, and {1e3 * costs['take_s']:.2f} ms a "
+        f"publication, {speed(costs['take_byte_s'])}.",
+        f"Letters of one step are fitted within {errors[-1]:.0%}, half of them within {errors[len(errors) // 2]:.0%}.",
+        f"An object, put and copied out: {objects}.",
+    ]
+
+
 def calibration_table(measured: dict[str, Any]) -> Table:
     """A row per point."""
-    costs, errors = measured["costs"], sorted(map(fit_error, measured["points"]))
-    table = Table(
-        title=(
-            f"{costs['machine']}\n"
-            f"a letter {1e3 * costs['letter_s']:.2f} ms; a step {1e3 * costs['step_s']:.2f} ms, {1e6 * costs['group_s']:.0f} µs a group, "
-            f"{speed(costs['flop_s'], 'GFLOP/s')}, {speed(costs['weight_byte_s'])} of weights, {speed(costs['row_byte_s'])} of "
-            f"states; a publication {1e3 * costs['publish_s']:.2f} ms, {speed(costs['publish_byte_s'])}\n"
-            f"way {1e3 * costs['way_s']:.1f} ms; a shard's processor: letter {1e3 * costs['send_s']:.2f} ms, "
-            f"{speed(costs['send_byte_s'])}, weights {1e3 * costs['take_s']:.2f} ms, {speed(costs['take_byte_s'])}\n"
-            f"letters of one step: fitted within {errors[-1]:.0%}, half of them within {errors[len(errors) // 2]:.0%}"
-        ),
-        title_justify="left",
-    )
+    table = Table(title="\n".join(calibration_lines(measured)), title_justify="left")
     headings = {
         "hidden": "hidden_size",
         "width": "inner_width",

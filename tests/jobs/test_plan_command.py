@@ -8,7 +8,7 @@ import pytest
 
 from actors.trainer_costs import CALIBRATION
 from jobs import plan
-from pipelines.calibration_report import calibration_table
+from pipelines.calibration_report import calibration_lines, calibration_table
 from pipelines.markdown_table import markdown_table
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "scaling.md").read_text()
@@ -35,7 +35,9 @@ def test_the_document_has_what_the_command_prints(flags: str, capsys: pytest.Cap
 
 
 def test_the_document_has_the_points_of_the_calibration() -> None:
-    assert markdown_table(calibration_table(json.loads(CALIBRATION.read_text()))) in DOCUMENT
+    measured = json.loads(CALIBRATION.read_text())
+    assert markdown_table(calibration_table(measured)) in DOCUMENT
+    assert [line for line in calibration_lines(measured) if line not in DOCUMENT] == []
 
 
 def test_a_run_is_planned_from_its_yaml_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

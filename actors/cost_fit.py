@@ -1,5 +1,5 @@
-"""Constants of actors/trainer_costs.py from timings (actors/calibration.py): non-negative least squares on relative errors, so that a
-toy's step counts as much as a 7B model's."""
+"""Constants of actors/trainer_costs.py from timings (actors/calibration.py): non-negative least squares on logarithms, so that a toy's step
+counts as much as a 7B model's, and a fit that is twice too long as much as one that is twice too short."""
 
 import os
 import platform
@@ -11,6 +11,9 @@ import numpy as np
 from scipy.optimize import nnls
 
 from actors.trainer_costs import TrainerCosts
+
+ROUNDS = 30
+"""Of fits, each weighted by the one before; a few would do."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,12 +105,16 @@ def fit_costs(timings: list[PointTiming], *, long_letter: int) -> TrainerCosts:
 
 def fit(features: list[tuple[float, ...]], milliseconds: list[float]) -> list[float]:
     """Seconds per unit of each feature."""
-    seconds = np.array(milliseconds) / 1000
-    matrix = np.array(features, dtype=float) / seconds[:, None]
-    scale = matrix.max(0)
-    constants, _ = nnls(matrix / scale, np.ones(len(seconds)))
-    fitted: list[float] = (constants / scale).tolist()
-    return fitted
+    seconds, matrix = np.array(milliseconds) / 1000, np.array(features, dtype=float)
+    fitted = seconds
+    for _ in range(ROUNDS):
+        # log(fitted / seconds) is about their difference by their geometric mean.
+        mean = np.sqrt(fitted * seconds)
+        weighted = matrix / mean[:, None]
+        scale = weighted.max(0)
+        constants = nnls(weighted / scale, seconds / mean)[0] / scale
+        fitted = matrix @ constants
+    return [float(constant) for constant in constants]
 
 
 def fitted_ms(timings: list[PointTiming], costs: TrainerCosts) -> list[tuple[float, float]]:

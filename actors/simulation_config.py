@@ -46,7 +46,7 @@ class SimulationConfig:
             value = asdict(self)[name]
             if not value > 0:
                 raise ValueError(f"{name} must be > 0; got {value}.")
-        assert self.inputs  # it checks the others
+        _ = self.inputs  # which checks the others
 
     @property
     def inputs(self) -> CapacityInputs:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import math
 import queue
+import random
 import threading
 import time
 from collections import deque
@@ -153,16 +154,19 @@ class SimulatedShard:
 
     def _run(self) -> None:
         try:
-            due = 0.0
+            due, period_s = 0.0, 1 / self.config.steps_per_s
             while True:
                 self._follow()
                 if not self._batch:
                     self._wake.wait()
                     self._wake.clear()
                     continue
+                if not self._steps:
+                    # All shards begin at once, and engines that tick together would send their letters together.
+                    due = time.monotonic() + random.Random(self.name).random() * period_s
                 time.sleep(max(0.0, due - time.monotonic()))
                 # A step that came late delays those after it, as an engine's does.
-                due = max(due, time.monotonic() - 1 / self.config.steps_per_s) + 1 / self.config.steps_per_s
+                due = max(due + period_s, time.monotonic())
                 self._step()
         except BaseException as error:
             # The named boundary: as in LLMShard, a bug fails every caller instead of leaving them waiting.

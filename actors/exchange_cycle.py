@@ -19,7 +19,9 @@ class Cycle:
     letter_s: float
     """T: time between two letters."""
     answer_s: float
-    """From a letter to its weights."""
+    """From a letter to its answer."""
+    weights_s: float
+    """From a letter with rows to weights that have learned from them."""
     publication_s: float
     """T_w: time between two publications."""
     steps: float
@@ -69,7 +71,15 @@ def exchange_cycle(inputs: CapacityInputs, costs: TrainerCosts) -> Cycle:
         cycle_s = needed_s
         if d * cycle_s > MOST_STEPS:
             return overloaded_cycle(inputs, costs)
-    return Cycle(letter_s=cycle_s, answer_s=answer_s, publication_s=publication_s, steps=d * cycle_s, learned=1.0)
+    asking_s = pace_seconds(inputs, costs, d * cycle_s)[0] if asks_apart(inputs, costs, cycle_s) else 0.0
+    return Cycle(
+        letter_s=cycle_s,
+        answer_s=answer_s,
+        weights_s=asking_s + answer_s,
+        publication_s=publication_s,
+        steps=d * cycle_s,
+        learned=1.0,
+    )
 
 
 def overloaded_cycle(inputs: CapacityInputs, costs: TrainerCosts) -> Cycle:
@@ -83,7 +93,14 @@ def overloaded_cycle(inputs: CapacityInputs, costs: TrainerCosts) -> Cycle:
         low, high = (low, middle) if needed_s <= middle else (middle, high)
     _, answer_s, publication_s = cycle_needs(inputs, costs, high, steps=LEAST_STEPS)
     learned = min(1.0, LEAST_STEPS / (inputs.steps_per_s * high))
-    return Cycle(letter_s=high, answer_s=answer_s, publication_s=publication_s, steps=LEAST_STEPS, learned=learned)
+    return Cycle(
+        letter_s=high,
+        answer_s=answer_s,
+        weights_s=answer_s,
+        publication_s=publication_s,
+        steps=LEAST_STEPS,
+        learned=learned,
+    )
 
 
 def cycle_needs(
@@ -113,12 +130,21 @@ def waits_for_steps(inputs: CapacityInputs, cycle_s: float) -> bool:
     return inputs.steps_per_s * cycle_s <= 1 + 1e-6
 
 
+def asks_apart(inputs: CapacityInputs, costs: TrainerCosts, cycle_s: float) -> bool:
+    """True if letters without rows ask for weights. A letter that goes out with its step leaves just after the step has taken over the
+    weights of the one before, while the shard rests from that: then it cannot ask, and another follows that does."""
+    _, weights_s = pace_seconds(inputs, costs, steps=1)
+    return waits_for_steps(inputs, cycle_s) and weights_s > costs.send_s
+
+
 def trainer_seconds(
     inputs: CapacityInputs, costs: TrainerCosts, cycle_s: float, publication_s: float, *, steps: float
 ) -> float:
-    """What a letter takes a trainer on average, with its part of the publications."""
+    """What a letter with rows takes a trainer on average, with its part of the publications and of the letters that ask for them."""
     publications = cycle_s / max(cycle_s, publication_s)
-    return costs.letter_s + steps * step_seconds(inputs, costs) + publications * publish_seconds(inputs, costs)
+    asking_s = costs.letter_s if asks_apart(inputs, costs, cycle_s) else 0.0
+    step_s, publish_s = step_seconds(inputs, costs), publish_seconds(inputs, costs)
+    return costs.letter_s + steps * step_s + publications * (asking_s + publish_s)
 
 
 def answer_seconds(
@@ -139,7 +165,7 @@ def answer_seconds(
 def least_lag(inputs: CapacityInputs, cycle: Cycle) -> float:
     """Of weights at the first step after their arrival, in decode steps, on average. A letter that did not wait for a step leaves at any
     time between two."""
-    way = inputs.steps_per_s * cycle.answer_s
+    way = inputs.steps_per_s * cycle.weights_s
     return max(1.0, 0.5 + way) if waits_for_steps(inputs, cycle.letter_s) else 1 + way
 
 
@@ -179,7 +205,8 @@ def exchange_time(inputs: CapacityInputs, costs: TrainerCosts, cycle: Cycle) -> 
     """Share of a shard's time that its exchange with all trainers takes."""
     rest = 2 / inputs.exchange_share
     letters_s, weights_s = pace_seconds(inputs, costs, cycle.steps)
-    return (letters_s / cycle.letter_s + weights_s / cycle.publication_s) / rest / inputs.part
+    asking_s = rest * costs.send_s if asks_apart(inputs, costs, cycle.letter_s) else 0.0
+    return (letters_s / cycle.letter_s + (asking_s + weights_s) / cycle.publication_s) / rest / inputs.part
 
 
 def stored_bytes(inputs: CapacityInputs, costs: TrainerCosts, cycle: Cycle) -> float:

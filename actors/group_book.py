@@ -115,7 +115,7 @@ class GroupBook:
         A shard begins in the middle of the most room and comes back to slots that it had; others' are the last that it takes."""
         held = [group.slot for group in self.held_by(shard)] or [s for s in self._free if self._owners.get(s) == shard]
         if held:
-            return min(self._free, key=lambda slot: (self._is_anothers(slot, shard), span_with(slot, held), slot))
+            return min(self._free, key=lambda slot: (self._is_anothers(slot, shard), span_with(slot, held), -slot))
         free = {slot for slot in self._free if slot not in self._owners} or set(self._free)
         starts = sorted(slot for slot in free if slot - 1 not in free)
         ends = sorted(slot for slot in free if slot + 1 not in free)

@@ -107,6 +107,7 @@ class SimulatedShardConfig(ShardConfig):
 
 
 SIMULATED_POINTS = {
+    "quiet": SimulationConfig(shards=16),
     "light": SimulationConfig(),
     "cluster": SimulationConfig(scope="cluster"),
     "busy": SimulationConfig(shards=8, steps_per_s=12.0, hidden_size=256, samples=8, answer_tokens=240, inner_width=64),

@@ -5,7 +5,7 @@
     python -m jobs.plan --model-shape 7b --shards 64 --trainers 8 --trainer-device gpu --network-gb 12.5
     python -m jobs.plan --run run.yaml                                        # a run of yours: settings as for jobs.passk --config
     python -m jobs.plan --simulate                                            # the model against 64 shards that pretend, some minutes
-    python -m jobs.plan --simulate --points light cluster busy saturated      # the points of docs/scaling.md
+    python -m jobs.plan --simulate --points quiet busy saturated              # points of docs/scaling.md
     python -m jobs.plan --calibrate --calibration here.json                   # measure this machine, some minutes; then
     python -m jobs.plan --calibration here.json
 
@@ -82,7 +82,7 @@ class PlanCommand:
     """Simulate an exchange on this machine instead, and compare it with the model. Writes simulation.json to --output."""
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
     """With --simulate: what is simulated."""
-    points: tuple[Literal["light", "cluster", "busy", "saturated"], ...] = ()
+    points: tuple[Literal["quiet", "light", "cluster", "busy", "saturated"], ...] = ()
     """With --simulate: these, instead of --simulation."""
     calibrate: bool = False
     """Measure this machine instead, and write its constants to --calibration."""

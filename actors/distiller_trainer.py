@@ -58,6 +58,8 @@ class DistillerTrainer:
         self._trained_rows = 0
         self._refused_rows = 0
         self._restored_groups = 0
+        self._busy_seconds = 0.0
+        self._publications = self._published_bytes = 0
 
     def ping(self) -> str:
         """The incarnation, once the bank stands."""
@@ -65,7 +67,8 @@ class DistillerTrainer:
 
     def exchange(self, letter: Letter) -> Reply:
         """Learn from a letter, item by item; answer with what the shard must know."""
-        self._book.hear(letter.shard, time.monotonic())
+        started = time.monotonic()
+        self._book.hear(letter.shard, started)
         opened = OpenedGroups()
         unknown: set[str] = set()
         refused_before = self._refused_rows
@@ -78,6 +81,7 @@ class DistillerTrainer:
                 self._book.leave(letter.shard, item.group)
         versions, weights = self.publish(letter.shard) if letter.wants_weights else ([], [])
         ended = {item.group for item in letter.items if isinstance(item, Ending)}
+        self._busy_seconds += time.monotonic() - started
         return Reply(
             incarnation=self.incarnation,
             new_groups=opened.new,
@@ -126,6 +130,8 @@ class DistillerTrainer:
         for group in changed:
             group.holders[shard].sent_step = group.step
         weights: np.ndarray = self._bank.theta_SP[slots].cpu().numpy()
+        self._publications += 1
+        self._published_bytes += weights.nbytes
         return versions, [ray.put(weights)]
 
     def stats(self) -> TrainerStats:
@@ -137,6 +143,9 @@ class DistillerTrainer:
             refused_rows=self._refused_rows,
             restored_groups=self._restored_groups,
             abandoned_groups=self._book.abandoned_groups,
+            busy_seconds=self._busy_seconds,
+            publications=self._publications,
+            published_bytes=self._published_bytes,
         )
 
     def _version(self, group: OpenGroup, shard: str, loss: float, relative_error: float) -> GroupWeights:

@@ -44,10 +44,20 @@ LOOK_S = 0.05
 class ExchangeCounters:
     """What one shard exchanged since it started."""
 
+    letters: int
+    """With rows of hidden states."""
     sent_rows: int
+    sent_bytes: int
+    """Of hidden states."""
     dropped_rows: int
     lost_rows: int
     versions_received: int
+    publications: int
+    """Answers with weights."""
+    rows_s: float
+    """Processor time of the exchange that letters took."""
+    weights_s: float
+    """The same of weights."""
     trainer_failures: int
     restored_groups: int
     restarted_groups: int
@@ -151,10 +161,15 @@ class ActorLearner:
         """Of all trainers together."""
         of_links = [link.counters for link in self._links]
         return ExchangeCounters(
+            letters=sum(link.letters for link in of_links),
             sent_rows=sum(link.sent_rows for link in of_links),
+            sent_bytes=sum(link.sent_bytes for link in of_links),
             dropped_rows=sum(link.outbox.dropped_rows for link in self._links),
             lost_rows=sum(link.lost_rows for link in of_links),
             versions_received=self._book.versions_received,
+            publications=sum(link.publications for link in of_links),
+            rows_s=sum(link.rows_s for link in of_links),
+            weights_s=sum(link.weights_s for link in of_links),
             trainer_failures=sum(link.failures for link in of_links),
             restored_groups=self._book.restored_groups,
             restarted_groups=self._book.restarted_groups,

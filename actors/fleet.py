@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import ray
 from ray import ObjectRef
@@ -76,6 +76,9 @@ def patiently(call: Callable[[], ObjectRef]) -> Any:
 class Fleet:
     """Shards and trainers as a context manager: `with Fleet(config, num_shards=2) as fleet: ...`."""
 
+    shard_class: type[ShardActor] = ShardActor
+    """Of its actors."""
+
     def __init__(
         self, config: ShardConfig, *, num_shards: int, min_shards: int | None = None, num_trainers: int = 1
     ) -> None:
@@ -89,7 +92,7 @@ class Fleet:
         self._is_over = threading.Event()
         self._growth: threading.Thread | None = None
 
-    def __enter__(self) -> "Fleet":
+    def __enter__(self) -> Self:
         """Start everything; raises EngineStartError with the engine's reason, ValueError if the cluster is too small."""
         check_resources(self.config, self.min_shards)
         try:
@@ -153,7 +156,7 @@ class Fleet:
     def _new_shard(self, index: int) -> ActorHandle:
         engine = self.config.engine
         return (
-            ray.remote(ShardActor)
+            ray.remote(self.shard_class)
             .options(
                 num_cpus=engine.num_cpus,
                 num_gpus=engine.num_gpus,

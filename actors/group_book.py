@@ -36,12 +36,19 @@ class OpenGroup:
     """By shard."""
 
 
+def span_with(slot: int, others: list[int]) -> int:
+    """Length of the range that holds `slot` and the others."""
+    return max(slot, *others) - min(slot, *others)
+
+
 class GroupBook:
     """Open groups, their slots, and the shards that hold them."""
 
     def __init__(self, num_slots: int) -> None:
         self._groups: dict[str, OpenGroup] = {}
         self._free = list(range(num_slots))
+        self._owners: dict[int, str] = {}
+        """Slot -> the shard that opened its latest group."""
         self._held: dict[str, set[str]] = {}
         """Shard -> names of the groups it holds; only shards that hold any."""
         self._last_heard: dict[str, float] = {}
@@ -68,7 +75,10 @@ class GroupBook:
         if group is None:
             if not self._free:
                 return None
-            group = self._groups[opening.group] = OpenGroup(opening.group, self._free.pop(0))
+            slot = self._free_slot(shard)
+            self._free.remove(slot)
+            self._owners[slot] = shard
+            group = self._groups[opening.group] = OpenGroup(opening.group, slot)
         group.opening = max(group.opening, opening.opening)
         holder = group.holders.get(shard)
         if holder is None or holder.opening < opening.opening:
@@ -98,11 +108,25 @@ class GroupBook:
             return False
         del self._groups[name]
         self._free.append(group.slot)
-        # Lowest first: slots in use stay close together, and training touches one short range of the bank.
-        self._free.sort()
         return True
+
+    def _free_slot(self, shard: str) -> int:
+        """The free slot that keeps the shard's slots closest together, since a step of its trains the whole range of the bank between them.
+        A shard begins in the middle of the most room and comes back to slots that it had; others' are the last that it takes."""
+        held = [group.slot for group in self.held_by(shard)] or [s for s in self._free if self._owners.get(s) == shard]
+        if held:
+            return min(self._free, key=lambda slot: (self._is_anothers(slot, shard), span_with(slot, held), slot))
+        free = {slot for slot in self._free if slot not in self._owners} or set(self._free)
+        starts = sorted(slot for slot in free if slot - 1 not in free)
+        ends = sorted(slot for slot in free if slot + 1 not in free)
+        start, end = max(zip(starts, ends, strict=True), key=lambda run: run[1] - run[0])
+        return (start + end) // 2
+
+    def _is_anothers(self, slot: int, shard: str) -> bool:
+        return self._owners.get(slot, shard) != shard
 
     def _give_up(self, shard: str) -> None:
         for name in list(self._held.get(shard, ())):
             self.abandoned_groups += self.leave(shard, name)
+        self._owners = {slot: owner for slot, owner in self._owners.items() if owner != shard}
         del self._last_heard[shard]

@@ -8,6 +8,7 @@ import logging
 import os
 import uuid
 from collections.abc import Sequence
+from typing import Protocol
 
 import ray
 from ray.actor import ActorHandle
@@ -23,6 +24,20 @@ EXIT_DELAY_S = 1.0
 """Between an engine's failure and the end of its process, in which the reason reaches the callers."""
 
 
+class Shard(Protocol):
+    """What draws the samples: an LLMShard, whose methods they are, or what stands for one."""
+
+    async def use_trainers(self, trainers: Sequence[ActorHandle]) -> None: ...
+
+    async def generate(self, unit: WorkUnit) -> list[Sample]: ...
+
+    async def cancel(self, problem_id: str) -> None: ...
+
+    async def stats(self) -> ShardStats: ...
+
+    async def trainer_spec(self) -> TrainerSpec: ...
+
+
 class ShardActor:
     """Holds one LLMShard; methods of the same name are LLMShard's."""
 
@@ -30,7 +45,11 @@ class ShardActor:
         from actors.llm_shard import LLMShard
 
         with start_turn(ray.get_runtime_context().get_actor_id()):
-            self._shard = LLMShard(config, name=name)
+            self._be(LLMShard(config, name=name))
+
+    def _be(self, shard: Shard) -> None:
+        """`shard` has started."""
+        self._shard = shard
         self._incarnation = uuid.uuid4().hex
         self._is_joined = False
         self._failure: EngineFailed | None = None

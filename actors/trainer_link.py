@@ -35,13 +35,28 @@ def rows_in(items: Items) -> int:
     return sum(len(item.group_of_row) for item in items if isinstance(item, StepRows))
 
 
+def bytes_in(items: Items) -> int:
+    """Bytes of hidden states in a letter."""
+    return sum(item.source.nbytes + item.target.nbytes for item in items if isinstance(item, StepRows))
+
+
 @dataclass(slots=True)
 class LinkCounters:
     """What went over one link."""
 
+    letters: int = 0
+    """With rows of hidden states."""
     sent_rows: int = 0
+    sent_bytes: int = 0
+    """Of hidden states."""
     lost_rows: int = 0
     failures: int = 0
+    publications: int = 0
+    """Answers with weights."""
+    rows_s: float = 0.0
+    """Processor time that letters took."""
+    weights_s: float = 0.0
+    """The same of weights."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,7 +108,9 @@ class TrainerLink:
         except RayError as error:
             self._fail(error)
             return
+        self.counters.letters += rows_in(self._items) > 0
         self.counters.sent_rows += rows_in(self._items)
+        self.counters.sent_bytes += bytes_in(self._items)
         self._has_news = self._has_news and not wants_weights
         self._last_sent = started
         self._spend_on_rows(cpu)
@@ -108,6 +125,7 @@ class TrainerLink:
             cpu = time.thread_time()
             weights = ray.get(reply.weights[0]) if reply.weights else None
             self.spend_on_weights(time.thread_time() - cpu)
+            self.counters.publications += weights is not None
         except RayError as error:
             self._fail(error)
             return None
@@ -118,12 +136,15 @@ class TrainerLink:
 
     def spend_on_weights(self, cost: float) -> None:
         """Seconds that taking weights over has cost."""
+        self.counters.weights_s += cost
         self._weights_pace.spend(time.monotonic(), cost)
 
     def _spend_on_rows(self, cpu: float) -> None:
         # The first letter has nothing to say and is not counted: it loads code, which no other does.
         if self.outbox.letters > 1:
-            self._rows_pace.spend(time.monotonic(), time.thread_time() - cpu)
+            cost = time.thread_time() - cpu
+            self.counters.rows_s += cost
+            self._rows_pace.spend(time.monotonic(), cost)
 
     def _fail(self, error: RayError) -> None:
         """The named boundary: a trainer that died, or is restarting, must not end generation."""

@@ -256,6 +256,12 @@ class TrainerStats:
     """Groups that went on from weights a shard offered."""
     abandoned_groups: int
     """Groups that were given up since the last shard that had them open was lost."""
+    busy_seconds: float
+    """Time spent on letters."""
+    publications: int
+    """Answers with weights."""
+    published_bytes: int
+    """Of those weights."""
 
     @classmethod
     def total(cls, of: "list[TrainerStats]") -> "TrainerStats":
@@ -267,4 +273,7 @@ class TrainerStats:
             refused_rows=sum(stats.refused_rows for stats in of),
             restored_groups=sum(stats.restored_groups for stats in of),
             abandoned_groups=sum(stats.abandoned_groups for stats in of),
+            busy_seconds=sum(stats.busy_seconds for stats in of),
+            publications=sum(stats.publications for stats in of),
+            published_bytes=sum(stats.published_bytes for stats in of),
         )

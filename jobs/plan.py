@@ -4,6 +4,10 @@
     python -m jobs.plan --model-shape 7b --shards 64 --scope prompt --trainer actor
     python -m jobs.plan --model-shape 7b --shards 64 --trainers 8 --trainer-device gpu --network-gb 12.5
     python -m jobs.plan --run run.yaml                                        # a run of yours: settings as for jobs.passk --config
+    python -m jobs.plan --simulate                                            # the model against 64 shards that pretend, some minutes
+    python -m jobs.plan --simulate --points light cluster busy saturated      # the points of docs/scaling.md
+    python -m jobs.plan --calibrate --calibration here.json                   # measure this machine, some minutes; then
+    python -m jobs.plan --calibration here.json
 
 A load above 1 means that the trainer is asked for more than it can do. Up to a point it then publishes less often and the lag grows; beyond
 that rows are dropped (counted, and never waited for). "fits" means neither. A trainer actor runs on one CPU core unless --trainer-device
@@ -14,15 +18,16 @@ measured: docs/scaling.md has the assumptions, and the model against a simulatio
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from actors.capacity import CapacityInputs, Placement
+from actors.capacity_inputs import CapacityInputs, Placement
 from actors.model_shapes import MODEL_SHAPES
+from actors.simulation_config import SIMULATED_POINTS, SimulationConfig
 from actors.trainer_costs import ASSUMED_GPU, CALIBRATION, TrainerCosts
 from esamp.config import Scope
 from jobs.exit_codes import one_line_errors
@@ -30,6 +35,7 @@ from pipelines.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 Device = Literal["cpu", "gpu"]
 WIDTH = 200
@@ -69,9 +75,21 @@ class PlanCommand:
     shard_device: Device = "gpu"
     """What a shard decodes on, and learns on with trainer=local."""
     calibration: Path = CALIBRATION
-    """Constants of a CPU trainer."""
+    """Constants of a CPU trainer: what is planned with, and what --calibrate writes."""
     run: Path | None = None
     """Plan this run instead: a YAML file as for jobs.passk --config."""
+    simulate: bool = False
+    """Simulate an exchange on this machine instead, and compare it with the model. Writes simulation.json to --output."""
+    simulation: SimulationConfig = field(default_factory=SimulationConfig)
+    """With --simulate: what is simulated."""
+    points: tuple[Literal["light", "cluster", "busy", "saturated"], ...] = ()
+    """With --simulate: these, instead of --simulation."""
+    calibrate: bool = False
+    """Measure this machine instead, and write its constants to --calibration."""
+    output: Path = Path("runs/plan")
+    """Folder of simulation.json."""
+    markdown: bool = False
+    """Print tables as in docs/scaling.md."""
     json: bool = False
     """Print JSON instead of the table."""
     plot: Path | None = None
@@ -82,7 +100,11 @@ def main(args: list[str]) -> None:
     """Parse, plan, print."""
     with one_line_errors():
         command = tyro.cli(PlanCommand, prog="python -m jobs.plan", description=__doc__, args=args)
-        if command.run is not None:
+        if command.simulate:
+            simulate_points(command, args)
+        elif command.calibrate:
+            calibrate_here(command)
+        elif command.run is not None:
             plan_run(command.run, command)
         else:
             plan_grid(command)
@@ -107,7 +129,7 @@ def plan_grid(command: PlanCommand) -> None:
     for name in command.model_shape:
         shape = MODEL_SHAPES[name]
         title = f"{name}: hidden {shape.hidden_size}, {command.steps_per_s or shape.steps_per_s:g} steps/s a shard\n{shape.source}"
-        console().print(plan_table([plan for plan in plans if plan.model == name], title=title))
+        print_table(plan_table([plan for plan in plans if plan.model == name], title=title), command, without="verdict")
 
 
 def grid_inputs(command: PlanCommand) -> Iterator[tuple[str, CapacityInputs]]:
@@ -165,6 +187,40 @@ def plan_run(path: Path, command: PlanCommand) -> None:
     )
 
 
+def simulate_points(command: PlanCommand, args: list[str]) -> None:
+    """Simulate, compare, print, write."""
+    # Imported late: Ray and torch take seconds.
+    from pipelines.simulation_report import point_table, points_table, run_points, write_points
+
+    configs: dict[str, SimulationConfig] = {name: SIMULATED_POINTS[name] for name in command.points}
+    configs = configs or {"simulated": command.simulation}
+    points = run_points(configs, read_costs(command.calibration), tell=tell)
+    path = command.output / "simulation.json"
+    write_points(path, points, command=" ".join(["python -m jobs.plan", *args]))
+    if command.markdown:
+        print_table(points_table(points), command)
+    else:
+        for name, point in points.items():
+            console().print(point_table(name, point))
+    tell(f"written: {path}")
+
+
+def calibrate_here(command: PlanCommand) -> None:
+    """Measure, print, write."""
+    # Imported late: Ray and torch take seconds.
+    from pipelines.calibration_report import calibration_table, run_calibration
+
+    print_table(calibration_table(run_calibration(command.calibration, tell=tell)), command)
+    tell(f"written: {command.calibration}")
+
+
+def tell(line: str) -> None:
+    """A line of progress, on standard error: tables go where they may be kept."""
+    from rich.console import Console
+
+    Console(stderr=True).print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
+
+
 def costs_of(inputs: CapacityInputs, command: PlanCommand, measured: TrainerCosts) -> TrainerCosts:
     """Of the device that this plan's Distillers learn on."""
     device = command.shard_device if inputs.trainer == "local" else command.trainer_device
@@ -177,6 +233,16 @@ def read_costs(path: Path) -> TrainerCosts:
         return TrainerCosts.from_file(path)
     except (OSError, ValueError) as error:
         raise InputError(f"calibration {path} cannot be read: {error}") from error
+
+
+def print_table(table: "Table", command: PlanCommand, *, without: str | None = None) -> None:
+    """For people, or as Markdown without one of its columns."""
+    if command.markdown:
+        from pipelines.markdown_table import markdown_table
+
+        print(markdown_table(table, without=without))
+    else:
+        console().print(table)
 
 
 def console() -> "Console":

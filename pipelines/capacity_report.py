@@ -10,7 +10,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from actors.capacity import Capacity, CapacityInputs, plan_capacity
+from actors.capacity import Capacity, plan_capacity
+from actors.capacity_inputs import CapacityInputs
 from actors.trainer_costs import TrainerCosts
 from pipelines.report.figure_style import STYLE, colour, marker
 
@@ -128,7 +129,7 @@ def plan_cells(plan: Plan) -> list[str]:
         f"{capacity.load:.2f}" if capacity.load < 10 else f"{capacity.load:,.0f}",
         f"{capacity.dropped_share:.0%}",
         number(capacity.publication_bytes_per_s / 1e9),
-        f"{capacity.lag:.0f}" if capacity.lag >= 10 else f"{capacity.lag:.1f}",
+        f"{capacity.lag:,.0f}" if capacity.lag >= 10 else f"{capacity.lag:.1f}",
         number(capacity.trainer_bytes / 2**30),
         number(capacity.shard_bytes / 2**30),
         number(capacity.object_store_bytes / 2**30),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from actors.capacity import CapacityInputs
+from actors.capacity_inputs import CapacityInputs
 from esamp.config import ESampConfig
 from pipelines.config import RunConfig
 from pipelines.dry_run import estimate_run, num_parameters, tokens_per_s

@@ -3,10 +3,13 @@
 from dataclasses import fields, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from actors.capacity import LEAST_STEPS, MOST_STEPS, Capacity, CapacityInputs, plan_capacity
+from actors.capacity import Capacity, plan_capacity
+from actors.capacity_inputs import CapacityInputs
+from actors.exchange_cycle import LEAST_STEPS, MOST_STEPS, exchange_cycle, least_lag
 from actors.model_shapes import MODEL_SHAPES
 from actors.trainer_costs import ASSUMED_GPU, TrainerCosts
 from esamp.config import ESampConfig, Scope
@@ -61,6 +64,25 @@ def test_lag_is_one_at_rest_and_at_most_half_a_groups_life() -> None:
     assert at_load(1e-3).lag == pytest.approx(1.0, abs=0.01)
     assert at_load(1e6).lag == SMALL.answer_tokens / 2
     assert at_load(2.0).lag < at_load(8.0).lag < at_load(32.0).lag
+
+
+@pytest.mark.parametrize("scope", ["prompt", "shard"])
+@pytest.mark.parametrize("load", [0.1, 0.9, 4.0, 64.0])
+def test_the_shares_of_a_lag_are_those_of_a_group_that_is_followed_through_its_life(load: float, scope: Scope) -> None:
+    inputs, costs = replace(SMALL, scope=scope, answer_tokens=40.0), replace(FREE, step_s=load / RATE)
+    cycle, capacity = exchange_cycle(inputs, costs), plan_capacity(inputs, costs)
+    random = np.random.default_rng(0)
+    ages = random.uniform(0, inputs.answer_tokens if scope == "prompt" else 1e9, 100_000)
+    least = least_lag(inputs, cycle)
+    behind = least + random.uniform(size=ages.size) * max(0.0, SMALL.steps_per_s * cycle.publication_s - 1)
+    lags = np.maximum(1.0, np.minimum(ages, behind))
+    assert capacity.lag_median == pytest.approx(np.median(lags), rel=0.02)
+    assert capacity.lag_95 == pytest.approx(np.percentile(lags, 95), rel=0.02)
+
+
+@pytest.mark.parametrize("load", [0.1, 0.5, 3.0])
+def test_a_trainer_is_busy_with_what_it_is_sent(load: float) -> None:
+    assert at_load(load).trainer_busy == pytest.approx(min(1.0, load), rel=0.01)
 
 
 def test_the_network_can_be_what_limits() -> None:

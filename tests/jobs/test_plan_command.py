@@ -1,11 +1,20 @@
 """jobs.plan: what it prints and writes."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
+from actors.trainer_costs import CALIBRATION
 from jobs import plan
+from pipelines.calibration_report import calibration_lines, calibration_table
+from pipelines.markdown_table import markdown_table
+
+DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "scaling.md").read_text()
+PRINTED = ".venv/bin/python -m jobs.plan --markdown "
+COMMANDS = [line.strip().removeprefix(PRINTED) for line in DOCUMENT.splitlines() if line.strip().startswith(PRINTED)]
+"""Flags with which the document's tables were printed; those of simulations and calibrations are for people with a quiet machine."""
 
 
 def test_every_combination_that_exists_is_planned_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -16,6 +25,19 @@ def test_every_combination_that_exists_is_planned_and_drawn(tmp_path: Path, caps
     assert picture.stat().st_size > 10_000
     plan.main(["--model-shape", "7b", "--shards", "64", "--scope", "prompt", "--trainer", "actor"])
     assert "too slow" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags", [flags for flags in COMMANDS if "--simulate" not in flags])
+def test_the_document_has_what_the_command_prints(flags: str, capsys: pytest.CaptureFixture[str]) -> None:
+    plan.main(["--markdown", *shlex.split(flags)])
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) > 2 and [line for line in printed if line not in DOCUMENT] == []
+
+
+def test_the_document_has_the_points_of_the_calibration() -> None:
+    measured = json.loads(CALIBRATION.read_text())
+    assert markdown_table(calibration_table(measured)) in DOCUMENT
+    assert [line for line in calibration_lines(measured) if line not in DOCUMENT] == []
 
 
 def test_a_run_is_planned_from_its_yaml_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from actors.capacity import CapacityInputs, plan_capacity
+from actors.capacity import plan_capacity
+from actors.capacity_inputs import CapacityInputs
 from actors.trainer_costs import ASSUMED_GPU
 from pipelines.capacity_report import COMFORTABLE_LOAD, make_plan, trainers_needed, verdict
 from pipelines.config import RunConfig

@@ -1,0 +1,65 @@
+"""Units in a simulated shard: how far they are, how old the weights of their groups are, and the samples they come to."""
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from actors.types import Sample, WorkUnit
+
+
+@dataclass(slots=True, eq=False)
+class RunningUnit:
+    """A unit in the inbox or in the batch."""
+
+    unit: WorkUnit
+    future: asyncio.Future[list[Sample]]
+    loop: asyncio.AbstractEventLoop
+    arrived: float
+    steps: int = 0
+    length: int = 0
+
+    def request_ids(self) -> list[str]:
+        """Of its samples."""
+        return [f"{self.unit.unit_id}/{index}" for index in self.unit.sample_indices]
+
+
+@dataclass(slots=True)
+class GroupClock:
+    """When a group's decode steps were, from the newest that its weights have learned from on."""
+
+    opened: float
+    learned: int = 0
+    times: deque[float] = field(default_factory=deque)
+
+    def age(self, learned: int, now: float) -> float:
+        """Seconds since that step; since the group opened, before its weights have learned anything."""
+        while self.learned < learned:
+            self.learned, self.opened = self.learned + 1, self.times.popleft()
+        return now - self.opened
+
+
+def blank_sample(running: RunningUnit, index: int, *, shard: str) -> Sample:
+    """As much as an engine's sample, of which nothing is true but its length and its seed."""
+    unit, length = running.unit, running.length
+    numbers = [0.0] * length
+    return Sample(
+        problem_id=unit.problem_id,
+        sample_index=index,
+        seed=unit.seeds[unit.sample_indices.index(index)],
+        prompt_token_ids=[],
+        text="",
+        token_ids=[0] * length,
+        finish_reason="length",
+        behaviour_logprobs=numbers,
+        policy_logprobs=numbers,
+        num_candidates=[0] * length,
+        flipped=[False] * length,
+        intervened=[False] * length,
+        novelty=numbers,
+        lag=[-1] * length,
+        loss=numbers,
+        distiller_version="",
+        shard=shard,
+        generation_seconds=time.monotonic() - running.arrived,
+    )

@@ -119,7 +119,7 @@ def actor_capacity(inputs: CapacityInputs, costs: TrainerCosts) -> Capacity:
         step_s=step_seconds(inputs, costs),
         publish_s=publish_seconds(inputs, costs),
         trainer_bytes=slots * inputs.slot_bytes,
-        shard_bytes=inputs.max_groups * inputs.slot_bytes,
+        shard_bytes=inputs.slots * inputs.slot_bytes,
         object_store_bytes=inputs.shards * stored_bytes(inputs, costs, cycle),
         bottleneck=bottleneck,
     )
@@ -142,7 +142,7 @@ def least_loads(inputs: CapacityInputs, costs: TrainerCosts) -> dict[str, float]
 
 def trainer_slots(inputs: CapacityInputs) -> int:
     """Of one trainer; as actors.trainer_pool.slots_per_trainer, which leaves slack for groups that are spread unevenly."""
-    everyone = inputs.max_groups * inputs.shards
+    everyone = (inputs.max_groups if inputs.is_per_prompt else 1) * (1 if inputs.scope == "cluster" else inputs.shards)
     each = everyone if inputs.trainers == 1 else min(everyone, math.ceil(1.5 * everyone / inputs.trainers) + 8)
     return each + (inputs.scope == "prior")
 
@@ -151,7 +151,6 @@ def local_capacity(inputs: CapacityInputs, costs: TrainerCosts) -> Capacity:
     """trainer="local": nothing travels and nothing is dropped; training shares the shard's device."""
     step_s = step_seconds(inputs, costs)
     load = inputs.steps_per_s * step_s
-    slots = inputs.max_groups + (inputs.scope == "prior")
     return Capacity(
         rows_per_s=inputs.shards * inputs.steps_per_s * inputs.rows / (1 + load),
         trainer_rows_per_s=inputs.shards * inputs.rows / step_s,
@@ -172,7 +171,7 @@ def local_capacity(inputs: CapacityInputs, costs: TrainerCosts) -> Capacity:
         step_s=step_s,
         publish_s=0.0,
         trainer_bytes=0.0,
-        shard_bytes=slots * inputs.slot_bytes,
+        shard_bytes=inputs.slots * inputs.slot_bytes,
         object_store_bytes=0.0,
         bottleneck="shard",
     )

@@ -78,6 +78,11 @@ class CapacityInputs:
         return self.scope in ("prompt", "prior")
 
     @property
+    def slots(self) -> int:
+        """Distillers that one shard holds."""
+        return (self.max_groups if self.is_per_prompt else 1) + (self.scope == "prior")
+
+    @property
     def rows(self) -> int:
         """R: rows of one decode step."""
         return self.prompts * self.samples

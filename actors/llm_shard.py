@@ -136,7 +136,7 @@ class LLMShard:
         return TrainerSpec(
             config=esamp,
             output_gain=self._workers.explorer().initial_gain().numpy(),
-            max_groups=esamp.max_groups,
+            max_groups=esamp.num_slots,
         )
 
     async def use_trainers(self, trainers: Sequence[ActorHandle]) -> None:

@@ -60,7 +60,7 @@ class SimulatedShard:
         assert isinstance(config.policy, ESampConfig)
         self.config, self.name, self._esamp = config, name, config.policy
         self._learner: ActorLearner | None = None
-        self._groups = GroupTable(self._esamp.max_groups, self._open_slot, self._close_slot)
+        self._groups = GroupTable(self._esamp.num_slots, self._open_slot, self._close_slot)
         if self._esamp.scope in ("shard", "cluster"):
             self._groups.add(ExploringRequest("", SHARED_GROUP, self._esamp.beta))
         self._clocks: dict[str, GroupClock] = {}
@@ -79,14 +79,14 @@ class SimulatedShard:
     async def trainer_spec(self) -> TrainerSpec:
         """As LLMShard.trainer_spec."""
         gain: np.ndarray = np.ones(self.config.hidden_size, dtype=np.float32)
-        return TrainerSpec(config=self._esamp, output_gain=gain, max_groups=self._esamp.max_groups)
+        return TrainerSpec(config=self._esamp, output_gain=gain, max_groups=self._esamp.num_slots)
 
     async def use_trainers(self, trainers: Sequence[ActorHandle]) -> None:
         """As LLMShard.use_trainers."""
         bank = build_bank(
             self._esamp,
             torch.ones(self.config.hidden_size),
-            num_slots=self._esamp.max_groups,
+            num_slots=self._esamp.num_slots,
             head_weight_VH=None,
         )
         assert isinstance(bank, DistillerBank)

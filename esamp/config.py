@@ -43,7 +43,8 @@ class ESampConfig:
     max_shift: float = 2.0
     """Largest change of a logit relative to the others, in nats, > 0; with fusion="clamped"."""
     max_groups: int = 32
-    """Distiller slots, >= 1: prompt groups that can explore at the same time. Further groups stay vanilla and are counted."""
+    """Distiller slots, >= 1: prompt groups that can explore at the same time. Further groups stay vanilla and are counted.
+    A Distiller that prompts share takes one slot and any number of them."""
     source_layer: int = 1
     """Shallow hidden state the Distiller reads: the residual stream after this many decoder layers, >= 1. The paper: 1."""
     inner_width: int = 384
@@ -82,6 +83,16 @@ class ESampConfig:
     record: Literal["behaviour", "full"] = "full"
     """What requests with esamp_record keep per token: "full" adds the plain model's log-probability, the number of candidates and
     whether the token was flipped, for which the model's own logits are needed beside the fused ones; "behaviour" leaves them out."""
+
+    @property
+    def num_slots(self) -> int:
+        """Distillers that one engine holds: one where its prompts share it."""
+        return 1 if self.is_shared else self.max_groups
+
+    @property
+    def is_shared(self) -> bool:
+        """True if all prompts of an engine have one Distiller."""
+        return self.scope in ("shard", "cluster")
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.beta) and self.beta >= 0):

@@ -95,7 +95,7 @@ class Explorer:
         self.bank = build_bank(
             config,
             vllm_adapter.final_norm_weights(worker),
-            num_slots=config.max_groups,
+            num_slots=config.num_slots,
             head_weight_VH=self._head_weight_VH,
         )
         self.predictor = build_predictor(config, self.bank)
@@ -105,8 +105,8 @@ class Explorer:
         self.learner: Learner | None = build_learner(config, self.bank, self.beside)
         self._foresight = build_foresight(self.bank, self.beside)
         self._tap = self._attach_tap()
-        self.groups = GroupTable(config.max_groups, self._open_slot, self._close_slot)
-        if config.scope in ("shard", "cluster"):
+        self.groups = GroupTable(config.num_slots, self._open_slot, self._close_slot)
+        if config.is_shared:
             # Never ends: the one Distiller of all prompts keeps what it learned.
             self.groups.add(ExploringRequest("", SHARED_GROUP, config.beta))
         self._finite_total = torch.zeros((), dtype=torch.long, device=self.bank.device)
@@ -243,7 +243,7 @@ class Explorer:
         return beta
 
     def _group_of(self, request: NewRequest) -> str:
-        if self.config.scope in ("shard", "cluster"):
+        if self.config.is_shared:
             return SHARED_GROUP
         return request.extra_args.get(GROUP_KEY) or group_of_prompt(request.prompt_token_ids)
 

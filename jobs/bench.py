@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -42,11 +43,11 @@ class BenchCommand:
     rounds: int = 20
     """Rounds; each runs every mode once."""
     tokens: int = 32
-    """Decode steps per mode and round."""
+    """Decode steps per mode and round, in turns of 8 with stock vLLM."""
     entropy_nats: float = 1.5
     """Entropy of the random model's next-token distributions."""
-    dtype: str = "float32"
-    """Number format of the model: float32 or bfloat16."""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """What the model computes in; Distillers compute in float32."""
     eager: bool = True
     """Leave out torch.compile and CUDA graphs."""
     actor: bool = False
@@ -89,66 +90,70 @@ class BenchCommand:
 
 
 def main(args: list[str]) -> None:
-    """Measure, print, write; exit with 1 if the Distillers did not learn."""
+    """Measure what the command line asks for."""
     with one_line_errors():
         command = tyro.cli(BenchCommand, prog="python -m jobs.bench", description=__doc__, args=args)
         if command.verifiers:
             bench_verifiers(command, args)
-            return
-        if command.pipeline:
+        elif command.pipeline:
             bench_pipeline(command, args)
-            return
-        # Imported late: torch and vLLM take seconds that --help need not wait for.
-        import torch
-        from rich.console import Console
+        else:
+            bench_engines(command, args)
 
-        from esamp.bench.engine_bench import run_point, standard_modes
-        from esamp.bench.report import bench_table, plot_points, point_summary, slot_table
-        from esamp.bench.slot_scaling import slot_costs
 
-        console = Console()
-        with ExitStack() as stack:
-            modes = standard_modes()
-            if command.actor:
-                from actors.bench import actor_bench, exchange_lines
+def bench_engines(command: BenchCommand, args: list[str]) -> None:
+    """Measure every mode at every shape, print and write; exit with 1 if the Distillers did not learn."""
+    # Imported late: torch and vLLM take seconds that --help need not wait for.
+    import torch
+    from rich.console import Console
 
-                modes += stack.enter_context(actor_bench()).modes
-            points = [
-                run_point(
-                    shape,
-                    modes=[mode for mode in modes if not command.modes or mode.name in ("stock", *command.modes)],
-                    rounds=command.rounds,
-                    tokens=command.tokens,
-                    entropy_nats=command.entropy_nats,
-                    is_eager=command.eager,
-                    dtype=getattr(torch, command.dtype),
-                    seed=command.seed,
-                    tell=lambda line: console.print(line, style="dim", highlight=False),
-                )
-                for shape in command.shapes()
-            ]
-        command.output.mkdir(parents=True, exist_ok=True)
-        summaries = [point_summary(point) for point in points]
-        costs = slot_costs(command.shape)
-        measured = {
-            "command": " ".join(["python -m jobs.bench", *args]),
-            "points": [asdict(summary) for summary in summaries],
-            "slots": [asdict(cost) for cost in costs],
-        }
-        (command.output / "bench.json").write_text(json.dumps(measured, indent=1))
-        plot_points(summaries, costs, command.output / "bench.png")
-        for summary in summaries:
-            console.print(bench_table(summary))
-            if command.actor and (not command.modes or "predict only" in command.modes):
-                console.print("\n".join(exchange_lines(summary)), highlight=False)
-        console.print(slot_table(costs, command.shape))
-        console.print(f"written: {command.output / 'bench.json'}, {command.output / 'bench.png'}", highlight=False)
-        not_learned = [summary for summary in summaries if not summary.loss_end < summary.loss_start]
-        if not_learned:
-            sys.exit(
-                f"the Distillers did not learn: loss {not_learned[0].loss_start:.3g} -> {not_learned[0].loss_end:.3g} "
-                f"({not_learned[0].label})."
+    from esamp.bench.engine_bench import run_point, standard_modes
+    from esamp.bench.report import bench_table, plot_points, point_summary, slot_table
+    from esamp.bench.slot_scaling import slot_costs
+
+    console = Console()
+    with ExitStack() as stack:
+        modes = standard_modes()
+        if command.actor:
+            from actors.bench import actor_bench, exchange_lines
+
+            modes += stack.enter_context(actor_bench()).modes
+        points = [
+            run_point(
+                shape,
+                modes=[mode for mode in modes if not command.modes or mode.name in ("stock", *command.modes)],
+                rounds=command.rounds,
+                tokens=command.tokens,
+                entropy_nats=command.entropy_nats,
+                is_eager=command.eager,
+                dtype=getattr(torch, command.dtype),
+                seed=command.seed,
+                tell=lambda line: console.print(line, style="dim", highlight=False),
             )
+            for shape in command.shapes()
+        ]
+    command.output.mkdir(parents=True, exist_ok=True)
+    summaries = [point_summary(point) for point in points]
+    costs = slot_costs(command.shape)
+    measured = {
+        "command": " ".join(["python -m jobs.bench", *args]),
+        "points": [asdict(summary) for summary in summaries],
+        "slots": [asdict(cost) for cost in costs],
+    }
+    (command.output / "bench.json").write_text(json.dumps(measured, indent=1))
+    plot_points(summaries, costs, command.output / "bench.png")
+    for summary in summaries:
+        console.print(bench_table(summary))
+        if command.actor and (not command.modes or "predict only" in command.modes):
+            console.print("\n".join(exchange_lines(summary)), highlight=False)
+    console.print(slot_table(costs, command.shape))
+    console.print(f"written: {command.output / 'bench.json'}, {command.output / 'bench.png'}", highlight=False)
+    not_learned = [summary for summary in summaries if not summary.loss_end < summary.loss_start]
+    if not_learned:
+        sys.exit(
+            f"the Distillers did not learn: loss {not_learned[0].loss_start:.3g} -> {not_learned[0].loss_end:.3g} "
+            f"({not_learned[0].label})."
+        )
 
 
 def bench_verifiers(command: BenchCommand, args: list[str]) -> None:

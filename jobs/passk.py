@@ -46,9 +46,12 @@ def main(args: list[str]) -> None:
         from pipelines.dry_run import dry_run
         from pipelines.passk import run_passk
         from pipelines.progress import run_console
+        from pipelines.run_capacity import exchange_warning
         from pipelines.summary import summary_table
 
         console = run_console()
+        if (warning := exchange_warning(command.run)) is not None:
+            console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True)
         if command.dry_run:
             dry_run(command.run, console, extend=command.extend)
             return

@@ -191,7 +191,7 @@ def draw_units(run: PreparedRun, *, console: Console, start_fleet: StartFleet) -
         )
         fleet.grow(router, other_cpus=pipeline_cpus(config))
         started, clock_start = now(), time.monotonic()
-        with LiveProgress(progress, console=console) as live:
+        with LiveProgress(progress, router=router, console=console) as live:
             # One wave after the other: units of one problem that are under way at the same time may share a Distiller.
             for wave in range(len(manifest.waves)):
                 todo = run.folder.write_todo(run.manifest, wave)

@@ -128,7 +128,8 @@ def units_in_flight(config: RunConfig) -> int:
     """Units one shard is given at a time: its batch twice over, so that it never runs dry; while exploring never more than there
     are Distiller slots, since a problem without a slot stays vanilla."""
     wanted = math.ceil(2 * config.engine.max_num_seqs / config.unit_size)
-    return max(1, min(wanted, config.esamp.max_groups) if config.beta > 0 else wanted)
+    is_limited = config.beta > 0 and not config.esamp.is_shared
+    return max(1, min(wanted, config.esamp.max_groups) if is_limited else wanted)
 
 
 def units_per_part(config: RunConfig, num_units: int) -> int:

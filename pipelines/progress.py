@@ -1,6 +1,7 @@
 """Progress of a session: counted in an actor, shown in the driver as one live line, or as a plain line now and then in a log.
 
 problems 12/32 | samples 192 | solved 9 | 1,840 tokens/s | errors 0 | ETA 0:41
+problems 12/32 | samples 192 | solved 9 | 1,840 tokens/s | errors 0 | ETA 0:41 | only 1 of 2 shards live
 """
 
 import sys
@@ -18,6 +19,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from actors.types import RotationCounts
 from pipelines.finished_sample import FinishedSample
 
 LIVE_INTERVAL_S = 0.5
@@ -81,10 +83,11 @@ class Progress:
 
 
 class LiveProgress:
-    """Shows a Progress actor's counts while the `with` block runs."""
+    """Shows a Progress actor's counts while the `with` block runs; with a ShardRouter also which of its shards are missing."""
 
-    def __init__(self, progress: ActorHandle, *, console: Console) -> None:
+    def __init__(self, progress: ActorHandle, *, router: ActorHandle | None = None, console: Console) -> None:
         self._progress = progress
+        self._router = router
         self._console = console
         self._started = time.monotonic()
         self._is_over = threading.Event()
@@ -117,16 +120,22 @@ class LiveProgress:
             self._console.print(self._line(), soft_wrap=True, highlight=False)
 
     def _line(self) -> str:
-        return progress_line(self.counts(), seconds=time.monotonic() - self._started)
+        rotation = RotationCounts() if self._router is None else ray.get(self._router.counts.remote())
+        return progress_line(self.counts(), rotation, seconds=time.monotonic() - self._started)
 
 
-def progress_line(counts: Counts, *, seconds: float) -> str:
+def progress_line(counts: Counts, rotation: RotationCounts, *, seconds: float) -> str:
     """The line shown after `seconds` of a session."""
     remaining = counts.problems_expected - counts.problems
     eta = clock(seconds / counts.problems * remaining) if counts.problems else "-"
+    missing = (
+        f" | only {rotation.live_shards} of {rotation.shards} shards live"
+        if rotation.live_shards < rotation.shards
+        else ""
+    )
     return (
         f"problems {counts.problems}/{counts.problems_expected} | samples {counts.samples} | solved {counts.solved} | "
-        f"{counts.tokens / seconds:,.0f} tokens/s | errors {counts.errors} | ETA {eta}"
+        f"{counts.tokens / seconds:,.0f} tokens/s | errors {counts.errors} | ETA {eta}{missing}"
     )
 
 

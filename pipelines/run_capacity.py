@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 
 from actors.capacity_inputs import CapacityInputs
+from actors.config import learns_elsewhere
+from actors.trainer_costs import ASSUMED_GPU, TrainerCosts
 from esamp.config import ESampConfig
+from pipelines.capacity_verdict import carries, verdict
 from pipelines.config import RunConfig
 from pipelines.dry_run import estimate_run, num_parameters, tokens_per_s
 from pipelines.errors import InputError
@@ -29,6 +32,17 @@ class RunNeeds:
     """Of all shards; 0 on CPUs."""
     driver_bytes: float
     """Memory of the driver's process."""
+
+
+def exchange_warning(config: RunConfig) -> str | None:
+    """What the capacity model has against the trainers of a run; None if it has none, or they carry."""
+    if not learns_elsewhere(config.policy):
+        return None
+    inputs = run_inputs(config)
+    costs = ASSUMED_GPU if config.exchange.trainer_gpus else TrainerCosts.from_file()
+    if carries(inputs, costs):
+        return None
+    return f"the trainer may not keep up. By the capacity model (python -m jobs.plan) {verdict(inputs, costs)}."
 
 
 def run_needs(config: RunConfig) -> RunNeeds:

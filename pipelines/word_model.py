@@ -29,8 +29,7 @@ def write_word_problems(path: Path, count: int, *, seed: int) -> Path:
     """Problems of random words; returns `path`."""
     draw = random.Random(seed)
     rows = [
-        {"problem": " ".join(word(draw.randrange(SHAPE.vocabulary)) for _ in range(PROMPT_WORDS)), "answer": ""}
-        for _ in range(count)
+        {"problem": " ".join(word(draw.randrange(SHAPE.vocabulary)) for _ in range(PROMPT_WORDS))} for _ in range(count)
     ]
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     return path

@@ -1,6 +1,6 @@
-"""Decode steps timed in one run, mode against mode, round by round: what does each part of ESamp cost a vLLM engine?
+"""Decode steps timed in one run, mode against stock vLLM, block by block: what does each part of ESamp cost a vLLM engine?
 
-    stock          vLLM's own worker
+    stock          a second engine with vLLM's own worker, against the first: how far the measurement can be trusted
     beta 0         our worker, told not to explore
     aux            an exploring engine with requests that do not explore: the price of the shallow layer's output
     predict only   Distillers predict and steer, and never learn
@@ -8,8 +8,9 @@
     full           both; in the background of the next forward pass (local), in the step (sync), or in a trainer actor,
                    one that keeps up or one that is ten times too slow (actors/bench.py)
 
-Every round runs every mode once, in random order, on the same prompts; a ratio compares two modes of the same round. The engines stand
-side by side in one process.
+Every round runs every mode once, in random order. A mode's batch and the same batch of a stock engine take turns of BLOCK_STEPS decode
+steps, so that what the machine does meanwhile (on a shared one, 10% within seconds) meets both; their ratio is the round's. The engines
+stand side by side in one process.
 """
 
 import gc
@@ -42,11 +43,15 @@ from esamp.learner import FrozenLearner, Learner, SyncLearner, background_learne
 from esamp.telemetry import RECORD_KEY
 from esamp.worker import ESampWorker
 
-Engine = Literal["stock", "beta_0", "exploring"]
+Engine = Literal["reference", "stock", "beta_0", "exploring"]
+ENGINES: tuple[Engine, ...] = ("reference", "stock", "beta_0", "exploring")
 NEVER = 10**9
 PROMPT_TOKENS = 8
 WARM_STEPS = 2
 """First steps of a round that are not counted: they read the prompts and open slots."""
+BLOCK_STEPS = 8
+"""Steps that are timed before the other engine's turn; one more before them, which finds the processor's caches as the other left them,
+is not."""
 
 _ENGINES_KEPT_ALIVE: list[LLM] = []
 """In-process engines share one process group, and the first to be collected takes it from the others."""
@@ -83,7 +88,7 @@ def standard_modes() -> list[Mode]:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """One mode in one round."""
+    """One engine in one round."""
 
     tokens_per_s: float
     """Of its decode steps."""
@@ -93,6 +98,14 @@ class Timing:
     """Processor time of all threads per decode step: what contention with other processes does not change."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One mode in one round, and the stock engine that took turns with it."""
+
+    ours: Timing
+    stock: Timing
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BenchPoint:
     """All modes at one shape."""
@@ -100,6 +113,7 @@ class BenchPoint:
     shape: Shape
     device: str
     threads: int
+    dtype: str
     entropy_nats: float
     """Measured: mean of -log p over tokens drawn from the plain model."""
     loss_start: float
@@ -109,7 +123,7 @@ class BenchPoint:
     """Memory of all Distiller slots together, moments and gradients included."""
     host_syncs: dict[str, float | None]
     """By mode: times per decode step that the host waited for the GPU; None without one."""
-    timings: dict[str, list[Timing]] = field(repr=False)
+    pairs: dict[str, list[Pair]] = field(repr=False)
     """By mode, one per round."""
 
 
@@ -125,24 +139,25 @@ def run_point(
     seed: int,
     tell: Callable[[str], None],
 ) -> BenchPoint:
-    """Measure every mode at one shape; `tokens` decode steps per mode and round."""
+    """Measure every mode at one shape; `tokens` decode steps per mode and round, in whole blocks."""
     keep_freed_memory()  # our worker does so on a CPU; here stock vLLM has it too
     with tempfile.TemporaryDirectory() as folder:
         tell(f"{shape.label}: writing the model and starting engines")
         model = write_peaked_model(Path(folder), shape, entropy_nats=entropy_nats, dtype=dtype, seed=seed)
+        needed = {"reference", "exploring", *(mode.engine for mode in modes)}
         engines = {
-            name: start_engine(model, shape, name, is_eager=is_eager) for name in ("stock", "beta_0", "exploring")
+            name: start_engine(model, shape, name, is_eager=is_eager, dtype=dtype) for name in ENGINES if name in needed
         }
     worker = worker_of(engines["exploring"])
     bench = EngineBench(shape, engines, worker, tokens=tokens, seed=seed)
     entropy, loss_start, loss_end = bench.check_learning()
-    timings: dict[str, list[Timing]] = {mode.name: [] for mode in modes}
+    pairs: dict[str, list[Pair]] = {mode.name: [] for mode in modes}
     order = random.Random(seed)
     for round_ in range(-1, rounds):
         for mode in order.sample(modes, len(modes)):
-            timing = bench.time(mode, round_)
+            pair = bench.time(mode, round_)
             if round_ >= 0:
-                timings[mode.name].append(timing)
+                pairs[mode.name].append(pair)
         tell(f"{shape.label}: round {round_ + 1} of {rounds}")
     syncs = {mode.name: host_syncs(partial(bench.count_steps, mode)) for mode in modes}
     bank_bytes = worker.explorer.bank.num_bytes
@@ -150,62 +165,100 @@ def run_point(
         shape=shape,
         device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         threads=torch.get_num_threads(),
+        dtype=str(dtype).removeprefix("torch."),
         entropy_nats=entropy,
         loss_start=loss_start,
         loss_end=loss_end,
         bank_bytes=bank_bytes,
         host_syncs=syncs,
-        timings=timings,
+        pairs=pairs,
     )
+
+
+class StepTimer:
+    """Times an engine's decode steps, some at a time."""
+
+    def __init__(self, engine: LLM, wait: Callable[[], None]) -> None:
+        """`wait`: until the engine has nothing under way, on the device or in a thread."""
+        self.engine = engine
+        self._wait = wait
+        self._walls: list[float] = []
+        self._wall = self._cpu = 0.0
+
+    def warm_up(self) -> None:
+        """The first steps of a batch."""
+        for _ in range(WARM_STEPS):
+            self.engine.llm_engine.step()
+        self._wait()
+
+    def time_block(self) -> None:
+        """BLOCK_STEPS steps, each with the training of the step before it beside it; the last one's is over when this returns."""
+        self.engine.llm_engine.step()
+        synchronise()
+        cpu_start, wall_start = time.process_time(), time.perf_counter()
+        for _ in range(BLOCK_STEPS):
+            began = time.perf_counter()
+            self.engine.llm_engine.step()
+            self._walls.append(time.perf_counter() - began)
+        synchronise()
+        self._wall += time.perf_counter() - wall_start
+        self._cpu += time.process_time() - cpu_start
+        self._wait()
+
+    def timing(self, batch: int) -> Timing:
+        """Of all blocks so far."""
+        steps = len(self._walls)
+        return Timing(
+            tokens_per_s=batch * steps / self._wall,
+            step_ms=1000 * sorted(self._walls)[steps // 2],
+            cpu_ms=1000 * self._cpu / steps,
+        )
 
 
 class EngineBench:
     """The engines of one shape, side by side."""
 
-    def __init__(self, shape: Shape, engines: dict[str, LLM], worker: ESampWorker, *, tokens: int, seed: int) -> None:
+    def __init__(
+        self, shape: Shape, engines: dict[Engine, LLM], worker: ESampWorker, *, tokens: int, seed: int
+    ) -> None:
         self._shape, self._engines, self._worker = shape, engines, worker
         self._tokens, self._seed = tokens, seed
         self._serial = 0
 
-    def time(self, mode: Mode, round_: int) -> Timing:
-        """Run one batch and time its decode steps."""
-        engine = self._engines[mode.engine]
-        with self._prepared(mode):
-            self._add_batch(engine, round_, beta=None if mode.make_learner else 0.0, tokens=self._tokens + WARM_STEPS)
-            walls = []
-            cpu_start = wall_start = 0.0
+    def time(self, mode: Mode, round_: int) -> Pair:
+        """Run one batch and the same on stock vLLM, in turns, and time their decode steps."""
+        blocks = max(1, self._tokens // BLOCK_STEPS)
+        tokens = WARM_STEPS + blocks * (1 + BLOCK_STEPS)
+        with self._prepared(mode) as wait:
+            ours, stock = (
+                StepTimer(self._engines[mode.engine], wait),
+                StepTimer(self._engines["reference"], synchronise),
+            )
+            self._add_batch(ours.engine, round_, beta=None if mode.make_learner else 0.0, tokens=tokens)
+            self._add_batch(stock.engine, round_, beta=0.0, tokens=tokens)
+            for timer in (ours, stock):
+                timer.warm_up()
             gc.collect()
             gc.disable()
-            step = 0
-            while engine.llm_engine.has_unfinished_requests():
-                if step == WARM_STEPS:
-                    synchronise()
-                    cpu_start, wall_start = time.process_time(), time.perf_counter()
-                began = time.perf_counter()
-                engine.llm_engine.step()
-                walls.append(time.perf_counter() - began)
-                step += 1
-            synchronise()
-            wall, cpu = time.perf_counter() - wall_start, time.process_time() - cpu_start
+            for block in range(blocks):
+                for timer in (ours, stock) if (block + round_) % 2 else (stock, ours):
+                    timer.time_block()
             gc.enable()
-        counted = sorted(walls[WARM_STEPS:])
-        return Timing(
-            tokens_per_s=self._shape.batch * len(counted) / wall,
-            step_ms=1000 * counted[len(counted) // 2],
-            cpu_ms=1000 * cpu / len(counted),
-        )
+        return Pair(ours.timing(self._shape.batch), stock.timing(self._shape.batch))
 
     def count_steps(self, mode: Mode) -> int:
         """Run one batch that is not timed; how many steps it took."""
-        self.time(mode, 0)
-        return self._tokens + WARM_STEPS
+        tokens = self._tokens + WARM_STEPS
+        with self._prepared(mode):
+            self._add_batch(self._engines[mode.engine], 0, beta=None if mode.make_learner else 0.0, tokens=tokens)
+            self._finish(self._engines[mode.engine])
+        return tokens
 
     def check_learning(self) -> tuple[float, float, float]:
         """Entropy of the plain model in nats, and the loss in the first and last tenth of a recorded run that is not timed."""
         engine = self._engines["exploring"]
         tags = self._add_batch(engine, 0, beta=None, tokens=max(40, self._tokens), record=True)
-        while engine.llm_engine.has_unfinished_requests():
-            engine.llm_engine.step()
+        self._finish(engine)
         self._flush(engine)
         records = self._worker.telemetry.pop(tags).values()
         tokens = [-logprob for record in records for logprob in record.policy_logprobs[1:]]
@@ -215,22 +268,32 @@ class EngineBench:
         return sum(tokens) / len(tokens), sum(starts) / len(starts), sum(ends) / len(ends)
 
     @contextmanager
-    def _prepared(self, mode: Mode) -> Iterator[None]:
+    def _prepared(self, mode: Mode) -> Iterator[Callable[[], None]]:
+        """The engine as the mode wants it. Yields what waits until nothing of it is under way."""
         if mode.engine != "exploring":
-            yield
+            yield synchronise
             return
         explorer, config, learner = self._worker.explorer, self._worker.explorer.config, self._worker.explorer.learner
         assert learner is not None
         explorer.learner = mode.make_learner(explorer) if mode.make_learner else learner
         explorer.config = config if mode.steers else replace(config, warmup_steps=NEVER)
-        yield
+        measured = explorer.learner
+
+        def wait() -> None:
+            synchronise()
+            measured.refresh()
+
+        yield wait
         self._flush(self._engines["exploring"])
-        explorer.learner.refresh()
+        measured.refresh()
         explorer.config, explorer.learner = config, learner
 
     def _flush(self, engine: LLM) -> None:
         """One vanilla token: the worker hears of finished requests with the step after."""
         self._add_batch(engine, 0, beta=0.0, tokens=1, only=1)
+        self._finish(engine)
+
+    def _finish(self, engine: LLM) -> None:
         while engine.llm_engine.has_unfinished_requests():
             engine.llm_engine.step()
 
@@ -269,7 +332,7 @@ class EngineBench:
         return tags
 
 
-def start_engine(model: Path, shape: Shape, name: str, *, is_eager: bool) -> LLM:
+def start_engine(model: Path, shape: Shape, name: Engine, *, is_eager: bool, dtype: torch.dtype) -> LLM:
     """A vLLM engine in this process."""
     config = ESampConfig(
         beta=0.25 if name == "exploring" else 0.0, inner_width=shape.inner_width, max_groups=shape.prompts
@@ -278,10 +341,11 @@ def start_engine(model: Path, shape: Shape, name: str, *, is_eager: bool) -> LLM
         "worker_cls": "esamp.worker.ESampWorker",
         "additional_config": {"esamp": config.to_dict()},
     }
-    # A GPU holds three engines beside each other if none asks for all of it.
-    memory = {"gpu_memory_utilization": 0.3} if torch.cuda.is_available() else {"kv_cache_memory_bytes": 512 << 20}
+    # A GPU holds four engines beside each other if none asks for all of it.
+    memory = {"gpu_memory_utilization": 0.2} if torch.cuda.is_available() else {"kv_cache_memory_bytes": 512 << 20}
     engine = LLM(
         str(model),
+        dtype=dtype,  # vLLM would otherwise compute in bfloat16 whatever the weights are
         skip_tokenizer_init=True,
         max_model_len=1024,
         max_num_seqs=shape.batch,
@@ -289,7 +353,7 @@ def start_engine(model: Path, shape: Shape, name: str, *, is_eager: bool) -> LLM
         disable_log_stats=True,
         enable_prefix_caching=False,
         **memory,
-        **({} if name == "stock" else ours),
+        **({} if name in ("reference", "stock") else ours),
     )
     _ENGINES_KEPT_ALIVE.append(engine)
     return engine

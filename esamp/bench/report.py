@@ -21,8 +21,10 @@ class ModeSummary:
     """Median."""
     step_ms: float
     cpu_ms: float
+    stock_cpu_ms: float
+    """Of the stock engine that took turns with it."""
     ratio: float
-    """Median over rounds of tokens/s by stock tokens/s of the same round."""
+    """Median over rounds of tokens/s by those of the stock engine that took turns with it."""
     ratio_p5: float
     """95 of 100 rounds are at least this."""
     ratio_p95: float
@@ -40,6 +42,7 @@ class PointSummary:
     label: str
     device: str
     threads: int
+    dtype: str
     entropy_nats: float
     loss_start: float
     loss_end: float
@@ -50,17 +53,17 @@ class PointSummary:
 
 def point_summary(point: BenchPoint) -> PointSummary:
     """Medians and spread of one point."""
-    stock = point.timings["stock"]
     modes = []
-    for name, timings in point.timings.items():
-        ratios = np.array([t.tokens_per_s / s.tokens_per_s for t, s in zip(timings, stock, strict=True)])
-        step_ratios = [s.step_ms / t.step_ms for t, s in zip(timings, stock, strict=True)]
+    for name, pairs in point.pairs.items():
+        ratios = np.array([pair.ours.tokens_per_s / pair.stock.tokens_per_s for pair in pairs])
+        step_ratios = [pair.stock.step_ms / pair.ours.step_ms for pair in pairs]
         modes.append(
             ModeSummary(
                 name=name,
-                tokens_per_s=float(np.median([t.tokens_per_s for t in timings])),
-                step_ms=float(np.median([t.step_ms for t in timings])),
-                cpu_ms=float(np.median([t.cpu_ms for t in timings])),
+                tokens_per_s=float(np.median([pair.ours.tokens_per_s for pair in pairs])),
+                step_ms=float(np.median([pair.ours.step_ms for pair in pairs])),
+                stock_cpu_ms=float(np.median([pair.stock.cpu_ms for pair in pairs])),
+                cpu_ms=float(np.median([pair.ours.cpu_ms for pair in pairs])),
                 ratio=float(np.median(ratios)),
                 ratio_p5=float(np.percentile(ratios, 5)),
                 ratio_p95=float(np.percentile(ratios, 95)),
@@ -73,11 +76,12 @@ def point_summary(point: BenchPoint) -> PointSummary:
         label=point.shape.label,
         device=point.device,
         threads=point.threads,
+        dtype=point.dtype,
         entropy_nats=point.entropy_nats,
         loss_start=point.loss_start,
         loss_end=point.loss_end,
         bank_bytes_per_slot=point.bank_bytes / point.shape.prompts,
-        rounds=len(stock),
+        rounds=len(modes[0].ratios),
         modes=modes,
     )
 
@@ -86,32 +90,35 @@ def bench_table(point: PointSummary) -> Table:
     """One point."""
     table = Table(
         title=(
-            f"{point.label}\n{point.device}, {point.threads} thread(s), {point.rounds} rounds; entropy {point.entropy_nats:.2f} nats; "
-            f"distiller loss {point.loss_start:.3g} -> {point.loss_end:.3g}; {point.bank_bytes_per_slot / 2**20:.1f} MiB per slot"
+            f"{point.label}\n{point.device}, {point.dtype}, {point.threads} thread(s), {point.rounds} rounds; "
+            f"entropy {point.entropy_nats:.2f} nats; distiller loss {point.loss_start:.3g} -> {point.loss_end:.3g}; "
+            f"{point.bank_bytes_per_slot / 2**20:.1f} MiB per slot"
         ),
         title_justify="left",
     )
     for column in (
         "mode",
         "tokens/s",
-        "ms/step",
-        "CPU ms/step",
-        "of stock",
-        "5%..95% of rounds",
-        "by median step",
-        "host syncs",
+        "ms",
+        "CPU ms",
+        "CPU of\nstock",
+        "tokens/s\nof stock",
+        "5%..95%\nof rounds",
+        "by median\nstep",
+        "syncs",
     ):
-        table.add_column(column, justify="left" if column == "mode" else "right")
+        table.add_column(column, justify="left" if column == "mode" else "right", no_wrap=True)
     for mode in point.modes:
         table.add_row(
             mode.name,
             f"{mode.tokens_per_s:,.0f}",
             f"{mode.step_ms:.2f}",
             f"{mode.cpu_ms:.2f}",
+            f"{mode.cpu_ms / mode.stock_cpu_ms:.3f}",
             f"{mode.ratio:.3f}",
             f"{mode.ratio_p5:.3f}..{mode.ratio_p95:.3f}",
             f"{mode.step_ratio:.3f}",
-            "no GPU" if mode.host_syncs is None else f"{mode.host_syncs:.1f}",
+            "" if mode.host_syncs is None else f"{mode.host_syncs:.1f}",
         )
     return table
 
@@ -153,6 +160,6 @@ def plot_points(points: list[PointSummary], costs: list[SlotCost], path: Path) -
         axes.axvline(1.0, color="grey", linewidth=0.8)
         axes.set_yticks(range(len(point.modes)), [mode.name for mode in point.modes])
         axes.invert_yaxis()
-        axes.set_xlabel("tokens/s by stock vLLM of the same round (bar: median)", fontsize=9)
+        axes.set_xlabel("tokens/s by those of stock vLLM in turns with it (bar: median)", fontsize=9)
         axes.set_title(f"{point.label}\n{point.device}, {point.threads} thread(s)", fontsize=9)
     figure.savefig(path, dpi=150)

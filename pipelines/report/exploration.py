@@ -76,5 +76,5 @@ def memory_cell(config: RunConfig) -> str:
     except InputError:
         return UNKNOWN
     layout = SlotLayout(hidden_size, config.esamp.inner_width, config.esamp.num_blocks)
-    mebibytes = config.esamp.max_groups * layout.num_parameters * BYTES_PER_PARAMETER / 2**20
-    return f"{mebibytes:,.1f} MiB for {config.esamp.max_groups} slots"
+    mebibytes = config.esamp.num_slots * layout.num_parameters * BYTES_PER_PARAMETER / 2**20
+    return f"{mebibytes:,.1f} MiB for {config.esamp.num_slots} slot(s)"

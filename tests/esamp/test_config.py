@@ -5,6 +5,7 @@ import math
 import pytest
 
 from esamp import ESampConfig
+from esamp.config import Scope
 
 
 @pytest.mark.parametrize(
@@ -48,3 +49,8 @@ def test_bad_settings_are_refused(settings: dict[str, object], told: str) -> Non
 def test_settings_survive_a_round_trip() -> None:
     config = ESampConfig(beta=0.4, trainer="sync", num_blocks=2)
     assert ESampConfig.from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize(("scope", "slots"), [("prompt", 5), ("prior", 5), ("shard", 1), ("cluster", 1)])
+def test_prompts_that_share_a_distiller_share_its_slot(scope: Scope, slots: int) -> None:
+    assert ESampConfig(scope=scope, trainer="actor", max_groups=5).num_slots == slots

@@ -5,7 +5,8 @@ from dataclasses import replace
 from actors.capacity import plan_capacity
 from actors.capacity_inputs import CapacityInputs
 from actors.trainer_costs import ASSUMED_GPU
-from pipelines.capacity_report import COMFORTABLE_LOAD, make_plan, trainers_needed, verdict
+from pipelines.capacity_report import make_plan
+from pipelines.capacity_verdict import COMFORTABLE_LOAD, trainers_needed, verdict
 from pipelines.config import RunConfig
 from pipelines.run_capacity import run_inputs, run_needs
 

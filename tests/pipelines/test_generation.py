@@ -45,6 +45,8 @@ def test_a_shard_is_given_its_batch_twice_over() -> None:
 def test_an_exploring_shard_gets_no_more_problems_than_it_has_distillers() -> None:
     config = RunConfig(samples=1, esamp=ESampConfig(max_groups=4), engine=EngineConfig(max_num_seqs=64))
     assert units_in_flight(config) == 4
+    shared = replace(config, esamp=replace(config.esamp, scope="shard"))
+    assert units_in_flight(shared) > 4, "prompts that share a Distiller need no slots of their own"
 
 
 def test_parts_grow_with_the_run_but_not_beyond_what_is_under_way() -> None:

@@ -1,12 +1,14 @@
 """The pipeline bench: what it makes of its timings, and the model it may write. Its numbers are for people on quiet machines."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from transformers import AutoTokenizer
 
 from pipelines import word_model
-from pipelines.pipeline_bench import MODES, RoundTiming, medians, pipeline_table
+from pipelines.passk import prepare_run
+from pipelines.pipeline_bench import MODES, RoundTiming, bench_config, medians, pipeline_table
 from pipelines.pipeline_shape import PipelineShape
 from pipelines.rows import jsonl_rows
 from pipelines.word_model import write_word_model, write_word_problems
@@ -46,6 +48,12 @@ def test_the_word_model_comes_with_prompts_that_its_tokenizer_reads_word_by_word
     ids = tokenizer(first["problem"]).input_ids
     assert len(ids) == word_model.PROMPT_WORDS and max(ids) < 512
     assert tokenizer.decode(ids) == first["problem"] != second["problem"]
+
+
+def test_the_random_model_s_run_passes_every_check_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(word_model, "SHAPE", word_model.Shape(hidden=128, layers=2, vocabulary=512))
+    config = bench_config(PipelineShape(model="random", problems=3, warmup_problems=2), tmp_path)
+    assert prepare_run(replace(config, output=tmp_path / "run")).plan.num_units == 3
 
 
 def test_impossible_shapes_are_refused() -> None:

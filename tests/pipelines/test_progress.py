@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 
+from actors.types import RotationCounts
 from pipelines.finished_sample import FinishedSample
 from pipelines.progress import Counts, Progress, clock, progress_line
 
@@ -37,10 +38,12 @@ def test_a_problem_that_stopped_is_done_whatever_still_comes() -> None:
 
 def test_the_line_says_how_far_how_fast_and_how_long() -> None:
     counts = Counts(problems_expected=32, problems=12, samples=192, solved=9, tokens=55_200, errors=0)
-    assert progress_line(counts, seconds=30.0) == (
+    assert progress_line(counts, RotationCounts(shards=2, live_shards=2), seconds=30.0) == (
         "problems 12/32 | samples 192 | solved 9 | 1,840 tokens/s | errors 0 | ETA 0:50"
     )
-    assert progress_line(Counts(), seconds=1.0).endswith("ETA -")
+    assert progress_line(Counts(), RotationCounts(), seconds=1.0).endswith("ETA -")
+    held_up = progress_line(Counts(), RotationCounts(shards=2, live_shards=0), seconds=1.0)
+    assert held_up.endswith("ETA - | only 0 of 2 shards live"), "a run that stands still must say why"
 
 
 def test_clock() -> None:

@@ -116,7 +116,7 @@ def test_the_distillers_row_is_dashes_without_one(evidence: Evidence) -> None:
     facts = {fact.name: fact.cells for fact in exploration_facts(evidence)}
     assert all(cells[0] == "\u2013" for cells in facts.values())
     assert facts["rows not learned from"][1] == "0"
-    assert re.fullmatch(r"[\d.]+ MiB for 32 slots", facts["memory of Distiller slots, computed"][1])
+    assert re.fullmatch(r"[\d.]+ MiB for 32 slot\(s\)", facts["memory of Distiller slots, computed"][1])
 
 
 def test_problems_the_arms_disagree_on_come_first_and_samples_are_counted(evidence: Evidence) -> None:

@@ -96,4 +96,6 @@ def tokens_per_s(config: RunConfig, parameters: float) -> float:
 def num_parameters(model_config: Any) -> float:
     """Roughly: embeddings, and per layer attention and a gated MLP of the width the config states."""
     hidden, layers = model_config.hidden_size, model_config.num_hidden_layers
-    return model_config.vocab_size * hidden + layers * (4 * hidden**2 + 3 * hidden * model_config.intermediate_size)
+    # GPT-2 and its kin do not name the width of their feed-forward layers.
+    width = model_config.to_dict().get("intermediate_size") or 4 * hidden
+    return model_config.vocab_size * hidden + layers * (4 * hidden**2 + 3 * hidden * width)

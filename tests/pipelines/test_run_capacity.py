@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from transformers import Qwen2Config
+from transformers import GPT2Config, Qwen2Config
 
 from actors.config import EngineConfig
 from esamp.config import ESampConfig
@@ -29,3 +29,9 @@ def test_a_trainer_that_cannot_keep_up_is_told_with_the_way_out(tmp_path: Path) 
 
 def test_nothing_is_told_of_one_that_can() -> None:
     assert exchange_warning(RunConfig(sampler="esamp", samples=16)) is None
+
+
+def test_a_model_that_does_not_name_its_feed_forward_width_is_estimated_as_well(tmp_path: Path) -> None:
+    GPT2Config(n_embd=4096, n_layer=32, n_head=32).save_pretrained(tmp_path)
+    warning = exchange_warning(replace(large_run(tmp_path / "other"), model=str(tmp_path)))
+    assert warning is not None and "the trainer may not keep up" in warning

@@ -169,9 +169,9 @@ class Fleet:
 
     def _start_trainers(self) -> None:
         spec: TrainerSpec = patiently(self.shards[0].trainer_spec.remote)
-        sharers = self.num_shards if spec.config.scope == "cluster" else 1
+        banks = 1 if spec.config.scope == "cluster" else self.num_shards
         self._pool = TrainerPool(
-            replace(spec, max_groups=spec.max_groups * self.num_shards // sharers),
+            replace(spec, max_groups=spec.max_groups * banks),
             num_trainers=self.num_trainers,
             num_gpus=self.config.exchange.trainer_gpus,
         )

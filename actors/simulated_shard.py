@@ -61,7 +61,7 @@ class SimulatedShard:
         self.config, self.name, self._esamp = config, name, config.policy
         self._learner: ActorLearner | None = None
         self._groups = GroupTable(self._esamp.num_slots, self._open_slot, self._close_slot)
-        if self._esamp.scope in ("shard", "cluster"):
+        if self._esamp.is_shared:
             self._groups.add(ExploringRequest("", SHARED_GROUP, self._esamp.beta))
         self._clocks: dict[str, GroupClock] = {}
         self._inbox: queue.SimpleQueue[RunningUnit] = queue.SimpleQueue()
@@ -203,9 +203,8 @@ class SimulatedShard:
         share = min(1.0, self._units_begun / self.config.prompts)
         running.length = math.ceil(share * self.config.sampling.max_tokens)
         self._batch.append(running)
-        is_shared = self._esamp.scope in ("shard", "cluster")
         for request_id in running.request_ids():
-            group = SHARED_GROUP if is_shared else running.unit.problem_id
+            group = SHARED_GROUP if self._esamp.is_shared else running.unit.problem_id
             self._groups.add(ExploringRequest(request_id, group, self._esamp.beta))
 
     def _leave(self, running: RunningUnit) -> None:

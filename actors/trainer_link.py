@@ -108,8 +108,9 @@ class TrainerLink:
         except RayError as error:
             self._fail(error)
             return
-        self.counters.letters += rows_in(self._items) > 0
-        self.counters.sent_rows += rows_in(self._items)
+        rows = rows_in(self._items)
+        self.counters.letters += rows > 0
+        self.counters.sent_rows += rows
         self.counters.sent_bytes += bytes_in(self._items)
         self._has_news = self._has_news and not wants_weights
         self._last_sent = started

@@ -89,9 +89,10 @@ class ShardRouter:
         self._bring_up(self._loads.add())
 
     async def enter(self, caller: Caller) -> None:
-        """A caller begins; what its former life had taken is free again."""
+        """A caller begins; what its former life had taken is free again, and comes again as new units."""
         self._lives[caller.actor] = caller.life
         for seat in [seat for seat in self._seats.values() if seat.caller.actor == caller.actor]:
+            self._run_again += 1
             await self.give_back(seat)
 
     async def take(self, problem_id: str, caller: Caller, *, alone: bool) -> Seat:

@@ -121,7 +121,7 @@ class RotationCounts:
     shard_restarts: int = 0
     """Times a shard came back as another process."""
     units_run_again: int = 0
-    """Calls that did not come back since their shard was lost."""
+    """Calls that did not come back, since their shard or the actor that made them was lost."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

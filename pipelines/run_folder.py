@@ -75,7 +75,7 @@ class Session:
     shard_restarts: int = 0
     """Times a shard ended and came back."""
     units_run_again: int = 0
-    """Units that a shard took with it when it ended, each time."""
+    """Units under way on a shard, or for a stage, that ended, each time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -93,7 +93,7 @@ class RunSummary:
     shard_restarts: int = 0
     """Times a shard ended and came back, over completed sessions."""
     units_run_again: int = 0
-    """Units of work that a shard took with it when it ended, each time."""
+    """Units of work under way on a shard, or for a stage, that ended, each time."""
 
     @property
     def label(self) -> str:
@@ -280,7 +280,7 @@ def tokens_per_s(sessions: list[Session]) -> float | None:
 
 def busy_seconds(session: Session) -> float:
     """What `tokens_per_s` divides by."""
-    if session.units_run_again or not session.shards:
+    if session.units_run_again or session.shard_restarts or not session.shards:
         return session.seconds
     return max(shard["generation_seconds"] for shard in session.shards)
 

@@ -11,7 +11,7 @@ from ray.actor import ActorHandle
 from actors.config import EngineConfig, SamplingConfig, ShardConfig
 from actors.errors import EngineFailed, NoShardLeft
 from actors.fleet import Fleet
-from actors.router import ShardPool, start_router
+from actors.router import Caller, ShardPool, start_router
 from actors.shard_actor import ShardActor
 from actors.types import RotationCounts, Sample, WorkUnit
 from esamp.config import ESampConfig
@@ -71,6 +71,17 @@ def test_a_shard_whose_engine_broke_is_started_again_and_draws_the_unit(tmp_path
     router = start_router([shard], [], units_per_shard=4, spill=False)
     assert draw(ShardPool(router, attempts=3), [unit(0), unit(1)]) == [[], []]
     assert counts(router).shard_restarts == 1 and counts(router).units_run_again >= 1
+
+
+def test_the_units_of_a_caller_that_was_started_again_make_room_and_are_counted(tmp_path: Path) -> None:
+    shard = ray.remote(BreakingShard).options(num_cpus=0, max_concurrency=8).remote(tmp_path / "never")
+    router = start_router([shard], [], units_per_shard=1, spill=False)
+    first, second = (Caller(actor="stage", life=life) for life in ("first", "second"))
+    ray.get(router.enter.remote(first))
+    ray.get(router.take.remote("p0", first, alone=False))
+    ray.get(router.enter.remote(second))
+    ray.get(router.take.remote("p0", second, alone=False), timeout=60)
+    assert counts(router).units_run_again == 1 and counts(router).shard_restarts == 0
 
 
 class ShardThatCannotComeBack:

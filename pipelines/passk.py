@@ -280,8 +280,8 @@ def gate_and_listeners(
 def check_exploration(config: RunConfig, session: Session) -> None:
     """Raise RunError if ESamp or a baseline was asked for and did nothing: such samples are vanilla samples under another name."""
     policy = config.policy
-    if session.units_run_again or session.shard_restarts:
-        return  # a shard that was started again counts from nought; `summarise` looks at the samples themselves
+    if session.lost_counts:
+        return  # `summarise` looks at the samples themselves
     if policy is None or session.tokens == 0 or (isinstance(policy, ESampConfig) and policy.beta == 0):
         return
     counted = {"intervened on": sum(shard["intervened_tokens"] for shard in session.shards)}

@@ -77,6 +77,11 @@ class Session:
     units_run_again: int = 0
     """Units under way on a shard, or for a stage, that ended, each time."""
 
+    @property
+    def lost_counts(self) -> bool:
+        """True if a shard may have been started again: its counters in `shards` then began from nought."""
+        return bool(self.units_run_again or self.shard_restarts)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnitCount:

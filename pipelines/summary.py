@@ -280,7 +280,7 @@ def tokens_per_s(sessions: list[Session]) -> float | None:
 
 def busy_seconds(session: Session) -> float:
     """What `tokens_per_s` divides by."""
-    if session.units_run_again or session.shard_restarts or not session.shards:
+    if session.lost_counts or not session.shards:
         return session.seconds
     return max(shard["generation_seconds"] for shard in session.shards)
 

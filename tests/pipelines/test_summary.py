@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from esamp.config import ESampConfig
 from pipelines.config import RunConfig
 from pipelines.errors import RunError
 from pipelines.run_folder import RunFolder, Session
-from pipelines.summary import RunSummary, read_summary, summarise, summary_table
+from pipelines.summary import RunSummary, read_summary, summarise, summary_table, tokens_per_s
 from tests.pipelines.stored_rows import failed, make_run, row, wrong
 
 NAN = math.nan
@@ -113,6 +114,16 @@ def test_speed_is_tokens_over_the_busiest_shards_time_and_lost_rows_are_counted(
     summary = summarise(folder)
     assert summary.tokens_per_s == 150 / 3
     assert summary.rows_not_learned == 2 * (5 + 5 + 5)
+
+
+def test_the_time_of_a_session_whose_shard_came_back_is_the_whole_session() -> None:
+    """Its shard's clock began again, also where nothing was run again."""
+    quiet = Session(
+        started="", seconds=9.0, units=1, samples=1, tokens=90, shards=[{"generation_seconds": 3.0}], trainer=None
+    )
+    assert tokens_per_s([quiet]) == 30
+    assert tokens_per_s([replace(quiet, shard_restarts=1)]) == 10
+    assert tokens_per_s([replace(quiet, units_run_again=1)]) == 10
 
 
 def test_esamp_that_never_took_part_fails_loudly(tmp_path: Path) -> None:

@@ -22,20 +22,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from esamp import vllm_adapter
-from esamp.bank import build_bank
-from esamp.beside import beside
 from esamp.config import ESampConfig
-from esamp.distiller import DistillerBank, Forward
-from esamp.foresight import build_foresight
+from esamp.distiller.background import beside
+from esamp.distiller.bank import DistillerBank, Forward
+from esamp.distiller.hidden_rows import HiddenRows, SourceRows
+from esamp.distiller.interface import build_bank
+from esamp.distiller.learner import Learner, build_learner
+from esamp.distiller.predictors import OwnPrediction, Prediction, build_predictor
+from esamp.distiller.prefetch import build_foresight
+from esamp.distiller.prompt_groups import ExploringRequest, GroupTable
+from esamp.distiller.warmup import build_warmup
+from esamp.engine import adapter as vllm_adapter
+from esamp.engine.adapter import BatchRows, BatchStep, DeferredHead, HeardRows, NewRequest, SourceTap
+from esamp.engine.sampler import GREEDY_TEMPERATURE
 from esamp.fusion import ProposedFusion, build_fusion, stale_beta
-from esamp.groups import ExploringRequest, GroupTable
-from esamp.hidden_rows import HiddenRows, SourceRows
-from esamp.learner import Learner, build_learner
 from esamp.policy import Counters, SamplingOrder
-from esamp.prediction import OwnPrediction, Prediction, build_predictor
 from esamp.row_plan import RowPlan
-from esamp.sampler import GREEDY_TEMPERATURE
 from esamp.steering import (
     CandidateSearch,
     CandidateSteering,
@@ -46,8 +48,6 @@ from esamp.steering import (
     mix_hidden,
 )
 from esamp.telemetry import PolicyMeasures
-from esamp.vllm_adapter import BatchRows, BatchStep, DeferredHead, HeardRows, NewRequest, SourceTap
-from esamp.warmup import build_warmup
 
 logger = logging.getLogger(__name__)
 

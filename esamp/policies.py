@@ -9,12 +9,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from esamp.baseline_config import ContrastiveConfig, FireConfig, OverrideConfig
+from esamp.baselines.config import ContrastiveConfig, FireConfig, OverrideConfig
+from esamp.baselines.contrastive import ContrastivePolicy
+from esamp.baselines.fire import FirePolicy
+from esamp.baselines.override import OverridePolicy
 from esamp.config import ESampConfig
-from esamp.contrastive import ContrastivePolicy
 from esamp.explorer import Explorer
-from esamp.fire import FirePolicy
-from esamp.override import OverridePolicy
 from esamp.policy import SamplingPolicy, VanillaPolicy
 from esamp.policy_config import PolicyConfig
 

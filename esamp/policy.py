@@ -12,9 +12,9 @@ from typing import Protocol
 
 from torch import Tensor
 
+from esamp.engine.adapter import BatchStep, NewRequest
 from esamp.steering import LogitStage
 from esamp.telemetry import PolicyMeasures
-from esamp.vllm_adapter import BatchStep, NewRequest
 
 
 @dataclass(frozen=True, slots=True, eq=False)

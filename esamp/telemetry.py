@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, fields
 import torch
 from torch import Tensor
 
-from esamp.sampler import Draw
-from esamp.vllm_adapter import BatchStep
+from esamp.engine.adapter import BatchStep
+from esamp.engine.sampler import Draw
 
 RECORD_KEY = "esamp_record"
 """extra_args key: name (str) to record this request's tokens under, until they are popped."""
@@ -36,7 +36,7 @@ class TokenRecords:
     lag: list[int] = field(default_factory=list)
     """Decode steps of the group, this one included, since the newest that the weights had learned from; -1 where not intervened."""
     version: str = ""
-    """Weights used last, as "incarnation:step:rows" (esamp.learner.WeightsVersion); empty if none."""
+    """Weights used last, as "incarnation:step:rows" (esamp.distiller.learner.WeightsVersion); empty if none."""
 
     def to_dict(self) -> dict[str, object]:
         """Plain fields."""

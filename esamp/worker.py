@@ -23,8 +23,8 @@ from vllm.platforms import current_platform
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.worker.gpu_worker import Worker
 
-from esamp import vllm_adapter
-from esamp.allocator import keep_freed_memory
+from esamp.engine import adapter as vllm_adapter
+from esamp.engine.allocator import keep_freed_memory
 from esamp.explorer import Explorer
 from esamp.policies import build_policy, parse_policy
 from esamp.policy import SamplingPolicy

@@ -23,9 +23,9 @@ from typing import Literal
 
 import tyro
 
-from esamp.bench.shape import Filter, Shape
+from esamp.devtools.bench.shape import Filter, Shape
 from jobs.exit_codes import one_line_errors
-from pipelines.pipeline_shape import PipelineShape
+from pipelines.devtools.bench.shape import PipelineShape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,15 +107,15 @@ def bench_engines(command: BenchCommand, args: list[str]) -> None:
     import torch
     from rich.console import Console
 
-    from esamp.bench.engine_bench import run_point, standard_modes
-    from esamp.bench.report import bench_table, plot_points, point_summary, slot_table
-    from esamp.bench.slot_scaling import slot_costs
+    from esamp.devtools.bench.engine_bench import run_point, standard_modes
+    from esamp.devtools.bench.report import bench_table, plot_points, point_summary, slot_table
+    from esamp.devtools.bench.slot_scaling import slot_costs
 
     console = Console()
     with ExitStack() as stack:
         modes = standard_modes()
         if command.actor:
-            from actors.bench import actor_bench, exchange_lines
+            from actors.devtools.bench import actor_bench, exchange_lines
 
             modes += stack.enter_context(actor_bench()).modes
         points = [
@@ -161,7 +161,7 @@ def bench_verifiers(command: BenchCommand, args: list[str]) -> None:
     # Imported late: the verifiers bring Ray along.
     from rich.console import Console
 
-    from pipelines.verifier_bench import measure_humaneval, measure_verifiers, speed_table, write_speeds
+    from pipelines.devtools.bench.verifiers import measure_humaneval, measure_verifiers, speed_table, write_speeds
 
     console = Console()
     speeds = list(measure_verifiers(allow_unsafe_execution=command.allow_unsafe_execution))
@@ -186,7 +186,7 @@ def bench_pipeline(command: BenchCommand, args: list[str]) -> None:
 
     from rich.console import Console
 
-    from pipelines.pipeline_bench import pipeline_table, run_pipeline_bench, write_timings
+    from pipelines.devtools.bench.pipeline import pipeline_table, run_pipeline_bench, write_timings
 
     console = Console()
     with TemporaryDirectory() as folder:

@@ -15,9 +15,9 @@ def main(args: list[str]) -> None:
     """Parse, disturb, report; exit code 1 if the samples are not exactly those of the plan."""
     with one_line_errors():
         # Ray's cluster of several nodes on one machine is imported with the config.
-        from pipelines.chaos import ChaosConfig, run_chaos
+        from pipelines.devtools.chaos import ChaosConfig, run_chaos
         from pipelines.errors import InputError, RunError
-        from pipelines.progress import run_console
+        from pipelines.stages.progress import run_console
 
         config = tyro.cli(ChaosConfig, prog="python -m jobs.chaos", description=__doc__, args=args)
         if config.output.exists():

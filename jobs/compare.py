@@ -15,7 +15,7 @@ from typing import Annotated, get_args, get_type_hints
 import tyro
 
 from jobs.exit_codes import one_line_errors
-from pipelines.config import RunConfig
+from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
 from pipelines.report.config import ReportConfig
 
@@ -66,10 +66,10 @@ def main(args: list[str]) -> None:
         runs = comparison_runs(command)
         # Imported late: Ray and torch take seconds that --help and a mistyped flag need not wait for.
         from pipelines.passk import run_side_by_side
-        from pipelines.progress import run_console
-        from pipelines.report.adaptive import print_adaptive
+        from pipelines.report.measures.adaptive import print_adaptive
         from pipelines.report.page import write_report
-        from pipelines.run_folder import RunFolder
+        from pipelines.runs.folder import RunFolder
+        from pipelines.stages.progress import run_console
 
         console = run_console()
         run_side_by_side(runs, console=console)

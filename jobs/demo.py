@@ -13,7 +13,7 @@ import tyro
 from actors.config import EngineConfig, SamplingConfig
 from esamp.config import ESampConfig
 from jobs.exit_codes import one_line_errors
-from pipelines.config import RunConfig
+from pipelines.config.run import RunConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +62,8 @@ def main(args: list[str]) -> None:
         runs = demo_runs(tyro.cli(DemoCommand, prog="python -m jobs.demo", description=__doc__, args=args))
         # Imported late: Ray and torch take seconds that --help and a mistyped flag need not wait for.
         from pipelines.passk import run_side_by_side
-        from pipelines.progress import run_console
-        from pipelines.summary import summary_table
+        from pipelines.runs.summary import summary_table
+        from pipelines.stages.progress import run_console
 
         console = run_console()
         summaries = run_side_by_side(runs, console=console)

@@ -38,9 +38,9 @@ def main(args: list[str]) -> None:
     """Parse, draw, print."""
     with one_line_errors():
         command = tyro.cli(LockstepCommand, prog="python -m jobs.lockstep", description=__doc__, args=args)
-        from pipelines.lockstep import draw_arm
-        from pipelines.lockstep_arms import ARMS
-        from pipelines.lockstep_table import mechanism_table, pass_at_k_table
+        from pipelines.devtools.lockstep.conditions import ARMS
+        from pipelines.devtools.lockstep.study import draw_arm
+        from pipelines.devtools.lockstep.tables import mechanism_table, pass_at_k_table
 
         names = command.arms or tuple(ARMS)
         for name in names:

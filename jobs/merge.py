@@ -29,10 +29,10 @@ def main(args: list[str]) -> None:
     with one_line_errors():
         command = tyro.cli(MergeCommand, prog="python -m jobs.merge", description=__doc__, args=args)
         # Imported late: Parquet takes a moment that --help and a mistyped flag need not wait for.
-        from pipelines.merging import merge_runs
-        from pipelines.progress import run_console
-        from pipelines.run_folder import RunFolder
-        from pipelines.summary import summarise, summary_table
+        from pipelines.runs.folder import RunFolder
+        from pipelines.runs.merge import merge_runs
+        from pipelines.runs.summary import summarise, summary_table
+        from pipelines.stages.progress import run_console
 
         console = run_console()
         output = RunFolder(command.output)

@@ -19,8 +19,8 @@ from typing import Annotated
 import tyro
 
 from jobs.exit_codes import one_line_errors
-from pipelines.config import RunConfig
-from pipelines.config_file import flags_from_yaml
+from pipelines.config.run import RunConfig
+from pipelines.config.yaml_flags import flags_from_yaml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +43,11 @@ def main(args: list[str]) -> None:
     with one_line_errors():
         command = parse(args)
         # Imported late: Ray and torch take seconds that --help and a mistyped flag need not wait for.
-        from pipelines.dry_run import dry_run
+        from pipelines.capacity.run import exchange_warning
         from pipelines.passk import run_passk
-        from pipelines.progress import run_console
-        from pipelines.run_capacity import exchange_warning
-        from pipelines.summary import summary_table
+        from pipelines.prepare.dry_run import dry_run
+        from pipelines.runs.summary import summary_table
+        from pipelines.stages.progress import run_console
 
         console = run_console()
         if (warning := exchange_warning(command.run)) is not None:
@@ -79,7 +79,7 @@ def values_of(flag: str, args: list[str]) -> list[str]:
 def stored_config(folder: str, *, samples: str) -> RunConfig:
     """The config of the run in a folder, with so many samples. Raises InputError if there is no run."""
     # Imported late: Parquet takes a moment that other commands need not wait for.
-    from pipelines.run_folder import RunFolder
+    from pipelines.runs.folder import RunFolder
 
     config = RunFolder(folder).manifest().config
     return replace(config, samples=int(samples)) if samples.isdecimal() else config

@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from actors.capacity_inputs import CapacityInputs, Placement
-from actors.model_shapes import MODEL_SHAPES
-from actors.simulation_config import SIMULATED_POINTS, SimulationConfig
-from actors.trainer_costs import ASSUMED_GPU, CALIBRATION, TrainerCosts
+from actors.capacity.inputs import CapacityInputs, Placement
+from actors.capacity.model_shapes import MODEL_SHAPES
+from actors.capacity.trainer_costs import ASSUMED_GPU, CALIBRATION, TrainerCosts
+from actors.devtools.simulation.config import SIMULATED_POINTS, SimulationConfig
 from esamp.config import Scope
 from jobs.exit_codes import one_line_errors
 from pipelines.errors import InputError
@@ -113,7 +113,7 @@ def main(args: list[str]) -> None:
 def plan_grid(command: PlanCommand) -> None:
     """Print the table, or JSON; write the plot."""
     # Imported late: matplotlib takes a second that --help need not wait for.
-    from pipelines.capacity_report import make_plan, plan_table, plot_plans
+    from pipelines.capacity.report import make_plan, plan_table, plot_plans
 
     measured = read_costs(command.calibration)
     plans = [make_plan(name, inputs, costs_of(inputs, command, measured)) for name, inputs in grid_inputs(command)]
@@ -164,8 +164,8 @@ def plan_run(path: Path, command: PlanCommand) -> None:
     """Print what a run needs, and whether its exchange carries."""
     # Imported late: transformers takes seconds.
     from jobs.passk import parse
-    from pipelines.capacity_report import make_plan, plan_table
-    from pipelines.run_capacity import run_inputs, run_needs
+    from pipelines.capacity.report import make_plan, plan_table
+    from pipelines.capacity.run import run_inputs, run_needs
 
     config = parse(["--config", str(path)]).run
     inputs, needs = run_inputs(config), run_needs(config)
@@ -190,7 +190,7 @@ def plan_run(path: Path, command: PlanCommand) -> None:
 def simulate_points(command: PlanCommand, args: list[str]) -> None:
     """Simulate, compare, print, write."""
     # Imported late: Ray and torch take seconds.
-    from pipelines.simulation_report import point_table, points_table, run_points, write_points
+    from pipelines.devtools.simulation_report import point_table, points_table, run_points, write_points
 
     configs: dict[str, SimulationConfig] = {name: SIMULATED_POINTS[name] for name in command.points}
     configs = configs or {"simulated": command.simulation}
@@ -208,7 +208,7 @@ def simulate_points(command: PlanCommand, args: list[str]) -> None:
 def calibrate_here(command: PlanCommand) -> None:
     """Measure, print, write."""
     # Imported late: Ray and torch take seconds.
-    from pipelines.calibration_report import calibration_table, run_calibration
+    from pipelines.devtools.calibration_report import calibration_table, run_calibration
 
     print_table(calibration_table(run_calibration(command.calibration, tell=tell)), command)
     tell(f"written: {command.calibration}")
@@ -238,7 +238,7 @@ def read_costs(path: Path) -> TrainerCosts:
 def print_table(table: "Table", command: PlanCommand, *, without: str | None = None) -> None:
     """For people, or as Markdown without one of its columns."""
     if command.markdown:
-        from pipelines.markdown_table import markdown_table
+        from pipelines.devtools.markdown_table import markdown_table
 
         print(markdown_table(table, without=without))
     else:

@@ -45,9 +45,9 @@ def main(args: list[str]) -> None:
         # Imported late: plotting and Parquet take seconds that --help and a mistyped flag need not wait for.
         from rich.console import Console
 
-        from pipelines.report.adaptive import has_adaptive, print_adaptive
+        from pipelines.report.measures.adaptive import has_adaptive, print_adaptive
         from pipelines.report.page import write_report
-        from pipelines.run_folder import RunFolder
+        from pipelines.runs.folder import RunFolder
 
         folders = [RunFolder(path) for path in command.runs]
         if has_adaptive(folders):

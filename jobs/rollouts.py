@@ -11,7 +11,7 @@ from pathlib import Path
 import tyro
 
 from jobs.exit_codes import one_line_errors
-from pipelines.config import RunConfig
+from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
 
 
@@ -35,9 +35,9 @@ def main(args: list[str]) -> None:
             raise InputError(f"give either a run folder or --run.* settings; got {command.run_folder} and settings.")
         # Imported late: Ray and torch take seconds that --help and a mistyped flag need not wait for.
         from pipelines.passk import run_passk
-        from pipelines.progress import run_console
-        from pipelines.rollouts import write_rollouts
-        from pipelines.run_folder import RunFolder
+        from pipelines.rollouts.export import write_rollouts
+        from pipelines.runs.folder import RunFolder
+        from pipelines.stages.progress import run_console
 
         console = run_console()
         if command.run_folder is None:

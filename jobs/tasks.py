@@ -17,9 +17,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from jobs.exit_codes import one_line_errors
-from pipelines.config import RunConfig
-from pipelines.dataset import load_problems
-from pipelines.task import Task
+from pipelines.config.run import RunConfig
+from pipelines.prepare.load_problems import load_problems
+from pipelines.problems.task import Task
 from pipelines.tasks import all_tasks
 
 
@@ -70,7 +70,7 @@ def show_first_prompt(name: str, command: TasksCommand, console: Console) -> Non
     prompt = config.prompt_template(is_chat=config.chosen_task.chat).replace("{problem}", problem.text)
     if command.model is not None:
         # Imported late: transformers takes seconds.
-        from pipelines.model import format_prompt, load_tokenizer
+        from pipelines.prepare.model_files import format_prompt, load_tokenizer
 
         config = replace(config, model=command.model)
         prompt = format_prompt(problem, config, load_tokenizer(config))

@@ -9,8 +9,8 @@ model in pipelines/countdown_model; --output puts it elsewhere.
 import tyro
 
 from jobs.exit_codes import one_line_errors
-from pipelines.countdown_training import CountdownTrainingConfig, train
-from pipelines.progress import run_console
+from pipelines.devtools.countdown_training import CountdownTrainingConfig, train
+from pipelines.stages.progress import run_console
 
 
 def main() -> None:

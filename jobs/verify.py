@@ -56,10 +56,10 @@ def main(args: list[str]) -> None:
     with one_line_errors():
         command = tyro.cli(VerifyCommand, prog="python -m jobs.verify", description=__doc__, args=args)
         # Imported late: Ray and Parquet take seconds that --help and a mistyped flag need not wait for.
-        from pipelines.progress import run_console
-        from pipelines.reverification import changes_table, verify_run
-        from pipelines.run_folder import RunFolder
-        from pipelines.summary import summarise, summary_table
+        from pipelines.rescore import changes_table, verify_run
+        from pipelines.runs.folder import RunFolder
+        from pipelines.runs.summary import summarise, summary_table
+        from pipelines.stages.progress import run_console
 
         console = run_console()
         folder = RunFolder(command.run)

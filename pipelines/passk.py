@@ -28,29 +28,29 @@ from rich.console import Console
 
 from actors.config import ShardConfig
 from actors.errors import EngineStartError
-from actors.fleet import Fleet
-from actors.placement import drivers_node
-from actors.router import start_router
+from actors.shards.fleet import Fleet
+from actors.shards.placement import drivers_node
+from actors.shards.router import start_router
 from actors.types import RotationCounts, ShardStats, TrainerStats
 from esamp.config import ESampConfig
-from esamp.statistics.stopping_rule import StoppingRule
-from pipelines.cluster import pipeline_cpus, ray_session
-from pipelines.config import RunConfig
-from pipelines.dataset import load_problems
+from pipelines.config.run import RunConfig
 from pipelines.errors import InputError, RunError, root_cause
-from pipelines.extension import extended
-from pipelines.generation import GenerateSamples
-from pipelines.manifest import Manifest, new_manifest
-from pipelines.model import format_prompt, load_model_config, load_tokenizer, model_fingerprint
-from pipelines.plan import Plan, plan_run, units_in_flight, units_per_part
-from pipelines.problems import data_fingerprint
-from pipelines.progress import LiveProgress, Progress
-from pipelines.provenance import now
-from pipelines.run_folder import FAILURE, SAMPLES, TODO, RunFolder, Session, UnitCount
-from pipelines.sample_table import RunLabels, run_labels
-from pipelines.scoreboard import Gate, OpenGate, ScoreboardActor, StoppingGate
-from pipelines.summary import RunSummary, summarise
-from pipelines.verification import VerifySamples, verifier_settings
+from pipelines.prepare.load_problems import load_problems
+from pipelines.prepare.model_files import format_prompt, load_model_config, load_tokenizer, model_fingerprint
+from pipelines.problems.problem import data_fingerprint
+from pipelines.runs.extend import extended
+from pipelines.runs.folder import FAILURE, SAMPLES, TODO, RunFolder, Session, UnitCount
+from pipelines.runs.manifest import Manifest, new_manifest
+from pipelines.runs.plan import Plan, plan_run, units_in_flight, units_per_part
+from pipelines.runs.provenance import now
+from pipelines.runs.schema import RunLabels, run_labels
+from pipelines.runs.summary import RunSummary, summarise
+from pipelines.stages.early_stopping import Gate, OpenGate, ScoreboardActor, StoppingGate
+from pipelines.stages.generate import GenerateSamples
+from pipelines.stages.progress import LiveProgress, Progress
+from pipelines.stages.ray_session import pipeline_cpus, ray_session
+from pipelines.stages.verify import VerifySamples, verifier_settings
+from pipelines.statistics.stopping_rule import StoppingRule
 
 logger = logging.getLogger(__name__)
 

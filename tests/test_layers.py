@@ -14,7 +14,7 @@ FORBIDDEN = {
     "pipelines": {"jobs", "tests", "tyro", "argparse"},
     "jobs": {"tests"},
 }
-VLLM_MODULES = {"sampler.py", "vllm_adapter.py", "worker.py", "engine_bench.py"}
+VLLM_MODULES = {"engine/sampler.py", "engine/adapter.py", "worker.py", "devtools/bench/engine_bench.py"}
 
 
 def imported(path: Path) -> set[str]:
@@ -34,7 +34,8 @@ def test_rooms_import_only_downwards(room: str) -> None:
 
 
 def test_vllm_is_imported_only_where_it_is_extended() -> None:
-    users = {path.name for path in (ROOT / "esamp").rglob("*.py") if "vllm" in imported(path)}
+    package = ROOT / "esamp"
+    users = {str(path.relative_to(package)) for path in package.rglob("*.py") if "vllm" in imported(path)}
     assert users == VLLM_MODULES
 
 
@@ -46,8 +47,8 @@ class Refuse(importlib.abc.MetaPathFinder):
         if name.split(".")[0] in ("ray", "vllm"):
             raise ImportError(f"{name} is not here")
 sys.meta_path.insert(0, Refuse())
-import esamp, esamp.bank, esamp.fusion, esamp.groups, esamp.learner, esamp.policy_config, esamp.prediction, esamp.reference
-import esamp.steering, esamp.warmup, esamp.statistics.pass_at_k
+import esamp, esamp.distiller.interface, esamp.distiller.learner, esamp.distiller.predictors, esamp.distiller.prompt_groups
+import esamp.distiller.reference, esamp.distiller.warmup, esamp.fusion, esamp.policy_config, esamp.steering, pipelines.statistics.pass_at_k
 """
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 

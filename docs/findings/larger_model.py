@@ -11,9 +11,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from esamp.config import ESampConfig
-from esamp.lockstep.config import LockstepConfig
-from esamp.lockstep.drawing import LockstepDrawing
-from esamp.lockstep.mechanism import mean_of, sharpening
+from esamp.devtools.lockstep.config import LockstepConfig
+from esamp.devtools.lockstep.drawing import LockstepDrawing
+from esamp.devtools.lockstep.mechanism import mean_of, sharpening
 
 model = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32).eval()
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])

@@ -11,10 +11,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from esamp.config import ESampConfig
-from esamp.lockstep.fitting import Rows, fit, mean_error, read_rows
-from pipelines.config import EMBEDDED_MODEL
-from pipelines.countdown import evaluation_problems
-from pipelines.lockstep import read_arm
+from esamp.devtools.lockstep.fitting import Rows, fit, mean_error, read_rows
+from pipelines.config.run import EMBEDDED_MODEL
+from pipelines.devtools.lockstep.study import read_arm
+from pipelines.problems.countdown import evaluation_problems
 
 tokens_PNT = read_arm(Path(sys.argv[1])).samples.tokens_PNT
 model = AutoModelForCausalLM.from_pretrained(EMBEDDED_MODEL, dtype=torch.float32).eval()

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from esamp.baseline_config import OverrideConfig
+from esamp.baselines.config import OverrideConfig
 from esamp.config import ESampConfig
-from esamp.statistics.exchangeability import Exchangeability
-from pipelines.report.evidence import Arm, Evidence
 from pipelines.report.reading import Reading
-from pipelines.summary import in_words as groups_in_words
+from pipelines.report.run_set import Arm, Evidence
+from pipelines.runs.summary import in_words as groups_in_words
+from pipelines.statistics.exchangeability import Exchangeability
 
 ORDER_LEVEL = 0.05
 """Launch order counts as mattering below this p-value."""

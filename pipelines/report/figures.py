@@ -7,8 +7,6 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from pipelines.report.comparison import ArmComparison
-from pipelines.report.evidence import Evidence
 from pipelines.report.figure_style import (
     ARM_COLOURS,
     DASHES,
@@ -24,8 +22,10 @@ from pipelines.report.figure_style import (
     new_figure,
     shortened,
 )
-from pipelines.report.measures import Measure
+from pipelines.report.measures.comparison import ArmComparison
+from pipelines.report.measures.outcomes import Measure
 from pipelines.report.run_samples import token_curve
+from pipelines.report.run_set import Evidence
 
 
 def draw_figures(

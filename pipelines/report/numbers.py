@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from esamp.statistics.interval import Interval
+from pipelines.statistics.interval import Interval
 
 
 def number(interval: Interval, unit: str) -> str:

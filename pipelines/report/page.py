@@ -14,22 +14,22 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from pipelines.config_file import flatten
-from pipelines.provenance import now
+from pipelines.config.yaml_flags import flatten
 from pipelines.report import numbers
 from pipelines.report.caveats import caveats, in_words
-from pipelines.report.comparison import compare_arms, conclusion
 from pipelines.report.config import ReportConfig
-from pipelines.report.diversity import measure_diversity
-from pipelines.report.evidence import Evidence, gather_evidence
-from pipelines.report.exploration import exploration_facts
 from pipelines.report.figures import draw_figures
-from pipelines.report.group_sizes import group_size_sweeps
-from pipelines.report.measures import Measure, launch_order, measure_arms, replications
+from pipelines.report.measures.comparison import compare_arms, conclusion
+from pipelines.report.measures.diversity import measure_diversity
+from pipelines.report.measures.exploration import exploration_facts
+from pipelines.report.measures.group_sizes import group_size_sweeps
+from pipelines.report.measures.outcomes import Measure, launch_order, measure_arms, replications
 from pipelines.report.reading import collect_reading
+from pipelines.report.run_set import Evidence, gather_evidence
 from pipelines.report.tables import differences_csv, measures_csv, problems_csv
-from pipelines.run_folder import RunFolder
-from pipelines.storage import write_whole
+from pipelines.runs.folder import RunFolder
+from pipelines.runs.provenance import now
+from pipelines.runs.storage import write_whole
 
 COSTS_WITHOUT_VERDICTS = ("tokens per sample", "tokens/s", "wall clock, s")
 """Measures of tasks in which nothing is right or wrong."""

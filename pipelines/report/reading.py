@@ -9,8 +9,8 @@ import numpy as np
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from pipelines.report.config import ReadingConfig
-from pipelines.report.evidence import Arm, Evidence
 from pipelines.report.run_samples import RunSamples
+from pipelines.report.run_set import Arm, Evidence
 from pipelines.report.token_marks import encode_marks, novelty_levels, shown_text, token_pieces
 
 

@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipelines.answers import Answers
 from pipelines.errors import InputError
-from pipelines.manifest import Manifest
-from pipelines.problems import Problem
-from pipelines.run_folder import RunFolder, Session
-from pipelines.verdict import VerdictStatus
+from pipelines.problems.problem import Problem
+from pipelines.runs.folder import RunFolder, Session
+from pipelines.runs.manifest import Manifest
+from pipelines.runs.reference_answers import Answers
+from pipelines.verifiers.verdict import VerdictStatus
 
 READABLE = ["problem_id", "sample_index", "problem", "prompt", "seed", "text", "token_ids", "num_tokens"]
 JUDGED = ["finish_reason", "error", "status", "score", "extracted", "detail", "novelty", "loss", "lag_mean"]

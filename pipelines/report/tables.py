@@ -5,9 +5,9 @@ import io
 import math
 from collections.abc import Iterable
 
-from pipelines.report.comparison import ArmComparison
-from pipelines.report.evidence import Evidence
-from pipelines.report.measures import Measure
+from pipelines.report.measures.comparison import ArmComparison
+from pipelines.report.measures.outcomes import Measure
+from pipelines.report.run_set import Evidence
 
 
 def measures_csv(evidence: Evidence, measures: Iterable[Measure]) -> str:

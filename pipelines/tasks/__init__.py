@@ -8,7 +8,7 @@ import pkgutil
 from functools import cache
 
 from pipelines.errors import InputError
-from pipelines.task import Task
+from pipelines.problems.task import Task
 
 
 @cache
@@ -18,7 +18,9 @@ def all_tasks() -> dict[str, Task]:
     for module in pkgutil.iter_modules(__path__, prefix=f"{__name__}."):
         task = vars(importlib.import_module(module.name)).get("TASK")
         if not isinstance(task, Task):
-            raise RuntimeError(f"module {module.name} must define TASK, a pipelines.task.Task; it has {task!r}.")
+            raise RuntimeError(
+                f"module {module.name} must define TASK, a pipelines.problems.task.Task; it has {task!r}."
+            )
         if task.name in tasks:
             raise RuntimeError(f"module {module.name} defines task {task.name!r}, which another module has taken.")
         tasks[task.name] = task

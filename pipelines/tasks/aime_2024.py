@@ -4,7 +4,7 @@ Source and split as in lighteval (tasks/tasks/aime.py); columns there: id, probl
 expected_answer: both are read. The hub's copy was not loaded here; a local copy of the same 30 problems was.
 """
 
-from pipelines.task import Columns, HubSource, Task
+from pipelines.problems.task import Columns, HubSource, Task
 from pipelines.tasks.math500 import MATH_PROMPT, MATH_PROMPT_SOURCE
 
 TASK = Task(

@@ -3,7 +3,7 @@
 Source and split as in lighteval (tasks/tasks/aime.py). The hub's copy was not loaded here.
 """
 
-from pipelines.task import Columns, HubSource, Task
+from pipelines.problems.task import Columns, HubSource, Task
 from pipelines.tasks.math500 import MATH_PROMPT, MATH_PROMPT_SOURCE
 
 TASK = Task(

@@ -3,7 +3,7 @@
 The columns can be named (--problem-column, --answer-column, --id-column), the prompt set (--template), the verifier chosen (--verifier).
 """
 
-from pipelines.task import Columns, Task
+from pipelines.problems.task import Columns, Task
 
 TASK = Task(
     name="columns",

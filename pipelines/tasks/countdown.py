@@ -1,11 +1,11 @@
-"""Countdown: the task that ships with the project, its model and as many problems as are wanted (pipelines/countdown.py).
+"""Countdown: the task that ships with the project, its model and as many problems as are wanted (pipelines/problems/countdown.py).
 
 The prompt is the problem alone, in the form the embedded model was trained on. A dataset of one's own has such problems as its column.
 """
 
-from pipelines.countdown import evaluation_problems
-from pipelines.problems import Problem
-from pipelines.task import Columns, EmbeddedSource, Task
+from pipelines.problems.countdown import evaluation_problems
+from pipelines.problems.problem import Problem
+from pipelines.problems.task import Columns, EmbeddedSource, Task
 
 USUAL_NUMBER = 100
 """Problems if no limit is given; any limit can be had."""

@@ -4,7 +4,7 @@ What such a run is for are measures of its samples, diversity and coherence. The
 There is no usual hub dataset: give openings of your own, --dataset openings.jsonl with a column "opening" (or "text").
 """
 
-from pipelines.task import Columns, Task
+from pipelines.problems.task import Columns, Task
 
 TASK = Task(
     name="creative_writing",

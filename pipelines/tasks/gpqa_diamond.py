@@ -7,8 +7,8 @@ rows changes nothing. The hub's copy was not loaded here: the columns are those 
 
 import random
 
-from pipelines.problems import Problem
-from pipelines.task import HubSource, Row, Task, TaskOptions
+from pipelines.problems.problem import Problem
+from pipelines.problems.task import HubSource, Row, Task, TaskOptions
 
 LETTERS = "ABCD"
 

@@ -4,7 +4,7 @@ The prompt is lighteval's zero-shot one (tasks/default_prompts.py, gsm8k). It al
 stops by itself, so give a base model more tokens or a --template of its own. The hub's copy was not loaded here; a byte copy was.
 """
 
-from pipelines.task import Columns, HubSource, Task
+from pipelines.problems.task import Columns, HubSource, Task
 
 TASK = Task(
     name="gsm8k",

@@ -7,8 +7,8 @@ paper. The hub's copy was not loaded here; the file of openai/human-eval, which 
 
 import json
 
-from pipelines.problems import Problem
-from pipelines.task import HubSource, Row, Task, TaskOptions
+from pipelines.problems.problem import Problem
+from pipelines.problems.task import HubSource, Row, Task, TaskOptions
 
 CODE_PROMPT = (
     "Please provide a self-contained Python script that solves the following problem in a markdown code block:\n"

@@ -4,7 +4,7 @@ numpy, which the sandbox lets them.
 The prompt is HumanEval's. The hub's copy was not loaded here: the columns are HumanEval's.
 """
 
-from pipelines.task import HubSource, Task
+from pipelines.problems.task import HubSource, Task
 from pipelines.tasks.humaneval import CODE_PROMPT, CODE_PROMPT_SOURCE, read_row
 
 TASK = Task(

@@ -15,8 +15,8 @@ import zlib
 from typing import Any
 
 from pipelines.errors import InputError
-from pipelines.problems import Problem
-from pipelines.task import HubSource, Row, Task, TaskOptions
+from pipelines.problems.problem import Problem
+from pipelines.problems.task import HubSource, Row, Task, TaskOptions
 
 REPOSITORY = "hf://datasets/livecodebench/code_generation_lite"
 FILES = tuple(f"{REPOSITORY}/test{number}.jsonl" for number in ("", 2, 3, 4, 5, 6))

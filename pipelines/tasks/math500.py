@@ -6,7 +6,7 @@ simple-evals and Llama 3), two spaces after "clearly." included. Newer releases 
 instead: the verifier reads that too, --template sets it. The hub's copy was not loaded here; a byte copy of the split was.
 """
 
-from pipelines.task import Columns, HubSource, Task
+from pipelines.problems.task import Columns, HubSource, Task
 
 MATH_PROMPT = (
     "Solve the following math problem efficiently and clearly.  The last line of your response should be of the following format: "

@@ -6,8 +6,8 @@ The docstring's form is from memory of EvalPlus' data. The hub's copy was not lo
 
 import json
 
-from pipelines.problems import Problem
-from pipelines.task import HubSource, Row, Task, TaskOptions
+from pipelines.problems.problem import Problem
+from pipelines.problems.task import HubSource, Row, Task, TaskOptions
 from pipelines.tasks.humaneval import CODE_PROMPT, CODE_PROMPT_SOURCE
 
 

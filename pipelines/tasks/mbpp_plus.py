@@ -7,8 +7,8 @@ was not loaded here.
 
 import json
 
-from pipelines.problems import Problem
-from pipelines.task import HubSource, Row, Task, TaskOptions
+from pipelines.problems.problem import Problem
+from pipelines.problems.task import HubSource, Row, Task, TaskOptions
 from pipelines.tasks.humaneval import CODE_PROMPT, CODE_PROMPT_SOURCE
 from pipelines.tasks.mbpp import docstring
 

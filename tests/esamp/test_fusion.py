@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from esamp.config import ESampConfig
+from esamp.distiller.reference import fused_distribution
 from esamp.fusion import (
     ClampedFusion,
     EntropyMatchedTemperature,
@@ -16,7 +17,6 @@ from esamp.fusion import (
     entropy,
     stale_beta,
 )
-from esamp.reference import fused_distribution
 
 fuse = ProposedFusion().fuse
 FORMS = [ProposedFusion(), SubtractionFusion(), ClampedFusion(0.5), EntropyMatchedTemperature()]

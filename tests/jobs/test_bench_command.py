@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from jobs import bench
+from pipelines.devtools.bench.verifier_samples import COMPLETION, HEAD, SAMPLES
 from pipelines.errors import InputError
 from pipelines.sandbox.choice import choose_level
-from pipelines.verifier_samples import COMPLETION, HEAD, SAMPLES
 
 
 def test_every_verifier_is_measured_and_its_verdicts_are_told(

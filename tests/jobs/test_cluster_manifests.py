@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from jobs.passk import parse
-from pipelines.config import RunConfig
+from pipelines.config.run import RunConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = ROOT / "cluster.yaml"

@@ -9,9 +9,9 @@ import pytest
 
 from jobs import compare
 from jobs.compare import CompareCommand, comparison_runs
-from pipelines.config import RunConfig
+from pipelines.config.run import RunConfig
 from pipelines.passk import prepare_run
-from pipelines.sample_table import STORED_SCHEMA
+from pipelines.runs.schema import STORED_SCHEMA
 from tests.pipelines.stored_rows import row, wrong
 
 

@@ -19,14 +19,14 @@ from rich.console import Console
 from actors.config import EngineConfig, SamplingConfig
 from esamp.config import ESampConfig
 from jobs import passk
-from pipelines.config import EMBEDDED_MODEL, RunConfig
-from pipelines.countdown import CountdownProblem, evaluation_problems, verify_answer
+from pipelines.config.run import EMBEDDED_MODEL, RunConfig
 from pipelines.errors import InputError
 from pipelines.passk import run_passk, run_side_by_side
-from pipelines.rollouts import write_rollouts
-from pipelines.run_folder import RunFolder
+from pipelines.problems.countdown import CountdownProblem, evaluation_problems, verify_answer
+from pipelines.rollouts.export import write_rollouts
+from pipelines.runs.folder import RunFolder
+from pipelines.runs.summary import summary_table
 from pipelines.sandbox.choice import choose_level
-from pipelines.summary import summary_table
 from tests.interruptible import hear_ctrl_c
 
 pytestmark = [pytest.mark.ray, pytest.mark.engine]

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from jobs.lockstep import main
-from pipelines.lockstep import read_arm
-from pipelines.lockstep_arms import ARMS
+from pipelines.devtools.lockstep.conditions import ARMS
+from pipelines.devtools.lockstep.study import read_arm
 
 
 def test_arms_are_drawn_once_and_compared_with_the_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

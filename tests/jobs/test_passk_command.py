@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from jobs import passk
-from pipelines.config import RunConfig
+from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
-from pipelines.manifest import new_manifest
-from pipelines.plan import plan_run
-from pipelines.run_folder import RunFolder
+from pipelines.runs.folder import RunFolder
+from pipelines.runs.manifest import new_manifest
+from pipelines.runs.plan import plan_run
 from tests.pipelines.stored_rows import make_run, row
 
 

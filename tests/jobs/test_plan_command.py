@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from actors.trainer_costs import CALIBRATION
+from actors.capacity.trainer_costs import CALIBRATION
 from jobs import plan
-from pipelines.calibration_report import calibration_lines, calibration_table
-from pipelines.markdown_table import markdown_table
+from pipelines.devtools.calibration_report import calibration_lines, calibration_table
+from pipelines.devtools.markdown_table import markdown_table
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "scaling.md").read_text()
 PRINTED = ".venv/bin/python -m jobs.plan --markdown "

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import rollouts
-from pipelines.config import RunConfig
+from pipelines.config.run import RunConfig
 from tests.pipelines.stored_rows import make_run, row, wrong
 
 

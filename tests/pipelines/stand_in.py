@@ -26,7 +26,7 @@ SLOW_SECONDS = 2.0
 
 
 class StandInShard:
-    """Same calls as actors.llm_shard.LLMShard."""
+    """Same calls as actors.shards.llm_shard.LLMShard."""
 
     def __init__(self, config: ShardConfig, *, name: str) -> None:
         self.name = name
@@ -126,7 +126,7 @@ class IdleShard(StandInShard):
 
 
 class StandInFleet:
-    """Same form as actors.fleet.Fleet."""
+    """Same form as actors.shards.fleet.Fleet."""
 
     shard_class: type[StandInShard] = StandInShard
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from actors.config import EngineConfig
 from jobs.exit_codes import one_line_errors
-from pipelines.config import RunConfig
+from pipelines.config.run import RunConfig
 from pipelines.passk import run_passk
-from pipelines.progress import run_console
+from pipelines.stages.progress import run_console
 from tests.pipelines.stand_in import StandInFleet
 
 

@@ -6,12 +6,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from pipelines.config import RunConfig
-from pipelines.manifest import new_manifest
-from pipelines.plan import plan_run
-from pipelines.problems import Problem
-from pipelines.run_folder import RunFolder
-from pipelines.sample_table import STORED_SCHEMA
+from pipelines.config.run import RunConfig
+from pipelines.problems.problem import Problem
+from pipelines.runs.folder import RunFolder
+from pipelines.runs.manifest import new_manifest
+from pipelines.runs.plan import plan_run
+from pipelines.runs.schema import STORED_SCHEMA
 
 ROW: dict[str, Any] = {
     "run_id": "r",

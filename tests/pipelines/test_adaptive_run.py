@@ -12,15 +12,15 @@ import pytest
 from rich.console import Console
 
 from actors.config import EngineConfig
-from esamp.statistics.adaptive import adaptive_pass_at_k
-from pipelines.config import RunConfig
+from pipelines.config.early_stopping import StoppingConfig
+from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
 from pipelines.passk import prepare_run, run_passk
-from pipelines.plan import sample_seed
 from pipelines.report.page import write_report
-from pipelines.run_folder import RunFolder
-from pipelines.scoreboard import Stop, stops_of
-from pipelines.stopping_config import StoppingConfig
+from pipelines.runs.folder import RunFolder
+from pipelines.runs.plan import sample_seed
+from pipelines.stages.early_stopping import Stop, stops_of
+from pipelines.statistics.adaptive import adaptive_pass_at_k
 from tests.pipelines.conftest import write_jsonl
 from tests.pipelines.stand_in import StandInFleet
 

@@ -16,10 +16,10 @@ import ray
 from rich.console import Console
 
 from actors.config import EngineConfig
-from pipelines.config import RunConfig
+from pipelines.config.run import RunConfig
 from pipelines.passk import run_passk
-from pipelines.run_folder import RunFolder, Session
-from pipelines.sample_table import STORED_SCHEMA
+from pipelines.runs.folder import RunFolder, Session
+from pipelines.runs.schema import STORED_SCHEMA
 from tests.pipelines.conftest import write_jsonl
 from tests.pipelines.stand_in import StandInFleet
 from tests.processes import kill, wait_until, workers
@@ -126,7 +126,7 @@ def test_a_unit_that_ends_its_engine_is_given_up_and_no_other_is_blamed(tmp_path
 
 @pytest.mark.parametrize("stage", ["VerifySamples", "GenerateSamples"])
 def test_what_a_killed_stage_had_under_way_is_done_again(tmp_path: Path, stage: str) -> None:
-    config = config_for(tmp_path, slow_problems(), verifier="tests.pipelines.slow_verifier:verify")
+    config = config_for(tmp_path, slow_problems(), verifier="tests.pipelines.verifiers.slow_verifier:verify")
 
     def kill_one(fleet: StandInFleet) -> None:
         wait_until(lambda: len(list(Path(config.run_folder).glob("samples/*.parquet"))) >= 2)
@@ -141,7 +141,7 @@ def on_nodes(event: str, config: RunConfig) -> dict[str, int]:
     command = [
         sys.executable,
         "-m",
-        "tests.pipelines.nodes_session",
+        "tests.pipelines.stages.nodes_session",
         event,
         str(config.dataset),
         str(config.run_folder),

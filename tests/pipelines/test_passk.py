@@ -15,14 +15,14 @@ import pytest
 from rich.console import Console
 
 from actors.config import EngineConfig
-from pipelines.config import RunConfig
+from pipelines.config.run import RunConfig
 from pipelines.errors import InputError, RunError
 from pipelines.passk import prepare_run, run_passk, run_side_by_side
-from pipelines.plan import sample_seed
-from pipelines.rollouts import write_rollouts
-from pipelines.run_folder import RunFolder
-from pipelines.sample_table import STORED_SCHEMA
-from pipelines.storage import LocalStorage, Storage
+from pipelines.rollouts.export import write_rollouts
+from pipelines.runs.folder import RunFolder
+from pipelines.runs.plan import sample_seed
+from pipelines.runs.schema import STORED_SCHEMA
+from pipelines.runs.storage import LocalStorage, Storage
 from tests.interruptible import hear_ctrl_c
 from tests.pipelines.conftest import write_jsonl
 from tests.pipelines.stand_in import IdleFleet, StandInFleet

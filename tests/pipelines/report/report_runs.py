@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from pipelines.config import EMBEDDED_MODEL, RunConfig
-from pipelines.run_folder import RunFolder, Session
+from pipelines.config.run import EMBEDDED_MODEL, RunConfig
+from pipelines.runs.folder import RunFolder, Session
 from tests.pipelines.stored_rows import make_run, row, wrong
 
 PROBLEMS, SAMPLES = 24, 4

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from jobs.report import main
-from pipelines.config import RunConfig
+from pipelines.config.early_stopping import StoppingConfig
+from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
-from pipelines.report.adaptive import compare_adaptive
-from pipelines.run_folder import RunFolder
-from pipelines.stopping_config import StoppingConfig
+from pipelines.report.measures.adaptive import compare_adaptive
+from pipelines.runs.folder import RunFolder
 from tests.pipelines.stored_rows import failed, make_run, row, wrong
 
 FIXED = RunConfig(samples=4, sampler="vanilla")

@@ -11,21 +11,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from esamp.statistics.interval import Interval
-from esamp.statistics.pass_at_k import pass_at_k
 from pipelines.errors import InputError
 from pipelines.report import numbers
 from pipelines.report.caveats import caveats, depends_on_siblings
-from pipelines.report.comparison import compare_arms, conclusion
 from pipelines.report.config import DiversityConfig, ReadingConfig, ReportConfig
-from pipelines.report.diversity import measure_diversity
-from pipelines.report.evidence import Evidence, gather_evidence
-from pipelines.report.exploration import exploration_facts
 from pipelines.report.figure_style import colour, themed_svg
 from pipelines.report.figures import lag_bins
-from pipelines.report.measures import launch_order, measure_arms
+from pipelines.report.measures.comparison import compare_arms, conclusion
+from pipelines.report.measures.diversity import measure_diversity
+from pipelines.report.measures.exploration import exploration_facts
+from pipelines.report.measures.outcomes import launch_order, measure_arms
 from pipelines.report.page import write_report
 from pipelines.report.reading import choose_samples, collect_reading
+from pipelines.report.run_set import Evidence, gather_evidence
+from pipelines.statistics.interval import Interval
+from pipelines.statistics.pass_at_k import pass_at_k
 from tests.pipelines.report.report_runs import HOSTILE, PROBLEMS, config, write_run
 from tests.pipelines.stored_rows import failed, make_run, row, wrong
 

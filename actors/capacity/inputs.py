@@ -1,0 +1,123 @@
+"""What an exchange is planned from: shape of the model, of the batch, of the cluster. Standard library only."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from esamp.config import Scope
+
+Placement = Literal["local", "actor"]
+
+FP32 = 4
+"""Bytes of a number: rows, weights, gradients and moments all travel and rest as fp32."""
+NUMBERS_PER_PARAMETER = 4
+"""A slot's weights, gradient and two moments."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CapacityInputs:
+    """An exchange to be planned. Raises ValueError on a value outside its range."""
+
+    hidden_size: int
+    """H of the model."""
+    steps_per_s: float
+    """d: decode steps of one shard a second."""
+    shards: int = 8
+    """LLM shards."""
+    prompts: int = 8
+    """Prompts in one shard's batch at a time: as many Distillers are at work."""
+    samples: int = 16
+    """Rows of each prompt in the batch; prompts x samples rows are learned from in a step."""
+    answer_tokens: float = 512.0
+    """Decode steps a prompt's Distiller lives: the length of its longest answer."""
+    scope: Scope = "prompt"
+    """Who shares a Distiller."""
+    trainer: Placement = "actor"
+    """Where Distillers learn."""
+    trainers: int = 1
+    """DistillerTrainer actors; groups are spread over them by name."""
+    max_groups: int = 32
+    """Distiller slots of one shard."""
+    inner_width: int = 384
+    """Distiller width."""
+    num_blocks: int = 1
+    """Distiller blocks."""
+    exchange_share: float = 0.02
+    """Largest share of a shard's time that its exchange with one trainer may take."""
+    network_bytes_per_s: float = math.inf
+    """Of a trainer's node, each way; inf if shards and trainer share a node."""
+
+    def __post_init__(self) -> None:
+        for name in (
+            "hidden_size",
+            "shards",
+            "prompts",
+            "samples",
+            "trainers",
+            "max_groups",
+            "inner_width",
+            "num_blocks",
+        ):
+            value = asdict(self)[name]
+            if value < 1:
+                raise ValueError(f"{name} must be >= 1; got {value}.")
+        for name in ("steps_per_s", "answer_tokens", "network_bytes_per_s", "exchange_share"):
+            value = asdict(self)[name]
+            if not value > 0:
+                raise ValueError(f"{name} must be > 0; got {value}.")
+        if self.scope == "cluster" and self.trainer == "local":
+            raise ValueError('scope "cluster" needs a trainer actor; got trainer local.')
+        if self.is_per_prompt and self.prompts > self.max_groups:
+            raise ValueError(
+                f"prompts must be at most max_groups, or some stay vanilla; got {self.prompts} and {self.max_groups}."
+            )
+
+    @property
+    def is_per_prompt(self) -> bool:
+        """Every prompt has a Distiller of its own."""
+        return self.scope in ("prompt", "prior")
+
+    @property
+    def slots(self) -> int:
+        """Distillers that one shard holds."""
+        return (self.max_groups if self.is_per_prompt else 1) + (self.scope == "prior")
+
+    @property
+    def rows(self) -> int:
+        """R: rows of one decode step."""
+        return self.prompts * self.samples
+
+    @property
+    def groups(self) -> int:
+        """G: Distillers one shard's step trains."""
+        return self.prompts if self.is_per_prompt else 1
+
+    @property
+    def parameters(self) -> int:
+        """P: of one Distiller (esamp.distiller.bank.SlotLayout)."""
+        return 3 * self.num_blocks * self.inner_width * self.hidden_size + self.hidden_size
+
+    @property
+    def row_bytes(self) -> int:
+        """Of the hidden states of one step: shallow and deep."""
+        return 2 * FP32 * self.rows * self.hidden_size
+
+    @property
+    def publication_bytes(self) -> int:
+        """Of the weights of all of a shard's groups."""
+        return FP32 * self.parameters * self.groups
+
+    @property
+    def slot_bytes(self) -> int:
+        """Memory of one Distiller slot."""
+        return NUMBERS_PER_PARAMETER * FP32 * self.parameters
+
+    @property
+    def part(self) -> float:
+        """Of a shard's groups, rows and weights: what one trainer has to do with. At least one group."""
+        return 1.0 if self.trainer == "local" else max(1 / self.groups, 1 / self.trainers)
+
+    @property
+    def senders(self) -> float:
+        """n: shards that one trainer hears of, on average. A cluster's one group has one trainer, whatever the others do."""
+        return self.shards if self.scope == "cluster" else self.shards / self.trainers / self.part

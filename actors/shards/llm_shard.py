@@ -1,0 +1,308 @@
+"""One vLLM engine in a Ray actor. Calls come in as work units at any time; the engine's batch stays full across them.
+
+    asyncio (Ray)                        engine thread
+    generate(unit) -> inbox ------------> add_request
+    await future   <- samples <---------- step, step, step ... until nothing is left
+    cancel(problem) -> inbox -----------> abort_request between two steps
+
+The engine runs in this process (VLLM_ENABLE_V1_MULTIPROCESSING=0), so its worker can hand hidden states to the object store.
+Every token's log-probabilities and what the Distiller did to it are recorded.
+"""
+
+import asyncio
+import itertools
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ray.actor import ActorHandle
+
+from actors.config import SamplingConfig, ShardConfig
+from actors.errors import EngineFailed
+from actors.types import Sample, ShardStats, TrainerSpec, WorkUnit
+from esamp.config import ESampConfig
+
+# Before vLLM is imported: it reads them then.
+os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+os.environ["VLLM_USE_V2_MODEL_RUNNER"] = "0"
+os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+
+from vllm import EngineArgs, LLMEngine, SamplingParams
+from vllm.exceptions import VLLMValidationError
+from vllm.outputs import RequestOutput
+from vllm.sampling_params import RequestOutputKind
+
+from actors.exchange.remote_learner import ActorLearner
+from actors.shards.engine_workers import EngineWorkers, InProcessWorker, TensorParallelWorkers
+from esamp.baselines.override import SAMPLE_KEY
+from esamp.explorer import GROUP_KEY
+from esamp.telemetry import RECORD_KEY
+
+logger = logging.getLogger(__name__)
+
+VANILLA = ESampConfig(beta=0.0)
+"""Vanilla sampling runs the same worker with beta 0, which draws stock vLLM's tokens and records their log-probabilities."""
+
+
+@dataclass(slots=True, eq=False)
+class UnitInProgress:
+    """A unit whose samples are being drawn."""
+
+    unit: WorkUnit
+    future: asyncio.Future[list[Sample]]
+    loop: asyncio.AbstractEventLoop
+    started: float
+    samples: dict[int, Sample] = field(default_factory=dict)
+    request_ids: dict[int, str] = field(default_factory=dict)
+    """Sample index -> the engine's name for it."""
+
+
+def engine_args(shard: ShardConfig) -> EngineArgs:
+    """vLLM's arguments for one shard."""
+    config, policy = shard.engine, shard.policy or VANILLA
+    platform = (
+        {
+            "gpu_memory_utilization": config.gpu_memory_utilization * min(1, config.num_gpus),
+            "tensor_parallel_size": config.tensor_parallel_size,
+            "distributed_executor_backend": "mp" if config.tensor_parallel_size > 1 else None,
+        }
+        if config.num_gpus
+        else {"kv_cache_memory_bytes": round(config.kv_cache_gib * 2**30)}
+    )
+    return EngineArgs(
+        model=shard.model,
+        dtype=config.dtype,
+        max_model_len=config.max_model_len,
+        max_num_seqs=config.max_num_seqs,
+        enforce_eager=config.enforce_eager,
+        seed=config.seed,
+        disable_log_stats=True,
+        worker_cls="esamp.worker.ESampWorker",
+        additional_config={policy.name: policy.to_dict()},
+        **platform,
+    )
+
+
+def sampling_params(
+    config: SamplingConfig, unit: WorkUnit, *, sample_index: int, seed: int, request_id: str
+) -> SamplingParams:
+    """vLLM's parameters of one sample."""
+    return SamplingParams(
+        temperature=config.temperature,
+        top_p=config.top_p,
+        top_k=config.top_k,
+        min_p=config.min_p,
+        max_tokens=config.max_tokens,
+        seed=seed,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+        extra_args={GROUP_KEY: unit.problem_id, RECORD_KEY: request_id, SAMPLE_KEY: sample_index},
+    )
+
+
+class LLMShard:
+    """A vLLM engine with an ESamp sampler."""
+
+    def __init__(self, config: ShardConfig, *, name: str) -> None:
+        """Starts the engine; raises what vLLM raises, and UnsupportedEngine where ESamp cannot run."""
+        self.config = config
+        self.name = name
+        self._engine = LLMEngine.from_engine_args(engine_args(config))
+        self._workers: EngineWorkers = (
+            InProcessWorker(self._engine)
+            if config.engine.tensor_parallel_size == 1
+            else TensorParallelWorkers(self._engine)
+        )
+        self._learner: ActorLearner | None = None
+        self._inbox: queue.SimpleQueue[UnitInProgress] = queue.SimpleQueue()
+        self._units_in_progress: set[UnitInProgress] = set()
+        self._samples_in_progress: dict[str, tuple[UnitInProgress, int]] = {}
+        self._cancellations: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._cancelled_problems: set[str] = set()
+        self._cancelled_samples = self._cancelled_tokens = 0
+        self._wake = threading.Event()
+        self._units_taken = itertools.count()
+        self._samples = 0
+        self._busy_seconds = 0.0
+        self._failure: EngineFailed | None = None
+        threading.Thread(target=self._run, name="engine", daemon=True).start()
+
+    async def trainer_spec(self) -> TrainerSpec:
+        """What a DistillerTrainer for this engine must know."""
+        esamp = self._workers.explorer().config
+        return TrainerSpec(
+            config=esamp,
+            output_gain=self._workers.explorer().initial_gain().numpy(),
+            max_groups=esamp.num_slots,
+        )
+
+    async def use_trainers(self, trainers: Sequence[ActorHandle]) -> None:
+        """Let `trainers` train this engine's Distillers, each its part of the groups. Before the first unit."""
+        explorer = self._workers.explorer()
+        self._learner = ActorLearner(
+            explorer.distillers,
+            trainers,
+            shard=self.name,
+            spill=self.config.spill,
+            config=self.config.exchange,
+        )
+        explorer.use_learner(self._learner)
+
+    async def generate(self, unit: WorkUnit) -> list[Sample]:
+        """Draw the samples of `unit`, in its order. Many calls may be under way. If the problem is cancelled, those that were finished.
+
+        Raises ValueError if the model cannot take the unit (its prompt is too long, or empty); the shard goes on. Raises EngineFailed,
+        in this call and all later ones, if the engine broke.
+        """
+        if self._failure is not None:
+            raise self._failure
+        loop = asyncio.get_running_loop()
+        progress = UnitInProgress(unit, loop.create_future(), loop, time.monotonic())
+        self._inbox.put(progress)
+        self._wake.set()
+        if self._failure is not None:  # it broke meanwhile, and nobody reads the inbox any more
+            self._fail_all(self._failure)
+        return await progress.future
+
+    async def cancel(self, problem_id: str) -> None:
+        """Abort every sample of a problem that is under way, now and later: their places in the batch, and the problem's Distiller slot,
+        are free for others from the next step on."""
+        self._cancellations.put(problem_id)
+        self._wake.set()
+
+    async def stats(self) -> ShardStats:
+        """Counters since the shard started."""
+        explored = self._workers.counters()
+        exchange = self._learner.counters if self._learner else None
+        return ShardStats(
+            shard=self.name,
+            samples=self._samples,
+            decode_tokens=explored.decode_rows,
+            intervened_tokens=explored.explored_rows - explored.nonfinite_rows,
+            trained_rows=exchange.sent_rows if exchange else explored.trained_rows,
+            optimiser_steps=explored.optimiser_steps,
+            dropped_rows=exchange.dropped_rows if exchange else 0,
+            vanilla_groups=explored.vanilla_groups,
+            nonfinite_rows=explored.nonfinite_rows,
+            broken_slots=explored.broken_slots,
+            stale_rows=explored.stale_rows,
+            versions_received=exchange.versions_received if exchange else 0,
+            trainer_failures=exchange.trainer_failures if exchange else 0,
+            cancelled_samples=self._cancelled_samples,
+            cancelled_tokens=self._cancelled_tokens,
+            lost_rows=exchange.lost_rows if exchange else 0,
+            restored_groups=exchange.restored_groups if exchange else 0,
+            restarted_groups=exchange.restarted_groups if exchange else 0,
+            generation_seconds=self._busy_seconds,
+        )
+
+    def _run(self) -> None:
+        try:
+            while True:
+                self._wake.wait()
+                self._wake.clear()
+                started = time.monotonic()
+                self._take_units()
+                self._cancel_samples()
+                while self._engine.has_unfinished_requests():
+                    for output in self._engine.step():
+                        self._finish_sample(output)
+                    self._take_units()
+                    self._cancel_samples()
+                self._busy_seconds += time.monotonic() - started
+        except BaseException as error:
+            # The named boundary: an engine that failed fails every caller, loudly, instead of leaving them waiting.
+            logger.exception("shard %s: the engine failed", self.name)
+            self._failure = EngineFailed(f"the engine of {self.name} failed: {type(error).__name__}: {error}")
+            self._fail_all(self._failure)
+
+    def _take_units(self) -> None:
+        while not self._inbox.empty():
+            progress = self._inbox.get()
+            unit = progress.unit
+            self._units_in_progress.add(progress)
+            # A unit may come twice: from a caller that ended, and from the one that took its place.
+            taken = next(self._units_taken)
+            try:
+                for index, seed in zip(unit.sample_indices, unit.seeds, strict=True):
+                    request_id = progress.request_ids[index] = f"{unit.unit_id}/{index}/{taken}"
+                    params = sampling_params(
+                        self.config.sampling, unit, sample_index=index, seed=seed, request_id=request_id
+                    )
+                    self._engine.add_request(request_id, {"prompt": unit.prompt}, params)
+                    self._samples_in_progress[request_id] = (progress, index)
+            except (ValueError, VLLMValidationError) as error:
+                # A prompt the model cannot take (too long, empty) is this unit's failure, not the engine's.
+                started = progress.request_ids.values()
+                self._engine.abort_request([r for r in started if self._samples_in_progress.pop(r, None)])
+                self._units_in_progress.remove(progress)
+                progress.loop.call_soon_threadsafe(_set_exception, progress.future, ValueError(str(error)))
+
+    def _cancel_samples(self) -> None:
+        """Abort what is under way of cancelled problems, units that came after their cancellation included."""
+        while not self._cancellations.empty():
+            self._cancelled_problems.add(self._cancellations.get())
+        unwanted = [p for p in self._units_in_progress if p.unit.problem_id in self._cancelled_problems]
+        for progress in unwanted:
+            missing = [index for index in progress.unit.sample_indices if index not in progress.samples]
+            request_ids = [progress.request_ids[index] for index in missing]
+            self._engine.abort_request(request_ids)
+            for request_id in request_ids:
+                del self._samples_in_progress[request_id]
+            records = self._workers.records(request_ids)
+            self._cancelled_samples += len(missing)
+            self._cancelled_tokens += sum(len(record.behaviour_logprobs) for record in records.values())
+            self._finish_unit(progress)
+
+    def _finish_sample(self, output: RequestOutput) -> None:
+        progress, index = self._samples_in_progress.pop(output.request_id)
+        unit = progress.unit
+        records = self._workers.records([output.request_id])[output.request_id]
+        [completion] = output.outputs
+        progress.samples[index] = Sample(
+            problem_id=unit.problem_id,
+            sample_index=index,
+            seed=unit.seeds[unit.sample_indices.index(index)],
+            prompt_token_ids=list(output.prompt_token_ids or ()),
+            text=completion.text,
+            token_ids=list(completion.token_ids),
+            finish_reason=completion.finish_reason or "",
+            behaviour_logprobs=records.behaviour_logprobs,
+            policy_logprobs=records.policy_logprobs,
+            num_candidates=records.num_candidates,
+            flipped=records.flipped,
+            intervened=records.intervened,
+            novelty=records.novelty,
+            lag=records.lag,
+            loss=records.loss,
+            distiller_version=records.version,
+            shard=self.name,
+            generation_seconds=time.monotonic() - progress.started,
+        )
+        self._samples += 1
+        if len(progress.samples) == len(unit.sample_indices):
+            self._finish_unit(progress)
+
+    def _finish_unit(self, progress: UnitInProgress) -> None:
+        samples = [progress.samples[i] for i in progress.unit.sample_indices if i in progress.samples]
+        self._units_in_progress.remove(progress)
+        progress.loop.call_soon_threadsafe(_set_result, progress.future, samples)
+
+    def _fail_all(self, error: BaseException) -> None:
+        while not self._inbox.empty():
+            self._units_in_progress.add(self._inbox.get())
+        for progress in self._units_in_progress:
+            progress.loop.call_soon_threadsafe(_set_exception, progress.future, error)
+
+
+def _set_result(future: asyncio.Future[list[Sample]], samples: list[Sample]) -> None:
+    if not future.done():
+        future.set_result(samples)
+
+
+def _set_exception(future: asyncio.Future[list[Sample]], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)

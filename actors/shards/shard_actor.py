@@ -1,0 +1,86 @@
+"""LLMShard with Ray put on: what a Fleet starts. vLLM is imported only where the engine runs, which saves the driver many seconds.
+
+Ray starts a shard that ended again, as another incarnation of the same actor: a new engine that nobody has joined yet.
+"""
+
+import asyncio
+import logging
+import os
+import uuid
+from collections.abc import Sequence
+from typing import Protocol
+
+import ray
+from ray.actor import ActorHandle
+
+from actors.config import ShardConfig
+from actors.errors import EngineFailed, NotJoined
+from actors.shards.start_lock import start_turn
+from actors.types import Sample, ShardStats, TrainerSpec, WorkUnit
+
+logger = logging.getLogger(__name__)
+
+EXIT_DELAY_S = 1.0
+"""Between an engine's failure and the end of its process, in which the reason reaches the callers."""
+
+
+class Shard(Protocol):
+    """What draws the samples: an LLMShard, whose methods they are, or what stands for one."""
+
+    async def use_trainers(self, trainers: Sequence[ActorHandle]) -> None: ...
+
+    async def generate(self, unit: WorkUnit) -> list[Sample]: ...
+
+    async def cancel(self, problem_id: str) -> None: ...
+
+    async def stats(self) -> ShardStats: ...
+
+    async def trainer_spec(self) -> TrainerSpec: ...
+
+
+class ShardActor:
+    """Holds one LLMShard; methods of the same name are LLMShard's."""
+
+    def __init__(self, config: ShardConfig, *, name: str) -> None:
+        from actors.shards.llm_shard import LLMShard
+
+        with start_turn(ray.get_runtime_context().get_actor_id()):
+            self._be(LLMShard(config, name=name))
+
+    def _be(self, shard: Shard) -> None:
+        """`shard` has started."""
+        self._shard = shard
+        self._incarnation = uuid.uuid4().hex
+        self._is_joined = False
+        self._failure: EngineFailed | None = None
+
+    async def join(self, trainers: Sequence[ActorHandle]) -> str:
+        """Be told who trains the Distillers (nobody else, if empty), before the first unit; the incarnation of this shard. May be called
+        again. Raises EngineFailed while the process of a broken engine ends."""
+        if self._failure is not None:
+            raise self._failure
+        if not self._is_joined:
+            self._is_joined = True
+            if trainers:
+                await self._shard.use_trainers(trainers)
+        return self._incarnation
+
+    async def generate(self, unit: WorkUnit) -> list[Sample]:
+        """As LLMShard.generate; NotJoined before `join`. After EngineFailed this process ends, so that Ray starts another."""
+        if not self._is_joined:
+            raise NotJoined("the shard was started again and has not joined yet")
+        try:
+            return await self._shard.generate(unit)
+        except EngineFailed as error:
+            self._failure = error
+            asyncio.get_running_loop().call_later(EXIT_DELAY_S, os._exit, 1)
+            raise
+
+    async def cancel(self, problem_id: str) -> None:
+        await self._shard.cancel(problem_id)
+
+    async def stats(self) -> ShardStats:
+        return await self._shard.stats()
+
+    async def trainer_spec(self) -> TrainerSpec:
+        return await self._shard.trainer_spec()

@@ -1,0 +1,193 @@
+"""The dedicated trainer: owns the Distillers of the shards that send it hidden states.
+
+    LLMShard 0 --letters: rows (object refs)--> DistillerTrainer 0 --replies: weights (object refs)--> LLMShard 0
+    LLMShard 1 -------------------------------> DistillerTrainer 1 ----------------------------------> LLMShard 1
+
+One Distiller per group name; who shares a name shares the Distiller (actors/exchange/group_names.py). A trainer keeps nothing on disk:
+one that was restarted knows no group, says so, and goes on from the newest weights that shards offer it. Adam's moments are not
+exchanged, so they begin again; step and row counts go on.
+"""
+
+import logging
+import time
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+import ray
+import torch
+
+from actors.trainers.group_table import GroupBook, OpenGroup
+from actors.types import (
+    Ending,
+    GroupWeights,
+    Letter,
+    Offer,
+    Opening,
+    Reply,
+    StepRows,
+    TrainerSpec,
+    TrainerStats,
+)
+from esamp.distiller.bank import DistillerBank
+from esamp.distiller.hidden_rows import HiddenRows
+from esamp.distiller.shared_init import PriorBank
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class OpenedGroups:
+    """Groups that one letter opened; as in Reply."""
+
+    new: list[str] = field(default_factory=list)
+    joined: list[str] = field(default_factory=list)
+    restored: list[str] = field(default_factory=list)
+
+
+class DistillerTrainer:
+    """Trains Distillers on the rows of letters, and answers with their weights. Runs as a Ray actor, one call at a time."""
+
+    def __init__(self, spec: TrainerSpec) -> None:
+        self.incarnation = uuid.uuid4().hex[:8]
+        gain_H = torch.from_numpy(spec.output_gain.copy()).to(spec.device)
+        bank_type = PriorBank if spec.config.scope == "prior" else DistillerBank
+        self._bank = bank_type(spec.config, gain_H, num_slots=spec.max_groups, device=gain_H.device)
+        self._book = GroupBook(spec.max_groups)
+        self._trained_rows = 0
+        self._refused_rows = 0
+        self._restored_groups = 0
+        self._busy_seconds = 0.0
+        self._publications = self._published_bytes = 0
+
+    def ping(self) -> str:
+        """The incarnation, once the bank stands."""
+        return self.incarnation
+
+    def exchange(self, letter: Letter) -> Reply:
+        """Learn from a letter, item by item; answer with what the shard must know."""
+        started = time.monotonic()
+        self._book.hear(letter.shard, started)
+        opened = OpenedGroups()
+        unknown: set[str] = set()
+        refused_before = self._refused_rows
+        for item in letter.items:
+            if isinstance(item, Opening):
+                self._open(letter.shard, item, opened)
+            elif isinstance(item, StepRows):
+                unknown |= self.train(letter.shard, item)
+            else:
+                self._book.leave(letter.shard, item.group)
+        versions, weights = self.publish(letter.shard) if letter.wants_weights else ([], [])
+        ended = {item.group for item in letter.items if isinstance(item, Ending)}
+        self._busy_seconds += time.monotonic() - started
+        return Reply(
+            incarnation=self.incarnation,
+            new_groups=opened.new,
+            joined_groups=opened.joined,
+            restored_groups=opened.restored,
+            unknown_groups=sorted(unknown - ended),
+            refused_rows=self._refused_rows - refused_before,
+            versions=versions,
+            weights=weights,
+        )
+
+    def train(self, shard: str, step: StepRows) -> set[str]:
+        """One optimiser step of every group in the step that the shard has open; the others, whose rows are refused."""
+        groups = [self._book.held(name, shard) for name in step.groups]
+        keep = [row for row, index in enumerate(step.group_of_row) if groups[index] is not None]
+        self._refused_rows += len(step.group_of_row) - len(keep)
+        if keep:
+            slots = tuple(group.slot for row in keep if (group := groups[step.group_of_row[row]]) is not None)
+            device = self._bank.device
+            source, target = (torch.from_numpy(rows[keep]).to(device) for rows in (step.source, step.target))
+            self._bank.train(HiddenRows.of(source, target, slots))
+            self._trained_rows += len(keep)
+        rows_of = Counter(step.group_of_row)
+        for index, (group, count) in enumerate(zip(groups, step.steps, strict=True)):
+            if group is not None:
+                group.step += 1
+                group.rows += rows_of[index]
+                group.holders[shard].learned = count
+        return {name for name, group in zip(step.groups, groups, strict=True) if group is None}
+
+    def publish(self, shard: str) -> tuple[list[GroupWeights], list[ray.ObjectRef]]:
+        """Versions and weights of the shard's groups that changed since it was last sent them, whoever taught them."""
+        changed = [
+            group
+            for group in self._book.held_by(shard)
+            if group.step > 0 and group.holders[shard].sent_step != group.step
+        ]
+        if not changed:
+            return [], []
+        slots = [group.slot for group in changed]
+        losses, errors = self._bank.loss_S[slots].tolist(), self._bank.relative_error_S[slots].tolist()
+        versions = [
+            self._version(group, shard, loss, relative_error)
+            for group, loss, relative_error in zip(changed, losses, errors, strict=True)
+        ]
+        for group in changed:
+            group.holders[shard].sent_step = group.step
+        weights: np.ndarray = self._bank.theta_SP[slots].cpu().numpy()
+        self._publications += 1
+        self._published_bytes += weights.nbytes
+        return versions, [ray.put(weights)]
+
+    def stats(self) -> TrainerStats:
+        """Counters since this incarnation began."""
+        return TrainerStats(
+            incarnation=self.incarnation,
+            groups=len(self._book),
+            trained_rows=self._trained_rows,
+            refused_rows=self._refused_rows,
+            restored_groups=self._restored_groups,
+            abandoned_groups=self._book.abandoned_groups,
+            busy_seconds=self._busy_seconds,
+            publications=self._publications,
+            published_bytes=self._published_bytes,
+        )
+
+    def _version(self, group: OpenGroup, shard: str, loss: float, relative_error: float) -> GroupWeights:
+        return GroupWeights(
+            group=group.name,
+            incarnation=self.incarnation,
+            opening=group.opening,
+            step=group.step,
+            rows=group.rows,
+            learned=group.holders[shard].learned,
+            loss=loss,
+            relative_error=relative_error,
+        )
+
+    def _open(self, shard: str, opening: Opening, opened: OpenedGroups) -> None:
+        """Open a group for the shard. Of the weights that its shards offer the ones with the most steps win."""
+        is_new = opening.group not in self._book
+        group = self._book.join(shard, opening)
+        if group is None:
+            return  # its rows will be refused, and the shard hears of it
+        if is_new:
+            self._bank.reset(group.slot)
+        offer = opening.offer
+        if offer is None:
+            (opened.new if is_new else opened.joined).append(group.name)
+            return
+        opened.restored.append(group.name)
+        if offer.version.step > group.step:
+            self._restore(group, offer)
+            holder = group.holders[shard]
+            holder.learned, holder.sent_step = offer.version.learned, group.step
+
+    def _restore(self, group: OpenGroup, offer: Offer) -> None:
+        version = offer.version
+        # Adam begins again: its bias correction must count from its zero moments, not from the group's first step.
+        self._bank.reset(group.slot)
+        self._bank.load(
+            group.slot,
+            torch.from_numpy(offer.weights.copy()),
+            steps=0,
+            loss=version.loss,
+            relative_error=version.relative_error,
+        )
+        group.step, group.rows = version.step, version.rows
+        self._restored_groups += 1

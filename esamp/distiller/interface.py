@@ -1,0 +1,53 @@
+"""What stands for the Distillers in an engine: one interface; the ablations and controls that predict in another way implement it too.
+
+Legend: S slots, R rows, H hidden size, V vocabulary.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from esamp.config import ESampConfig
+from esamp.distiller.bank import DistillerBank, Forward
+from esamp.distiller.hidden_rows import HiddenRows, SourceRows
+from esamp.distiller.running_mean import RunningMeanBank
+from esamp.distiller.shared_init import PriorBank
+from esamp.distiller.vocabulary_distiller import VocabularyDistillerBank
+
+
+class Bank(Protocol):
+    """Slots that predict deep hidden states and learn from them; see DistillerBank for what each member promises."""
+
+    steps_S: Tensor
+    loss_S: Tensor
+    relative_error_S: Tensor
+    broken_slots: Tensor
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def num_bytes(self) -> int: ...
+
+    def reset(self, slot: int) -> None: ...
+
+    def predict(self, rows: SourceRows) -> Forward: ...
+
+    def train(self, rows: HiddenRows, forward: Forward | None = None) -> None: ...
+
+
+def build_bank(config: ESampConfig, output_gain_H: Tensor, *, num_slots: int, head_weight_VH: Tensor | None) -> Bank:
+    """The bank that the config asks for, where `output_gain_H` is. `head_weight_VH` is needed for prediction="vocabulary" only."""
+    device = output_gain_H.device
+    if config.prediction == "running_mean":
+        return RunningMeanBank(output_gain_H.shape[0], num_slots=num_slots, device=device)
+    if config.prediction == "vocabulary":
+        if head_weight_VH is None:
+            raise ValueError('prediction="vocabulary" needs a plain, unquantised lm_head; this model has none.')
+        return VocabularyDistillerBank(
+            config, output_gain_H, num_slots=num_slots, device=device, head_weight_VH=head_weight_VH
+        )
+    if config.scope == "prior":
+        return PriorBank(config, output_gain_H, num_slots=num_slots, device=device)
+    return DistillerBank(config, output_gain_H, num_slots=num_slots, device=device)

@@ -1,0 +1,188 @@
+"""When and where the bank learns. One interface, one class per way; the decode loop does not know which it has.
+
+    decode step t     forward | refresh -> predict -> sample | learn(rows of t)
+    SyncLearner                                              ######
+    LocalLearner      ########## (a thread, which also predicts: see esamp/distiller/prefetch.py; else joined by the refresh of t+1)
+    StreamLearner     ########## (the same on a CUDA stream: the device waits for it, never the host)
+
+In all three the prediction of step t+1 uses weights that have learned from every step up to t: lag 1, the same tokens. LaggedLearner
+and FrozenLearner are for experiments. A trainer in another process lives in actors/exchange/remote_learner.py.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import torch
+
+from esamp.config import ESampConfig
+from esamp.distiller.background import Beside, DistillerThread, Job
+from esamp.distiller.bank import Forward
+from esamp.distiller.hidden_rows import HiddenRows
+from esamp.distiller.interface import Bank
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WeightsVersion:
+    """Which weights a slot has. As a string, "incarnation:step:rows"."""
+
+    incarnation: str
+    """Who trained them; a trainer that restarts has another."""
+    step: int
+    """Optimiser steps."""
+    rows: int
+    """Hidden-state rows those steps learned from."""
+    learned: int
+    """The newest decode step of this engine's that they have learned from, counted in the group."""
+
+    def __str__(self) -> str:
+        return f"{self.incarnation}:{self.step}:{self.rows}"
+
+
+class Learner(Protocol):
+    """Keeps a bank learning."""
+
+    def open(self, slot: int, group: str) -> None:
+        """`slot` now serves the prompt group of that name: it must start as new."""
+
+    def close(self, slot: int) -> None:
+        """Nobody uses `slot` any more."""
+
+    def refresh(self) -> None:
+        """Called before the bank predicts: bring its weights up to date. Raises what training raised."""
+
+    def catch_up(self) -> None:
+        """The same for a bank that will predict in the Distiller's thread, after what that thread was given before; does not wait.
+        Raises what training raised, a step later at the latest."""
+
+    def learn(self, rows: HiddenRows, forward: Forward | None) -> None:
+        """Learn from one decode step: one optimiser step of each slot that has rows. `forward` as in DistillerBank.train."""
+
+    def version(self, slot: int) -> WeightsVersion:
+        """Of the slot's current weights."""
+
+
+class SyncLearner:
+    """Trains within the step: the obvious way, and the yardstick of the others."""
+
+    def __init__(self, bank: Bank) -> None:
+        self.bank = bank
+        self._steps: dict[int, int] = {}
+        self._rows: dict[int, int] = {}
+
+    def open(self, slot: int, group: str) -> None:
+        self.bank.reset(slot)
+        self._steps[slot] = self._rows[slot] = 0
+
+    def close(self, slot: int) -> None:
+        del self._steps[slot], self._rows[slot]
+
+    def refresh(self) -> None:
+        pass
+
+    def catch_up(self) -> None:
+        pass
+
+    def learn(self, rows: HiddenRows, forward: Forward | None) -> None:
+        for slot, count in rows.batch.counts.items():
+            self._steps[slot] += 1
+            self._rows[slot] += count
+        self._train(rows, forward)
+
+    def version(self, slot: int) -> WeightsVersion:
+        steps = self._steps[slot]
+        return WeightsVersion(incarnation="local", step=steps, rows=self._rows[slot], learned=steps)
+
+    def _train(self, rows: HiddenRows, forward: Forward | None) -> None:
+        self.bank.train(rows, forward)
+
+
+class LocalLearner(SyncLearner):
+    """Trains in the Distiller's thread during the next forward pass (see esamp.distiller.math for the interpreter's part in it)."""
+
+    def __init__(self, bank: Bank, thread: DistillerThread) -> None:
+        super().__init__(bank)
+        self._thread = thread
+        self._pending: Job[None] | None = None
+
+    def open(self, slot: int, group: str) -> None:
+        self.refresh()  # the thread writes to a whole range of slots
+        super().open(slot, group)
+
+    def refresh(self) -> None:
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.result()
+
+    def catch_up(self) -> None:
+        if self._pending is not None and self._pending.is_done:
+            self.refresh()
+
+    def _train(self, rows: HiddenRows, forward: Forward | None) -> None:
+        self._pending = self._thread.submit(partial(self.bank.train, rows, forward))
+
+
+class StreamLearner(SyncLearner):
+    """Trains on a CUDA stream of its own, ordered by events alone. Unproven: written without a GPU at hand."""
+
+    def __init__(self, bank: Bank, stream: torch.cuda.Stream) -> None:
+        super().__init__(bank)
+        self._stream = stream
+        self._in_use: tuple[HiddenRows, Forward | None] | None = None
+
+    def refresh(self) -> None:
+        torch.cuda.current_stream().wait_stream(self._stream)
+        # Only now may the allocator give this memory to the main stream again.
+        self._in_use = None
+
+    def _train(self, rows: HiddenRows, forward: Forward | None) -> None:
+        self._in_use = (rows, forward)
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            self.bank.train(rows, forward)
+
+
+class LaggedLearner(SyncLearner):
+    """Learns from each step `lag` steps later: how much may a trainer be behind?"""
+
+    def __init__(self, bank: Bank, lag: int) -> None:
+        super().__init__(bank)
+        self._waiting: deque[HiddenRows] = deque()
+        self._lag = lag
+
+    def close(self, slot: int) -> None:
+        super().close(slot)
+        # Rows of a group that has ended must not train the next group of its slot.
+        self._waiting = deque(left for rows in self._waiting if (left := rows.without(slot)) is not None)
+
+    def learn(self, rows: HiddenRows, forward: Forward | None) -> None:
+        self._waiting.append(rows)
+        if len(self._waiting) >= self._lag:
+            super().learn(self._waiting.popleft(), None)
+
+
+class FrozenLearner(SyncLearner):
+    """Never learns. A control: what does a random Distiller do?"""
+
+    def learn(self, rows: HiddenRows, forward: Forward | None) -> None:
+        pass
+
+
+def build_learner(config: ESampConfig, bank: Bank, beside: Beside) -> Learner | None:
+    """The learner that the config asks for, working `beside` the decode loop if it is to; None for one that comes from outside
+    (trainer="actor")."""
+    if config.trainer == "actor":
+        return None
+    if config.trainer == "none":
+        return FrozenLearner(bank)
+    if config.lag > 1:
+        return LaggedLearner(bank, config.lag)
+    if config.trainer == "sync":
+        return SyncLearner(bank)
+    return background_learner(bank, beside)
+
+
+def background_learner(bank: Bank, beside: Beside) -> Learner:
+    """trainer="local": the learner for where the Distiller works."""
+    return StreamLearner(bank, beside) if isinstance(beside, torch.cuda.Stream) else LocalLearner(bank, beside)

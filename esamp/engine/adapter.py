@@ -1,0 +1,397 @@
+"""The one module that reads vLLM's private state. It knows vLLM's V1 model runner, and refuses anything else at start-up.
+
+Nothing here is a documented vLLM interface; where a release moves something, this file is what changes, and esamp/engine/surface.py says
+what was moved.
+
+Legend: B batch rows, H hidden size, V vocabulary.
+"""
+
+import inspect
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import vllm
+from torch import Tensor, nn
+from vllm.config import CompilationMode
+from vllm.model_executor.layers.layernorm import GemmaRMSNorm
+from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, UnquantizedEmbeddingMethod
+from vllm.model_executor.models.interfaces import supports_eagle3
+from vllm.platforms import current_platform
+from vllm.sampling_params import SamplingParams
+from vllm.v1.core.sched.output import SchedulerOutput
+from vllm.v1.sample.logits_processor import BUILTIN_LOGITS_PROCESSORS
+from vllm.v1.sample.sampler import Sampler
+
+from esamp.engine.sampler import ESampSampler
+from esamp.engine.surface import UnsupportedEngine, check_surface
+
+logger = logging.getLogger(__name__)
+
+KNOWN_VERSIONS = ("0.32.",)
+"""Releases this module was run against."""
+CHECKED_VERSIONS = ("0.26.", "0.27.", "0.28.", "0.29.", "0.30.", "0.31.")
+"""Releases that are tried if they have every name in esamp/engine/surface.py: by API check only, nothing was run there."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRows:
+    """The rows of one step, known before its forward pass."""
+
+    request_ids: tuple[str, ...]
+    """[B]"""
+    is_decode: tuple[bool, ...]
+    """[B] the row's last token is one the model has sampled, and a next one will be sampled from it."""
+    draws_token: tuple[bool, ...]
+    """[B] False for a prompt that is only partly read: what is sampled there is thrown away."""
+    num_tokens: tuple[int, ...]
+    """[B] tokens of the row, prompt included, that the model has read."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStep(BatchRows):
+    """One step after the forward pass and before sampling."""
+
+    source_BH: Tensor
+    """[B, H] residual stream after the shallow layer; empty [0] where the engine does not output it."""
+    target_BH: Tensor
+    """[B, H] what lm_head consumes."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewRequest:
+    """What a request that was just scheduled asked for."""
+
+    request_id: str
+    prompt_token_ids: tuple[int, ...]
+    temperature: float
+    top_k: int
+    """0 or -1: all tokens."""
+    is_unfiltered: bool
+    """Drawn from softmax(logits / temperature): nothing filters, shifts or reports the logits but masks, which only forbid tokens."""
+    extra_args: dict[str, Any]
+
+
+def check_worker(worker: Any) -> None:
+    """Raise UnsupportedEngine unless this worker is one whose private state we know."""
+    config = worker.vllm_config
+    if not vllm.__version__.startswith(KNOWN_VERSIONS + CHECKED_VERSIONS):
+        raise UnsupportedEngine(f"esamp knows vLLM 0.26 to 0.32; this is {vllm.__version__}. Install vllm==0.32.0.")
+    if worker.use_v2_model_runner:
+        raise UnsupportedEngine(
+            "esamp runs on vLLM's V1 model runner; this engine uses V2. Set VLLM_USE_V2_MODEL_RUNNER=0."
+        )
+    if config.speculative_config is not None:
+        raise UnsupportedEngine("esamp does not support speculative decoding; leave speculative_config out.")
+    parallel = config.parallel_config
+    if parallel.pipeline_parallel_size > 1:
+        raise UnsupportedEngine(
+            f"esamp does not support pipeline parallelism; got pipeline_parallel_size={parallel.pipeline_parallel_size}. The shallow state "
+            "is on the first stage, the deep one on the last. Use tensor parallelism or more shards."
+        )
+    if parallel.tensor_parallel_size > 1:
+        check_tensor_parallelism(parallel.tensor_parallel_size)
+    check_surface(worker.model_runner)
+    if not vllm.__version__.startswith(KNOWN_VERSIONS):
+        logger.warning(
+            "esamp was run on vLLM %s only; %s has every name it needs, and nobody has run it there",
+            ", ".join(v + "x" for v in KNOWN_VERSIONS),
+            vllm.__version__,
+        )
+
+
+def check_tensor_parallelism(size: int) -> None:
+    """Raise UnsupportedEngine on a CPU; elsewhere say that it is unproven.
+
+    Every rank has the same Distillers: hidden states are the same on all of them after the layers' all-reduce, initial weights come from a
+    CPU generator of one seed, and each trains on every row in the same order, one step behind (trainer "local" or "sync"). The head gathers
+    its vocabulary over ranks in compute_logits; candidates are not projected alone, since each rank holds a part of the head's rows.
+    """
+    if current_platform.is_cpu():
+        raise UnsupportedEngine(
+            f"esamp supports tensor parallelism on CUDA only; got tensor_parallel_size={size} on a CPU, where ranks share no device "
+            "generator and would draw different tokens. Use more shards instead."
+        )
+    logger.warning(
+        "esamp: tensor parallelism (%d ranks) is written and unproven: no machine with two GPUs was at hand", size
+    )
+
+
+def enable_source_layer(worker: Any, source_layer: int) -> None:
+    """Make the model return the residual stream after `source_layer` decoder layers with every forward pass.
+
+    Call after the weights are loaded and before profiling, compilation and graph capture, which then honour it.
+    """
+    model = worker.model_runner.get_model()
+    name = type(model).__name__
+    if not supports_eagle3(model):
+        raise UnsupportedEngine(
+            f"{name} has no auxiliary hidden states in vLLM {vllm.__version__} (the SupportsEagle3 interface), which esamp reads; "
+            "use a model that has them (Llama, Qwen2, Qwen3, GPT-OSS, ...) or sampler=vanilla."
+        )
+    num_layers = worker.model_config.hf_text_config.num_hidden_layers
+    if source_layer >= num_layers:
+        raise UnsupportedEngine(f"source_layer must be below the model's {num_layers} layers; got {source_layer}.")
+    if getattr(model, "logits_processor", None) is not None and model.logits_processor.soft_cap is not None:
+        raise UnsupportedEngine(f"{name} soft-caps its logits; esamp has not been proven there. Use sampler=vanilla.")
+    model.set_aux_hidden_state_layers((source_layer,))
+    worker.model_runner.use_aux_hidden_state_outputs = True
+
+
+def check_head(worker: Any) -> None:
+    """Raise UnsupportedEngine if lm_head is quantised: a prediction would be rounded in ways nobody has looked at."""
+    head = getattr(worker.model_runner.get_model(), "lm_head", None)
+    if isinstance(head, ParallelLMHead) and type(head.quant_method) is not UnquantizedEmbeddingMethod:
+        raise UnsupportedEngine(
+            f"lm_head is quantised ({type(head.quant_method).__name__}); esamp has not been proven there. Use a checkpoint whose lm_head "
+            "is not quantised, or sampler=vanilla."
+        )
+
+
+def final_norm_weights(worker: Any) -> Tensor:
+    """Scale [H] of the norm in front of lm_head."""
+    model = worker.model_runner.get_model()
+    text_model = getattr(model, "language_model", model)
+    norm = getattr(getattr(text_model, "model", None), "norm", None)
+    if not isinstance(norm, nn.Module) or not isinstance(getattr(norm, "weight", None), Tensor):
+        raise UnsupportedEngine(
+            f"{type(model).__name__} has no final norm at model.norm, where esamp takes the Distiller's output scale from."
+        )
+    weight = norm.weight.detach()
+    return 1.0 + weight if isinstance(norm, GemmaRMSNorm) else weight
+
+
+def has_custom_logits_processors(worker: Any) -> bool:
+    """True if the engine was given logits processors besides vLLM's own, which may do anything to the logits."""
+    processors = worker.model_runner.input_batch.logitsprocs.all
+    return any(type(processor) not in BUILTIN_LOGITS_PROCESSORS for processor in processors)
+
+
+def install_sampler(worker: Any) -> ESampSampler:
+    """Put our sampler in the place of vLLM's, with the same settings."""
+    stock = worker.model_runner.sampler
+    if type(stock) is not Sampler:
+        raise UnsupportedEngine(f"esamp replaces vLLM's own V1 sampler; this engine has {type(stock).__qualname__}.")
+    sampler = ESampSampler(stock)
+    worker.model_runner.sampler = sampler
+    return sampler
+
+
+def new_requests(scheduled: SchedulerOutput) -> list[NewRequest]:
+    """Requests that run for the first time in the coming step."""
+    return [
+        NewRequest(
+            request_id=request.req_id,
+            prompt_token_ids=tuple(request.prompt_token_ids or ()),
+            temperature=request.sampling_params.temperature,
+            top_k=request.sampling_params.top_k,
+            is_unfiltered=is_unfiltered(request.sampling_params),
+            extra_args=request.sampling_params.extra_args or {},
+        )
+        for request in scheduled.scheduled_new_reqs
+        if isinstance(request.sampling_params, SamplingParams)
+    ]
+
+
+def is_unfiltered(params: SamplingParams) -> bool:
+    """True if masks alone stand between the logits and the draw, and nobody asked for the logits themselves."""
+    return (
+        params.top_k in (0, -1)
+        and params.top_p == 1
+        and params.min_p == 0
+        and params.presence_penalty == params.frequency_penalty == 0
+        and params.repetition_penalty == 1
+        and not params.logit_bias
+        and params.logprobs is None
+        and params.logprob_token_ids is None
+    )
+
+
+def read_rows(worker: Any) -> BatchRows:
+    """The rows of the step that runs, once the runner has prepared its inputs."""
+    runner = worker.model_runner
+    batch = runner.input_batch
+    num_rows = batch.num_reqs
+    draws_token = ~runner.discard_request_mask.np[:num_rows]
+    # A row decodes if the token it ends on lies past the prompt; so does a preempted request that was read again.
+    num_tokens = runner.optimistic_seq_lens_cpu[:num_rows].numpy()
+    is_decode = draws_token & (num_tokens > batch.num_prompt_tokens[:num_rows])
+    return BatchRows(
+        request_ids=tuple(batch.req_ids[:num_rows]),
+        is_decode=tuple(is_decode.tolist()),
+        draws_token=tuple(draws_token.tolist()),
+        num_tokens=tuple(num_tokens.tolist()),
+    )
+
+
+@contextmanager
+def unread_prompts_unseeded(worker: Any) -> Iterator[None]:
+    """For the runner's sample_tokens on a CPU: rows whose prompt is only partly read have no generator of their own.
+
+    vLLM draws a token for such rows, throws it away and winds their generators back, which those of a CPU cannot do. What is drawn for
+    them does not matter; that their seeds are not spent does.
+    """
+    runner = worker.model_runner
+    unread_rows = runner.discard_request_mask.np[: runner.input_batch.num_reqs].nonzero()[0].tolist()
+    generators = runner.input_batch.generators
+    hidden = {row: generators.pop(row) for row in unread_rows if row in generators}
+    try:
+        yield
+    finally:
+        generators.update(hidden)
+
+
+def last_tokens(worker: Any, num_rows: int) -> Tensor:
+    """[B] place of each row's last token among the tokens of the forward pass."""
+    index_B: Tensor = worker.model_runner.query_start_loc.gpu[1 : num_rows + 1].long() - 1
+    return index_B
+
+
+@dataclass(frozen=True, slots=True)
+class HeardRows:
+    """What a SourceTap has heard of the running step."""
+
+    rows: BatchRows
+    source_BH: Tensor
+    """[B, H] as in BatchStep."""
+
+
+def read_step(worker: Any, heard: HeardRows | None = None) -> BatchStep | None:
+    """The step that waits for its tokens; None if the engine ran nothing. What was `heard` of it is not read again."""
+    state = worker.model_runner.execute_model_state
+    if state is None or state.logits is None:
+        return None
+    target_BH = state.sample_hidden_states
+    rows = read_rows(worker) if heard is None else heard.rows
+    if heard is not None:
+        source_BH = heard.source_BH
+    elif state.aux_hidden_states:
+        source_BH = state.aux_hidden_states[0][last_tokens(worker, len(rows.request_ids))]
+    else:
+        source_BH = target_BH.new_empty(0)
+    return BatchStep(
+        rows.request_ids, rows.is_decode, rows.draws_token, rows.num_tokens, source_BH=source_BH, target_BH=target_BH
+    )
+
+
+LAYER_INPUTS = ["positions", "hidden_states", "residual"]
+"""What the decoder layers of Llama, Qwen2, Qwen3 and others like them take."""
+
+
+class SourceTap:
+    """Hears of the shallow state in the middle of the forward pass, as the next layer is given it.
+
+    Only where Python runs the layers one after the other. In a compiled model, or a CUDA graph, nobody can listen; the same rows come
+    with the outputs of the pass.
+    """
+
+    def __init__(self, worker: Any, source_layer: int, tell: Callable[[HeardRows], None]) -> None:
+        """`tell` is called once in each forward pass that runs inside `listening`."""
+        self._worker, self._tell = worker, tell
+        self._is_listening = False
+        self.heard: HeardRows | None = None
+        """Of the latest step, until the next begins."""
+        worker.model_runner.get_model().model.layers[source_layer].register_forward_pre_hook(self._tap)
+
+    @staticmethod
+    def can_listen(worker: Any, source_layer: int) -> bool:
+        """True if this engine's layers can be listened to."""
+        layers = getattr(getattr(worker.model_runner.get_model(), "model", None), "layers", None)
+        return (
+            worker.vllm_config.compilation_config.mode == CompilationMode.NONE
+            and layers is not None
+            and list(inspect.signature(layers[source_layer].forward).parameters)[:3] == LAYER_INPUTS
+        )
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """For the runner's execute_model; its dummy runs are not heard."""
+        self._is_listening, self.heard = True, None
+        try:
+            yield
+        finally:
+            self._is_listening = False
+
+    def _tap(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if self._is_listening and len(inputs) >= len(LAYER_INPUTS):
+            rows = read_rows(self._worker)
+            index_B = last_tokens(self._worker, len(rows.request_ids))
+            _, hidden_TH, residual_TH = inputs[: len(LAYER_INPUTS)]
+            self.heard = HeardRows(rows, hidden_TH[index_B] + residual_TH[index_B])
+            self._tell(self.heard)
+
+
+class DeferredHead:
+    """lm_head, run by us between forward pass and sampling, so that hidden states can be fused before it.
+
+    While `deferring`, the runner's own call of `compute_logits` returns an empty placeholder; `set_logits` puts the real ones in its
+    place before the runner samples from them. The same projection, a moment later: nothing is computed twice.
+    """
+
+    def __init__(self, worker: Any) -> None:
+        self._runner = worker.model_runner
+        model = self._runner.get_model()
+        self._compute_logits = model.compute_logits
+        self._is_deferring = False
+        model.compute_logits = self._compute_or_defer
+
+    @contextmanager
+    def deferring(self) -> Iterator[None]:
+        """For the runner's execute_model."""
+        self._is_deferring = True
+        try:
+            yield
+        finally:
+            self._is_deferring = False
+
+    def project(self, hidden_RH: Tensor) -> Tensor:
+        """Logits [R, V] of hidden states [R, H] through the model's own head, scale and padding included."""
+        logits_RV: Tensor = self._compute_logits(hidden_RH.to(self._runner.dtype))
+        return logits_RV
+
+    def set_logits(self, logits_BV: Tensor) -> None:
+        """What the runner shall sample from in this step."""
+        self._runner.execute_model_state = self._runner.execute_model_state._replace(logits=logits_BV)
+
+    def _compute_or_defer(self, hidden_RH: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if self._is_deferring:
+            return hidden_RH.new_empty(hidden_RH.shape[0], 0)
+        logits_RV: Tensor = self._compute_logits(hidden_RH, *args, **kwargs)
+        return logits_RV
+
+
+def plain_head_weight(worker: Any) -> Tensor | None:
+    """Weights [V, H] of lm_head if logits are exactly hidden @ weight.T, row by row; None if the head does more than that. Without the
+    rows that vLLM pads the vocabulary with."""
+    model = worker.model_runner.get_model()
+    head = getattr(model, "lm_head", None)
+    processor = getattr(model, "logits_processor", None)
+    if not isinstance(head, ParallelLMHead) or processor is None:
+        return None
+    is_plain = (
+        type(head.quant_method) is UnquantizedEmbeddingMethod
+        and head.bias is None
+        and processor.scale == 1.0
+        and worker.vllm_config.lora_config is None
+        and worker.vllm_config.parallel_config.tensor_parallel_size == 1
+    )
+    return head.weight.detach()[: processor.org_vocab_size] if is_plain else None
+
+
+def plain_logits(worker: Any) -> Tensor:
+    """The model's logits [B, V] of the step that waits for its tokens. vLLM changes them in place when it samples."""
+    logits_BV: Tensor = worker.model_runner.execute_model_state.logits
+    return logits_BV
+
+
+def logits_shape(worker: Any) -> tuple[int, int]:
+    """(V, H): width of the logits, and of the hidden states they are projected from."""
+    return worker.model_config.get_vocab_size(), worker.model_config.get_hidden_size()
+
+
+def tokenizer_name(worker: Any) -> str | None:
+    """Folder or hub id of the engine's tokenizer; None if it runs without one."""
+    config = worker.model_config
+    return None if config.skip_tokenizer_init else config.tokenizer

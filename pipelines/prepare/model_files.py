@@ -1,0 +1,103 @@
+"""What can be known of the run's model before an engine starts: that it exists, how it wants prompts, and its fingerprint."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HFValidationError
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+
+from pipelines.config.run import RunConfig
+from pipelines.errors import InputError
+from pipelines.prepare.tree_of_thoughts import with_tree_of_thoughts
+from pipelines.problems.problem import Problem
+
+EDGE_BYTES = 2**20
+"""Bytes at each end of a weight file that are hashed: a change in training moves every tensor, and 100 GB need not be read."""
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".gguf")
+
+
+def load_model_config(config: RunConfig) -> Any:
+    """The model's Hugging Face config. Raises InputError if there is no such model."""
+    folder = Path(config.model_path)
+    if is_local(config) and not (folder / "config.json").is_file():
+        raise InputError(
+            f"model folder {folder} does not exist or has no config.json; give such a folder, or a hub id such as Qwen/Qwen2.5-7B-Instruct."
+        )
+    try:
+        return AutoConfig.from_pretrained(config.model_path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"model {config.model} cannot be loaded: {str(error).splitlines()[0]}") from error
+
+
+def is_local(config: RunConfig) -> bool:
+    """True if the model's name is a path: absolute, starting with "." or "~", not of the form owner/name, or simply there."""
+    path = Path(config.model_path)
+    return path.is_absolute() or config.model_path.startswith((".", "~")) or len(path.parts) > 2 or path.is_dir()
+
+
+def load_tokenizer(config: RunConfig) -> PreTrainedTokenizerBase:
+    """The model's tokenizer. Raises InputError if it has none that can be loaded."""
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(config.model_path)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"model {config.model} has no tokenizer that can be loaded: {str(error).splitlines()[0]}"
+        ) from error
+    return tokenizer
+
+
+def format_prompt(problem: Problem, config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+    """The prompt as the engine gets it: template, then the model's chat template if it has one and both run and task want it.
+
+    The engine's tokenizer puts the beginning-of-text token in front. Chat templates that spell it out would give it twice: then it is
+    left out here.
+    """
+    is_chat = config.chat and config.chosen_task.chat and bool(tokenizer.chat_template)
+    text = config.prompt_template(is_chat=is_chat).replace("{problem}", problem.text)
+    is_thinking_in_trees = config.sampler == "tree-of-thoughts"
+    if not is_chat:
+        if is_thinking_in_trees:
+            raise InputError(
+                f"sampler tree-of-thoughts is a system prompt, and model {config.model} gets no chat template here: it has none, or "
+                "--no-chat or the task leaves it out. Use a chat model, or another sampler."
+            )
+        return text
+    messages = [{"role": "user", "content": text}]
+    if is_thinking_in_trees:
+        messages = with_tree_of_thoughts(messages)
+    prompt: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    bos = tokenizer.bos_token_id
+    is_doubled = bos is not None and tokenizer(prompt).input_ids[:2] == [bos, bos]
+    return prompt.removeprefix(tokenizer.bos_token) if is_doubled else prompt
+
+
+def model_fingerprint(config: RunConfig) -> str:
+    """Short sha256 that changes with the model: of config.json and of the weight files' names, sizes and both ends for a local
+    folder, of the revision for a hub model."""
+    digest = hashlib.sha256()
+    if is_local(config):
+        folder = Path(config.model_path)
+        digest.update((folder / "config.json").read_bytes())
+        for path in sorted(path for path in folder.iterdir() if path.suffix in WEIGHT_SUFFIXES):
+            digest.update(f"{path.name}:{path.stat().st_size}".encode() + file_edges(path))
+    else:
+        digest.update(hub_revision(config.model_path).encode())
+    return digest.hexdigest()[:12]
+
+
+def file_edges(path: Path) -> bytes:
+    """The first and the last megabyte."""
+    with path.open("rb") as file:
+        head = file.read(EDGE_BYTES)
+        file.seek(max(0, path.stat().st_size - EDGE_BYTES))
+        return head + file.read()
+
+
+def hub_revision(model: str) -> str:
+    """Commit of the hub model that is used: the folder its config.json lies in, in the hub's cache (snapshots/<revision>/)."""
+    try:
+        return Path(hf_hub_download(model, "config.json")).parent.name
+    except (OSError, HFValidationError) as error:
+        raise InputError(f"model {model} cannot be loaded: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,132 @@
+"""Runs of which some stopped problems early, side by side: pass@k by the estimator that fits each, and paired differences, in words.
+
+The page of a report needs the same number of samples of every problem, which such runs do not have; this is what can be said without.
+
+Legend: R runs of an arm, P problems that every run has finished.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+
+from pipelines.errors import InputError
+from pipelines.report.measures.comparison import ArmComparison, DifferenceAtK, conclusion
+from pipelines.report.run_set import arm_settings
+from pipelines.runs.folder import RunFolder
+from pipelines.runs.manifest import Manifest
+from pipelines.runs.summary import RunSummary, summarise, summary_table
+from pipelines.stages.early_stopping import Stop, stops_of
+from pipelines.statistics.adaptive import adaptive_pass_at_k
+from pipelines.statistics.paired import compare_paired, holm
+from pipelines.statistics.pass_at_k import ks_up_to, pass_at_k
+
+NO_PAGE = "no report.html: it needs all samples of every problem, and a run here stops problems early."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CountedRun:
+    """A run as counts: how many samples of each problem count, and how many of them are correct."""
+
+    path: str
+    manifest: Manifest
+    summary: RunSummary
+    counts: dict[str, Stop]
+    """Of every finished problem; in a run that draws all samples, all of them."""
+
+    def pass_at(self, problem_id: str, k: int) -> float:
+        """pass@k of one problem."""
+        rule, count = self.manifest.config.stopping_rule, self.counts[problem_id]
+        if rule is None:
+            return pass_at_k(count.drawn, count.correct, k)
+        return adaptive_pass_at_k(count.drawn, count.correct, k, rule)
+
+
+def has_adaptive(folders: Sequence[RunFolder]) -> bool:
+    """True if one of the runs may stop problems early."""
+    return any(folder.manifest().config.stopping_rule is not None for folder in folders)
+
+
+def compare_adaptive(folders: Sequence[RunFolder]) -> tuple[list[RunSummary], list[str]]:
+    """Summaries of the runs, and what their differences come to, in words: every arm against the vanilla one, or else the first.
+
+    Raises InputError for runs of other problems or another model, and if they share no finished problem.
+    """
+    runs = [count_run(folder) for folder in folders]
+    check_alike(runs)
+    arms: dict[str, list[CountedRun]] = {}
+    for run in runs:
+        arms.setdefault(str(sorted(arm_settings(run.manifest).items())), []).append(run)
+    baseline, *others = sorted(arms.values(), key=lambda arm: arm[0].manifest.config.sampler != "vanilla")
+    shared = set.intersection(*(set(run.counts) for run in runs))
+    problems = [problem_id for problem_id in runs[0].counts if problem_id in shared]
+    if not problems:
+        raise InputError("the runs share no finished problem; let them finish, then compare again.")
+    return [run.summary for run in runs], [conclusion(compare(arm, baseline, problems)) for arm in others]
+
+
+def print_adaptive(folders: Sequence[RunFolder], console: Console) -> None:
+    """Print what `compare_adaptive` finds, and that there is no page."""
+    summaries, conclusions = compare_adaptive(folders)
+    console.print(summary_table(summaries))
+    console.print("\n".join([*conclusions, NO_PAGE]), highlight=False, markup=False, soft_wrap=True)
+
+
+def count_run(folder: RunFolder) -> CountedRun:
+    """Read a run's counts, in the order of its dataset. A sample that failed counts as not correct."""
+    manifest, samples = folder.manifest(), folder.read_finished()
+    config = manifest.config
+    if config.stopping_rule is not None:
+        counts = stops_of(samples, config.stopping_rule)
+    else:
+        correct_of: dict[str, list[bool]] = {}
+        for sample in samples:
+            correct_of.setdefault(sample.problem_id, []).append(sample.is_correct)
+        counts = {
+            problem_id: Stop(drawn=len(correct), correct=sum(correct))
+            for problem_id, correct in correct_of.items()
+            if len(correct) == config.samples
+        }
+    return CountedRun(
+        path=str(folder.path),
+        manifest=manifest,
+        summary=summarise(folder, pass_at=config.pass_at),
+        counts={
+            problem_id: counts[problem_id] for problem_id in folder.problem_ids().to_pylist() if problem_id in counts
+        },
+    )
+
+
+def check_alike(runs: Sequence[CountedRun]) -> None:
+    """Raise InputError unless all runs are of the same problems and the same model."""
+    first = runs[0]
+    for run in runs[1:]:
+        if run.manifest.data_fingerprint != first.manifest.data_fingerprint:
+            raise InputError(f"{run.path} and {first.path} are of other problems; compare runs of the same data.")
+        if run.manifest.model_fingerprint != first.manifest.model_fingerprint:
+            raise InputError(f"{run.path} and {first.path} are of other models; compare runs of one model.")
+
+
+def compare(arm: list[CountedRun], baseline: list[CountedRun], problems: list[str]) -> ArmComparison:
+    """One arm against another at every k that both define."""
+    ks = ks_up_to(min(run[0].manifest.config.largest_k for run in (arm, baseline)))
+    paired = [compare_paired(pass_at_P(arm, problems, k), pass_at_P(baseline, problems, k)) for k in ks]
+    adjusted = holm([comparison.p_value for comparison in paired])
+    return ArmComparison(
+        arm=arm[0].summary.label,
+        baseline=baseline[0].summary.label,
+        group_size=arm[0].manifest.config.samples,
+        at=[
+            DifferenceAtK(k=k, paired=comparison, adjusted_p=p)
+            for k, comparison, p in zip(ks, paired, adjusted, strict=True)
+        ],
+        solved=None,
+    )
+
+
+def pass_at_P(arm: list[CountedRun], problems: list[str], k: int) -> npt.NDArray[np.float64]:
+    """pass@k of each problem, mean over runs."""
+    values_P: npt.NDArray[np.float64] = np.mean([[run.pass_at(p, k) for p in problems] for run in arm], axis=0)
+    return values_P

@@ -1,0 +1,80 @@
+"""What the Distiller did in each arm, and what it cost: counters, staleness, losses, memory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from esamp.distiller.bank import SlotLayout
+from pipelines.config.run import RunConfig
+from pipelines.errors import InputError
+from pipelines.prepare.model_files import is_local, load_model_config
+from pipelines.report.numbers import plain
+from pipelines.report.run_set import Arm, Evidence
+from pipelines.runs.summary import intervened_share, loss_edges, mean_or_none, rows_not_learned
+
+BYTES_PER_PARAMETER = 4 * 4
+"""A slot's weights, gradient and Adam's two moments, fp32."""
+UNKNOWN = "not known"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fact:
+    """A row: name, and one cell per arm."""
+
+    name: str
+    cells: list[str]
+
+
+def exploration_facts(evidence: Evidence) -> list[Fact]:
+    """Rows about the Distiller, of each arm's first run; "-" for arms without one."""
+    arms = evidence.arms
+    rows: dict[str, Callable[[Arm], str]] = {
+        "Distiller loss, first and last tenth of an answer": loss_cell,
+        "decode tokens intervened on": lambda arm: f"{intervened_share(arm.runs[0].table):.1%}",
+        "weights behind, decode steps": lag_cell,
+        "rows not learned from": lambda arm: f"{rows_not_learned(arm.runs[0].sessions):,}",
+        "groups left vanilla, no slot": lambda arm: counted(arm, "vanilla_groups"),
+        "rows with lowered beta, too stale": lambda arm: counted(arm, "stale_rows"),
+        "rows left vanilla, not finite": lambda arm: counted(arm, "nonfinite_rows"),
+        "failed calls to the trainer": lambda arm: counted(arm, "trainer_failures"),
+        "memory of Distiller slots, computed": lambda arm: memory_cell(arm.config),
+    }
+    return [
+        Fact(name=name, cells=[cell(arm) if arm.config.beta else "\u2013" for arm in arms])
+        for name, cell in rows.items()
+    ]
+
+
+def loss_cell(arm: Arm) -> str:
+    """ "1.75, 1.48"."""
+    edges = loss_edges([arm.runs[0].table])
+    return UNKNOWN if None in edges else ", ".join(plain(loss) for loss in edges if loss is not None)
+
+
+def lag_cell(arm: Arm) -> str:
+    """Mean over samples."""
+    mean = mean_or_none(lag for lag in arm.runs[0].table["lag_mean"].to_pylist() if lag is not None)
+    return UNKNOWN if mean is None else plain(mean)
+
+
+def counted(arm: Arm, counter: str) -> str:
+    """A shard counter over completed sessions."""
+    sessions = arm.runs[0].sessions
+    if not sessions:
+        return UNKNOWN
+    return f"{sum(shard[counter] for session in sessions for shard in session.shards):,}"
+
+
+def memory_cell(config: RunConfig) -> str:
+    """Bytes of all slots' weights and moments in one place (shard, or trainer actor); activations come on top.
+
+    Computed from the settings and the model's hidden size, not measured. The model is looked for on this machine only.
+    """
+    if not is_local(config):
+        return UNKNOWN
+    try:
+        hidden_size: int = load_model_config(config).get_text_config().hidden_size
+    except InputError:
+        return UNKNOWN
+    layout = SlotLayout(hidden_size, config.esamp.inner_width, config.esamp.num_blocks)
+    mebibytes = config.esamp.num_slots * layout.num_parameters * BYTES_PER_PARAMETER / 2**20
+    return f"{mebibytes:,.1f} MiB for {config.esamp.num_slots} slot(s)"

@@ -1,0 +1,155 @@
+"""Runs of the same problems, side by side: one arm per sampler, its runs the replicates with different seeds.
+
+Legend: R runs of an arm, P problems that every run has finished, N samples of each.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.config.run import RunConfig
+from pipelines.errors import InputError
+from pipelines.problems.problem import Problem
+from pipelines.report.run_samples import RunSamples, read_run
+from pipelines.runs.folder import RunFolder
+from pipelines.runs.manifest import Manifest
+from pipelines.statistics.pass_at_k import ks_up_to, pass_at_k_per_problem
+
+WHERE_IT_RAN = ("seed", "engine.", "data_fingerprint", "model_fingerprint")
+"""Settings that do not make another arm."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arm:
+    """One sampler with its settings: one run, or several that differ in their seed."""
+
+    name: str
+    runs: list[RunSamples]
+    """[R], all with the same problems in the same order."""
+
+    @property
+    def config(self) -> RunConfig:
+        """Settings of the first run; the others differ in the seed."""
+        return self.runs[0].manifest.config
+
+    @property
+    def group_size(self) -> int:
+        """N."""
+        return self.runs[0].group_size
+
+    @property
+    def correct_RPN(self) -> npt.NDArray[np.bool_]:
+        """Verdicts in launch order."""
+        return np.stack([run.correct_PN for run in self.runs])
+
+    def pass_at_RP(self, k: int) -> npt.NDArray[np.float64]:
+        """pass@k of each problem in each run."""
+        counts_RP = self.correct_RPN.sum(axis=2)
+        samples_P = np.full(counts_RP.shape[1], self.group_size)
+        return np.stack([pass_at_k_per_problem(samples_P, correct_P, k) for correct_P in counts_RP])
+
+    def pass_at_P(self, k: int) -> npt.NDArray[np.float64]:
+        """pass@k of each problem, mean over runs."""
+        values_P: npt.NDArray[np.float64] = self.pass_at_RP(k).mean(axis=0)
+        return values_P
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evidence:
+    """Everything the report is made from."""
+
+    problems: list[Problem]
+    """[P]"""
+    arms: list[Arm]
+    """The baseline first."""
+    left_out: int
+    """Problems that some run has finished and another has not."""
+
+    @property
+    def ks(self) -> tuple[int, ...]:
+        """Every k that is reported: 1, 2, 4, ... and each arm's own N."""
+        return tuple(sorted({k for arm in self.arms for k in ks_up_to(arm.group_size)}))
+
+    @property
+    def is_verified(self) -> bool:
+        """True if somebody says which samples are correct; else pass@k is undefined, as for stories."""
+        return self.baseline.config.verifier_name != "none"
+
+    @property
+    def baseline(self) -> Arm:
+        """What the other arms are compared with: the vanilla arm, or the first run that was given."""
+        return self.arms[0]
+
+
+def gather_evidence(folders: Sequence[RunFolder]) -> Evidence:
+    """Read runs and line them up. Raises InputError if one cannot be read, comes twice, or is of other problems or another model."""
+    if not folders:
+        raise InputError("a report needs at least one run folder, such as runs/countdown-esamp-0.")
+    runs = [read_run(folder) for folder in folders]
+    check_runs(runs)
+    shared = set.intersection(*(set(run.problem_ids) for run in runs))
+    if not shared:
+        raise InputError("the runs share no finished problem; report runs of the same dataset, or let them finish.")
+    problem_ids = [problem_id for problem_id in runs[0].problem_ids if problem_id in shared]
+    aligned = [run.only(problem_ids) for run in runs]
+    groups: dict[str, list[RunSamples]] = {}
+    for run in aligned:
+        groups.setdefault(str(sorted(arm_settings(run.manifest).items())), []).append(run)
+    replicates = [sorted(runs, key=lambda run: run.manifest.config.seed) for runs in groups.values()]
+    arms = sorted(name_arms(replicates), key=lambda arm: arm.config.sampler != "vanilla")
+    everything = set.union(*(set(run.problem_ids) for run in runs))
+    return Evidence(problems=aligned[0].problems, arms=arms, left_out=len(everything) - len(problem_ids))
+
+
+def check_runs(runs: list[RunSamples]) -> None:
+    """Raise InputError for a run that comes twice, and for problems or models that differ under the same name."""
+    seen: dict[str, str] = {}
+    asked: dict[str, tuple[Problem, str]] = {}
+    for run in runs:
+        if run.manifest.run_id in seen:
+            raise InputError(f"{run.path} and {seen[run.manifest.run_id]} are the same run; give each once.")
+        seen[run.manifest.run_id] = run.path
+        if run.manifest.model_fingerprint != runs[0].manifest.model_fingerprint:
+            raise InputError(
+                f"{run.path} is of model {run.manifest.config.model} ({run.manifest.model_fingerprint}) and {runs[0].path} of "
+                f"{runs[0].manifest.config.model} ({runs[0].manifest.model_fingerprint}); report runs of one model."
+            )
+        for problem in run.problems:
+            first, path = asked.setdefault(problem.problem_id, (problem, run.path))
+            if first != problem:
+                raise InputError(
+                    f"problem {problem.problem_id} of {run.path} is another than that of {path}; report runs of the same data."
+                )
+
+
+def arm_settings(manifest: Manifest) -> dict[str, Any]:
+    """What makes a run part of an arm, flat."""
+    return {
+        name: value
+        for name, value in manifest.identity.items()
+        if not name.startswith(WHERE_IT_RAN) and name != "limit"
+    }
+
+
+def name_arms(groups: list[list[RunSamples]]) -> list[Arm]:
+    """Arms by their sampler, and by the settings in which arms of one sampler differ."""
+    short = [sampler_name(runs[0].manifest.config) for runs in groups]
+    names = []
+    for index, runs in enumerate(groups):
+        twins = [arm_settings(groups[i][0].manifest) for i, name in enumerate(short) if name == short[index]]
+        own = arm_settings(runs[0].manifest)
+        differing = [
+            f"{setting.rpartition('.')[2]} {value}"
+            for setting, value in own.items()
+            if any(twin.get(setting) != value for twin in twins)
+        ]
+        names.append(", ".join([short[index], *differing]))
+    return [Arm(name=name, runs=runs) for name, runs in zip(names, groups, strict=True)]
+
+
+def sampler_name(config: RunConfig) -> str:
+    """The sampler, with its strength if it has one."""
+    return f"{config.sampler} (beta {config.beta:g})" if config.beta else config.sampler

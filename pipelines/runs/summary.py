@@ -1,0 +1,376 @@
+"""What came out of a run: pass@k with intervals, what the Distiller did, how fast it went, what went wrong.
+
+Legend: P problems, T tokens of one sample.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.config.run import RunConfig
+from pipelines.errors import RunError
+from pipelines.runs.early_stopping_summary import StoppingSummary, adaptive_pass_at, stopping_summary
+from pipelines.runs.finished_sample import FINISHED_COLUMNS, finished_sample
+from pipelines.runs.folder import SUMMARY, RunFolder, Session
+from pipelines.stages.early_stopping import stops_of
+from pipelines.statistics.pass_at_k import PassAtK, ks_up_to, pass_at_k_curve
+from pipelines.statistics.stopping_rule import StoppingRule
+from pipelines.verifiers.verdict import VerdictStatus
+
+CONFIDENCE = 0.95
+COLUMNS = [
+    "problem_id",
+    "sample_index",
+    "status",
+    "num_tokens",
+    "finish_reason",
+    "intervened_tokens",
+    "lag_mean",
+    "error",
+]
+"""One value a sample, so that a million samples take some 100 MB; losses, one a token, are read a part at a time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunSummary:
+    """One run in numbers."""
+
+    run_folder: str
+    sampler: str
+    beta: float
+    problems: int
+    """Problems all of whose samples are there, or that stopped early; the others do not count."""
+    samples_per_problem: int
+    """At most, where problems may stop early."""
+    group_sizes: list[int]
+    """Groups of siblings that a problem's samples were drawn in, in launch order: several after an extension, or in smaller units."""
+    verdicts: str
+    """Who gave the verdicts: the verifier of the run, or a folder of verdicts/ that jobs.verify filled."""
+    without_verdict: int
+    """Answers drawn since the last jobs.verify, which have no verdict of its verifier; 0 if there was none."""
+    pass_at: list[PassAtK]
+    """Empty where the run has no verifier: pass@k is then undefined."""
+    solved: int | None
+    """Problems with at least one correct sample; None without a verifier."""
+    distiller_loss_start: float | None
+    """Mean squared error per hidden channel over the first tenth of each sample's tokens; None without a Distiller."""
+    distiller_loss_end: float | None
+    """The same over the last tenth."""
+    intervened_share: float
+    """Share of decode tokens (all answer tokens but the first of a sample) that the Distiller took part in drawing."""
+    mean_lag: float | None
+    """Decode steps the Distiller's weights were behind, mean over samples; None without a Distiller."""
+    rows_not_learned: int
+    """Hidden-state rows that no Distiller learned from, since a trainer was behind, was lost, or had no slot for them."""
+    tokens: int
+    tokens_per_s: float | None
+    """Answer tokens per second in which engines had work, over completed sessions; None if there is none."""
+    errors: int
+    """Samples that could not be drawn or not be scored. They count as not correct."""
+    truncated: int
+    """Samples cut off at max_tokens."""
+    no_answer: int
+    """Samples in which the verifier found no answer."""
+    timeouts: int
+    """Samples whose verifier was killed for time. Like the four below they count as not correct."""
+    parse_errors: int
+    """Samples with an answer that the verifier could not read."""
+    out_of_memory: int
+    """Samples whose verifier hit its memory limit."""
+    sandbox_errors: int
+    """Samples whose verifier's process died."""
+    stopping: StoppingSummary | None = None
+    """Of a run whose problems may stop early; None for one that draws all its samples."""
+    shard_restarts: int = 0
+    """Times a shard ended and came back, over completed sessions."""
+    units_run_again: int = 0
+    """Units of work under way on a shard, or for a stage, that ended, each time."""
+
+    @property
+    def label(self) -> str:
+        """The run in a few words."""
+        name = f"{self.sampler} (beta {self.beta:g})" if self.beta else self.sampler
+        return f"{name}, stop at {self.stopping.successes}" if self.stopping else name
+
+    @property
+    def samples(self) -> int:
+        """Samples that count."""
+        return self.stopping.counted_samples if self.stopping else self.problems * self.samples_per_problem
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know before believing the numbers."""
+        warnings = []
+        if self.solved == 0 and self.problems > 0:
+            warnings.append(
+                f"{self.label}: not one of {self.samples} samples is correct. Unless the task is beyond the "
+                "model, the prompt, the verifier or the answers' column is not the right one: look at text, extracted and detail in "
+                f"{self.run_folder}/samples."
+            )
+        if self.beta and len(self.group_sizes) > 1:
+            warnings.append(
+                f"{self.label}: a problem's samples are {in_words(self.group_sizes)}, which did not learn from each other: pass@k is that "
+                f"of k out of all {self.samples_per_problem}, not of one group of as many (docs/statistics.md)."
+            )
+        if self.without_verdict:
+            warnings.append(
+                f"{self.label}: {self.without_verdict} answers were drawn after the last jobs.verify ({self.verdicts}) and have no "
+                f"verdict, so pass@k is undefined: python -m jobs.verify {self.run_folder} with the same settings goes on."
+            )
+        return warnings
+
+
+def in_words(group_sizes: list[int]) -> str:
+    """[4, 4, 4] -> "3 groups of 4"; [4, 3] -> "groups of 4, 3"."""
+    if len(set(group_sizes)) == 1:
+        return f"{len(group_sizes)} groups of {group_sizes[0]}"
+    return f"groups of {', '.join(map(str, group_sizes))}"
+
+
+def summarise(folder: RunFolder, *, pass_at: tuple[int, ...] = ()) -> RunSummary:
+    """Read a run folder, write summary.json, return its content.
+
+    Raises RunError if there is nothing to report: no sample could be drawn, or beta > 0 and nothing was intervened on.
+    """
+    manifest = folder.manifest()
+    config = manifest.config
+    samples = folder.read_samples(COLUMNS)
+    check_samples(samples, config.beta)
+    statuses = value_counts(samples["status"])
+    is_verified = statuses[VerdictStatus.UNVERIFIED] == 0
+    outcome = run_outcome(config, samples, folder.sessions(), pass_at or ks_up_to(config.largest_k))
+    loss_start, loss_end = loss_edges(folder.sample_tables(["loss"]))
+    summary = RunSummary(
+        run_folder=str(folder.path),
+        sampler=config.sampler,
+        beta=config.beta,
+        problems=outcome.problems,
+        samples_per_problem=config.samples,
+        group_sizes=manifest.group_sizes,
+        verdicts=manifest.verification or config.verifier_name,
+        without_verdict=statuses[VerdictStatus.UNVERIFIED] if manifest.verification else 0,
+        pass_at=outcome.pass_at if is_verified else [],
+        solved=outcome.solved if is_verified else None,
+        distiller_loss_start=loss_start,
+        distiller_loss_end=loss_end,
+        intervened_share=intervened_share(samples),
+        mean_lag=pc.mean(samples["lag_mean"]).as_py(),
+        rows_not_learned=rows_not_learned(folder.sessions()),
+        tokens=pc.sum(samples["num_tokens"]).as_py(),
+        tokens_per_s=tokens_per_s(folder.sessions()),
+        errors=statuses[VerdictStatus.ERROR],
+        truncated=value_counts(samples["finish_reason"])["length"],
+        no_answer=statuses[VerdictStatus.NO_ANSWER],
+        timeouts=statuses[VerdictStatus.TIMEOUT],
+        parse_errors=statuses[VerdictStatus.PARSE_ERROR],
+        out_of_memory=statuses[VerdictStatus.OUT_OF_MEMORY],
+        sandbox_errors=statuses[VerdictStatus.SANDBOX_ERROR],
+        stopping=outcome.stopping,
+        shard_restarts=sum(session.shard_restarts for session in folder.sessions()),
+        units_run_again=sum(session.units_run_again for session in folder.sessions()),
+    )
+    folder.storage.write(SUMMARY, json.dumps(asdict(summary), indent=2).encode())
+    return summary
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What the verdicts of a run came to."""
+
+    problems: int
+    pass_at: list[PassAtK]
+    solved: int
+    stopping: StoppingSummary | None
+
+
+def run_outcome(config: RunConfig, samples: pa.Table, sessions: list[Session], ks: Sequence[int]) -> Outcome:
+    """pass@k by the estimator that fits how the run drew its samples."""
+    rule = config.stopping_rule
+    return fixed_outcome(config.samples, samples, ks) if rule is None else adaptive_outcome(rule, samples, sessions, ks)
+
+
+def fixed_outcome(num_samples: int, samples: pa.Table, ks: Sequence[int]) -> Outcome:
+    """Of a run that draws all its samples."""
+    is_correct = pc.equal(samples["status"], VerdictStatus.CORRECT.value).cast(pa.int64())
+    by_problem = (
+        pa.table({"problem_id": samples["problem_id"], "correct": is_correct})
+        # One thread: problems stay in the order of the samples.
+        .group_by("problem_id", use_threads=False)
+        .aggregate([("correct", "count"), ("correct", "sum")])
+    )
+    complete = by_problem.filter(pc.equal(by_problem["correct_count"], num_samples))
+    num_correct_P = complete["correct_sum"].to_numpy()
+    num_samples_P = np.full(complete.num_rows, num_samples)
+    return Outcome(
+        problems=complete.num_rows,
+        pass_at=pass_at_k_curve(num_samples_P, num_correct_P, ks, confidence=CONFIDENCE),
+        solved=int((num_correct_P > 0).sum()),
+        stopping=None,
+    )
+
+
+def adaptive_outcome(rule: StoppingRule, samples: pa.Table, sessions: list[Session], ks: Sequence[int]) -> Outcome:
+    """Of a run whose problems may stop early."""
+    finished = [finished_sample(row) for row in samples.select(FINISHED_COLUMNS).to_pylist()]
+    stops = dict(
+        sorted(stops_of(finished, rule).items())
+    )  # parts come in any order, seeded resampling must not depend on it
+    return Outcome(
+        problems=len(stops),
+        pass_at=adaptive_pass_at(list(stops.values()), ks, rule),
+        solved=sum(stop.correct > 0 for stop in stops.values()),
+        stopping=stopping_summary(rule, stops, finished, sessions) if stops else None,
+    )
+
+
+def value_counts(column: pa.ChunkedArray) -> Counter[str]:
+    """How often each value of a column is there."""
+    return Counter({pair["values"]: pair["counts"] for pair in pc.value_counts(column).to_pylist()})
+
+
+def check_samples(samples: pa.Table, beta: float) -> None:
+    """Raise RunError if every sample failed, or if ESamp was asked for and took no part in any token."""
+    errors = samples["error"]
+    if errors.null_count == 0:
+        raise RunError(f"none of {len(errors)} samples could be drawn; the first failed with: {errors[0]}")
+    if beta > 0 and not pc.sum(samples["intervened_tokens"]).as_py():
+        raise RunError(
+            f"esamp with beta={beta:g} must explore, but none of the tokens of {len(errors)} samples was intervened on: "
+            "these are vanilla samples."
+        )
+
+
+def intervened_share(samples: pa.Table) -> float:
+    """Share of decode tokens intervened on; 0 if there are none."""
+    decode_tokens = pc.sum(pc.max_element_wise(pc.subtract(samples["num_tokens"], 1), 0)).as_py()
+    intervened = pc.sum(samples["intervened_tokens"]).as_py() or 0
+    return intervened / decode_tokens if decode_tokens else 0.0
+
+
+def loss_edges(tables: Iterable[pa.Table]) -> tuple[float | None, float | None]:
+    """Mean Distiller loss over the first and the last tenth (at least one token) of each sample's tokens that have a loss, then over
+    samples; None if no sample has one."""
+    edges, count = np.zeros(2), 0
+    for table in tables:
+        for losses in table["loss"]:
+            loss_T = losses.values.to_numpy().astype(np.float64) if losses.is_valid else np.empty(0)
+            loss_T = loss_T[~np.isnan(loss_T)]
+            if len(loss_T):
+                tenth = max(1, len(loss_T) // 10)
+                edges += loss_T[:tenth].mean(), loss_T[-tenth:].mean()
+                count += 1
+    return (float(edges[0]) / count, float(edges[1]) / count) if count else (None, None)
+
+
+def tokens_per_s(sessions: list[Session]) -> float | None:
+    """Tokens per second of the time in which the busiest shard of each session had work; of the whole session where a shard was
+    restarted, since its counters began again."""
+    seconds = sum(busy_seconds(session) for session in sessions)
+    return sum(session.tokens for session in sessions) / seconds if seconds else None
+
+
+def busy_seconds(session: Session) -> float:
+    """What `tokens_per_s` divides by."""
+    if session.lost_counts or not session.shards:
+        return session.seconds
+    return max(shard["generation_seconds"] for shard in session.shards)
+
+
+def rows_not_learned(sessions: list[Session]) -> int:
+    """Rows dropped by shards, lost with a trainer, or refused by one, over completed sessions."""
+    dropped = sum(shard["dropped_rows"] + shard["lost_rows"] for session in sessions for shard in session.shards)
+    refused = sum(session.trainer["refused_rows"] for session in sessions if session.trainer is not None)
+    return dropped + refused
+
+
+def mean_or_none(values: Iterable[float]) -> float | None:
+    """The mean; None of nothing."""
+    numbers = [float(value) for value in values]
+    return fmean(numbers) if numbers else None
+
+
+def summary_table(summaries: list[RunSummary]) -> RenderableType:
+    """Runs side by side, one column each; warnings underneath."""
+    table = Table(title=table_title(summaries), title_justify="left")
+    table.add_column("")
+    for summary in summaries:
+        table.add_column(summary.label, justify="right")
+    for name, cells in table_rows(summaries):
+        table.add_row(name, *cells)
+    return Group(table, *(Text(f"warning: {warning}") for summary in summaries for warning in summary.warnings))
+
+
+def table_title(summaries: list[RunSummary]) -> str:
+    """How much was drawn."""
+    sizes = dict.fromkeys(
+        f"{s.problems} problems x {'at most ' if s.stopping else ''}{s.samples_per_problem} samples" for s in summaries
+    )
+    return "; ".join(sizes) + ", 95% intervals over problems"
+
+
+def table_rows(summaries: list[RunSummary]) -> Iterable[tuple[str, list[str]]]:
+    """Name and cells of each row."""
+    for k in sorted({point.k for summary in summaries for point in summary.pass_at}):
+        yield f"pass@{k}", [pass_at_cell(summary, k) for summary in summaries]
+    if any(summary.solved is None for summary in summaries):
+        yield "pass@k", ["undefined: no verifier" if s.solved is None else "above" for s in summaries]
+    yield "problems solved", ["-" if s.solved is None else f"{s.solved}/{s.problems}" for s in summaries]
+    if any(s.stopping for s in summaries):
+        yield from stopping_rows(summaries)
+    yield "distiller loss, start -> end", [loss_cell(s) for s in summaries]
+    yield "tokens intervened on", [f"{s.intervened_share:.1%}" for s in summaries]
+    yield "distiller lag, steps", ["-" if s.mean_lag is None else f"{s.mean_lag:.1f}" for s in summaries]
+    yield "rows not learned from", [str(s.rows_not_learned) if s.beta else "-" for s in summaries]
+    yield "tokens/s", ["-" if s.tokens_per_s is None else f"{s.tokens_per_s:,.0f}" for s in summaries]
+    for field in ("errors", "timeouts", "truncated", "no_answer"):
+        yield field.replace("_", " "), [str(asdict(s)[field]) for s in summaries]
+    for field in ("parse_errors", "out_of_memory", "sandbox_errors", "shard_restarts", "units_run_again"):
+        if any(asdict(s)[field] for s in summaries):
+            yield field.replace("_", " "), [str(asdict(s)[field]) for s in summaries]
+
+
+def stopping_rows(summaries: list[RunSummary]) -> Iterable[tuple[str, list[str]]]:
+    """What stopping early came to."""
+    stopping = [summary.stopping for summary in summaries]
+    yield (
+        "stopped: solved, given up, at the end",
+        [f"{s.solved}, {s.given_up}, {s.exhausted}" if s else "-" for s in stopping],
+    )
+    yield (
+        "samples that count, surplus, cancelled",
+        [f"{s.counted_samples}, {s.surplus_samples}, {s.cancelled_samples}" if s else "-" for s in stopping],
+    )
+    yield "tokens saved, about", [f"{s.saved_share:.0%}" if s else "-" for s in stopping]
+
+
+def pass_at_cell(summary: RunSummary, k: int) -> str:
+    """ "41.2% [35.0, 47.3]"; "-" if the run has no such k."""
+    for point in summary.pass_at:
+        if point.k == k:
+            return f"{point.estimate:.1%} [{100 * point.low:.1f}, {100 * point.high:.1f}]"
+    return "-"
+
+
+def loss_cell(summary: RunSummary) -> str:
+    """ "1.93 -> 0.41"; "-" without a Distiller."""
+    if summary.distiller_loss_start is None or summary.distiller_loss_end is None:
+        return "-"
+    return f"{summary.distiller_loss_start:.3g} -> {summary.distiller_loss_end:.3g}"
+
+
+def read_summary(folder: RunFolder) -> RunSummary:
+    """The summary that `summarise` wrote."""
+    plain = json.loads(folder.storage.read(SUMMARY))
+    stopping = StoppingSummary(**plain["stopping"]) if plain.get("stopping") else None
+    return RunSummary(
+        **{**plain, "pass_at": [PassAtK(**point) for point in plain["pass_at"]], "stopping": stopping},
+    )

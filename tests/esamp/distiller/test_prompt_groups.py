@@ -1,0 +1,79 @@
+"""The book of prompt groups: who has which slot."""
+
+from esamp.distiller.prompt_groups import ExploringRequest, GroupTable
+
+
+def make_table(num_slots: int) -> tuple[GroupTable, list[str]]:
+    events: list[str] = []
+    table = GroupTable(
+        num_slots, lambda slot, name: events.append(f"open {slot} {name}"), lambda slot: events.append(f"close {slot}")
+    )
+    return table, events
+
+
+def request(request_id: str, group: str) -> ExploringRequest:
+    return ExploringRequest(request_id, group, 0.25)
+
+
+def test_a_slot_opens_at_the_first_decode_row_and_closes_with_the_last_request() -> None:
+    table, events = make_table(2)
+    a, b = request("a", "g"), request("b", "g")
+    table.add(a)
+    table.add(b)
+    assert events == []
+    assert table.group_at_decode(a) is table.group_at_decode(b)
+    table.remove("a")
+    assert events == ["open 0 g"]
+    table.remove("b")
+    assert events == ["open 0 g", "close 0"]
+    assert len(table) == 0
+
+
+def test_a_name_that_returns_is_a_new_group() -> None:
+    table, events = make_table(2)
+    for _ in range(2):
+        table.add(request("a", "g"))
+        group = table.group_at_decode(request("a", "g"))
+        assert group is not None and group.steps_seen == 0
+        group.steps_seen = 9
+        table.remove("a")
+    assert events == ["open 0 g", "close 0", "open 0 g", "close 0"]
+
+
+def test_a_preempted_request_that_returns_is_the_same() -> None:
+    table, events = make_table(1)
+    table.add(request("a", "g"))
+    table.group_at_decode(request("a", "g"))
+    table.add(request("a", "g"))
+    table.remove("a")
+    assert events == ["open 0 g", "close 0"]
+
+
+def test_groups_beyond_the_slots_stay_vanilla_for_life_and_are_counted() -> None:
+    table, _ = make_table(1)
+    first, second = request("a", "g"), request("b", "h")
+    table.add(first)
+    table.add(second)
+    assert table.group_at_decode(first) is not None
+    assert table.group_at_decode(second) is None
+    table.remove("a")
+    assert table.group_at_decode(second) is None, "half a group explored would mix two distributions"
+    assert table.vanilla_groups == 1
+
+
+def test_the_lowest_free_slot_is_taken_so_that_slots_in_use_stay_together() -> None:
+    table, events = make_table(3)
+    for name in "abc":
+        table.add(request(name, name))
+        table.group_at_decode(request(name, name))
+    table.remove("b")
+    table.remove("a")
+    table.add(request("d", "d"))
+    table.group_at_decode(request("d", "d"))
+    assert events[-1] == "open 0 d"
+
+
+def test_unknown_requests_are_not_ours() -> None:
+    table, events = make_table(1)
+    table.remove("never seen")
+    assert table.request("never seen") is None and events == []

@@ -1,0 +1,201 @@
+"""Tokens are drawn from the closed form, and never from outside the candidates."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from scipy.stats import chisquare
+from vllm.v1.sample.logits_processor import LogitsProcessors
+from vllm.v1.sample.metadata import SamplingMetadata
+from vllm.v1.sample.ops.topk_topp_sampler import TopKTopPSampler
+from vllm.v1.sample.sampler import Sampler
+
+from esamp.distiller.reference import fused_distribution
+from esamp.engine.sampler import Draw, ESampSampler, StagedTopKTopP
+from esamp.fusion import Fusion, ProposedFusion
+from esamp.steering import DenseSteering, Steering
+
+pytestmark = pytest.mark.engine
+DRAWS = 40_000
+V = 40
+
+
+def steering(
+    z_dist: torch.Tensor, rows: torch.Tensor | slice, beta: float, fusion: Fusion | None = None
+) -> DenseSteering:
+    """The Distiller's logits as they are, for `rows`."""
+    size = z_dist.shape[0]
+    hidden = torch.zeros(size, 1)
+    plan = Steering(rows, hidden, hidden, hidden, torch.ones(size, dtype=torch.bool), torch.full((size,), beta))
+    return DenseSteering(plan, fusion or ProposedFusion(), z_dist)
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.0, 1.6])
+@pytest.mark.parametrize("filters", [{}, {"top_k": 6}, {"top_p": 0.8}, {"top_k": 12, "top_p": 0.7}])
+def test_sampled_frequencies_match_the_closed_form(filters: dict[str, float], temperature: float) -> None:
+    torch.manual_seed(1)
+    z_ref, z_dist = torch.randn(2, V) * 2
+    sampler = StagedTopKTopP(TopKTopPSampler())
+    sampler.temperature_B = torch.full((DRAWS,), temperature)
+    sampler.stage = steering(z_dist.expand(DRAWS, V), slice(None), 0.6)
+    k = torch.full((DRAWS,), filters["top_k"]) if "top_k" in filters else None
+    p = torch.full((DRAWS,), filters["top_p"]) if "top_p" in filters else None
+    tokens, _ = sampler((z_ref / temperature).repeat(DRAWS, 1), {}, k, p)
+    expected = fused_distribution(z_ref, z_dist, beta=0.6, temperature=temperature, **filters)  # type: ignore[arg-type]
+    counts = torch.bincount(tokens, minlength=V).double()
+    impossible = expected == 0
+    assert counts[impossible].sum() == 0, "a token outside the candidates was drawn"
+    if filters:
+        assert impossible.any()
+    # Cells with fewer than 5 expected draws are pooled, as the chi-squared test requires.
+    rare = (expected * DRAWS < 5) & ~impossible
+    cells = expected * DRAWS >= 5
+    observed = [*counts[cells].tolist(), counts[rare].sum().item()]
+    wanted = [*(expected[cells] * DRAWS).tolist(), (expected[rare].sum() * DRAWS).item()]
+    if wanted[-1] == 0:
+        observed, wanted = observed[:-1], wanted[:-1]
+    assert chisquare(observed, wanted).pvalue > 1e-3
+    vanilla = fused_distribution(z_ref, z_dist, beta=0.0, temperature=temperature, **filters)[cells] * DRAWS  # type: ignore[arg-type]
+    scaled = vanilla / vanilla.sum() * sum(observed[: len(vanilla)])
+    assert chisquare(observed[: len(vanilla)], scaled.tolist()).pvalue < 1e-6, "vanilla would have passed too"
+
+
+def test_rows_not_intervened_on_draw_what_the_stock_sampler_draws() -> None:
+    logits = torch.randn(64, V)
+    rows = torch.arange(0, 64, 2)
+    ours = StagedTopKTopP(TopKTopPSampler())
+    ours.temperature_B = torch.ones(64)
+    ours.stage = steering(torch.randn(32, V) * 5, rows, 3.0)
+    torch.manual_seed(3)
+    mixed, _ = ours(logits.clone(), {}, None, None)
+    torch.manual_seed(3)
+    stock, _ = TopKTopPSampler()(logits.clone(), {}, None, None)
+    assert torch.equal(mixed[1::2], stock[1::2])
+    assert not torch.equal(mixed[0::2], stock[0::2])
+
+
+ROWS = 48
+LOGITS = torch.randn(ROWS, V, generator=torch.Generator().manual_seed(8)) * 2
+Z_DIST = torch.randn(ROWS, V, generator=torch.Generator().manual_seed(9)) * 2
+
+
+def metadata(temperature: torch.Tensor | None = None, **settings: object) -> SamplingMetadata:
+    """What vLLM's runner hands its sampler; every third row has its own seed."""
+    temperature = torch.full((ROWS,), 0.9) if temperature is None else temperature
+    is_greedy = bool((temperature < 1e-5).any())
+    defaults: dict[str, object] = {
+        "temperature": temperature,
+        "all_greedy": False,
+        "all_random": not is_greedy,
+        "top_p": torch.full((ROWS,), 0.9),
+        "top_k": None,
+        "generators": {row: torch.Generator().manual_seed(row) for row in range(0, ROWS, 3)},
+        "max_num_logprobs": None,
+        "no_penalties": True,
+        "prompt_token_ids": None,
+        "frequency_penalties": torch.zeros(ROWS),
+        "presence_penalties": torch.zeros(ROWS),
+        "repetition_penalties": torch.ones(ROWS),
+        "output_token_ids": [[] for _ in range(ROWS)],
+        "allowed_token_ids_mask": None,
+        "bad_words_token_ids": {},
+        "logitsprocs": LogitsProcessors(),
+    }
+    return SamplingMetadata(**{**defaults, **settings})  # type: ignore[arg-type]
+
+
+def draw(
+    beta: float, *, is_recording: bool = True, sees_plain_model: bool = True, **settings: object
+) -> tuple[torch.Tensor, Draw | None]:
+    """Tokens [ROWS] of one step of our sampler, all rows steered, and what it says of them."""
+    sampler = ESampSampler(Sampler())
+    stage = steering(Z_DIST, slice(None), beta) if beta > 0 else None
+    sampler.prepare(stage, is_recording=is_recording, sees_plain_model=sees_plain_model)
+    torch.manual_seed(4)
+    output = sampler(LOGITS.clone(), metadata(**settings))  # type: ignore[arg-type]
+    return output.sampled_token_ids.squeeze(1), sampler.draw
+
+
+def stock_draw(**settings: object) -> torch.Tensor:
+    torch.manual_seed(4)
+    return Sampler()(LOGITS.clone(), metadata(**settings)).sampled_token_ids.squeeze(1)  # type: ignore[arg-type]
+
+
+def test_flipped_tokens_are_those_stock_sampling_would_not_have_drawn_from_the_same_random_numbers() -> None:
+    tokens, told = draw(1.5)
+    assert told is not None
+    assert torch.equal(told.is_flipped_B, tokens != stock_draw())
+    assert 0 < told.is_flipped_B.sum() < ROWS
+
+
+def test_looking_twice_changes_no_token() -> None:
+    once, _ = draw(1.5, is_recording=False)
+    twice, _ = draw(1.5)
+    assert torch.equal(once, twice)
+
+
+def test_looking_twice_leaves_the_random_numbers_of_the_next_step() -> None:
+    """A recorded request must not change what its neighbours draw later."""
+    after = []
+    for is_recording in (False, True):
+        generators = {row: torch.Generator().manual_seed(row) for row in range(0, ROWS, 3)}
+        draw(1.5, is_recording=is_recording, generators=generators)
+        after.append([torch.get_rng_state(), *(g.get_state() for g in generators.values())])
+    assert all(torch.equal(a, b) for a, b in zip(*after, strict=True))
+
+
+def test_without_a_stage_recording_changes_nothing_and_flips_nothing() -> None:
+    tokens, told = draw(0.0)
+    assert told is not None and not told.is_flipped_B.any()
+    assert torch.equal(tokens, stock_draw())
+
+
+def test_behaviour_log_probabilities_are_those_of_the_closed_form_and_add_up_to_one() -> None:
+    tokens, told = draw(0.8)
+    assert told is not None
+    for row in range(ROWS):
+        expected = fused_distribution(LOGITS[row], Z_DIST[row], beta=0.8, temperature=0.9, top_p=0.9)
+        assert told.behaviour_logprobs_B[row].exp().item() == pytest.approx(expected[tokens[row]].item(), abs=1e-4)
+        assert told.num_candidates_B[row] == (expected > 0).sum()
+
+
+def test_policy_log_probabilities_are_the_plain_models_at_temperature_one_without_filters() -> None:
+    tokens, told = draw(0.8)
+    assert told is not None
+    plain = LOGITS.log_softmax(-1).gather(1, tokens.long().unsqueeze(1)).squeeze(1)
+    torch.testing.assert_close(told.policy_logprobs_B, plain)
+    _, blind = draw(0.8, sees_plain_model=False)
+    assert blind is not None and blind.policy_logprobs_B.isnan().all(), "unknown is NaN, not a number"
+
+
+def test_greedy_rows_of_a_mixed_batch_are_certain_never_flipped_and_the_best() -> None:
+    temperature = torch.full((ROWS,), 0.9)
+    temperature[::2] = 0.0
+    sampler = ESampSampler(Sampler())
+    rows = torch.arange(1, ROWS, 2)
+    sampler.prepare(steering(Z_DIST[rows], rows, 1.5), is_recording=True, sees_plain_model=True)
+    tokens = sampler(LOGITS.clone(), metadata(temperature)).sampled_token_ids.squeeze(1)
+    told = sampler.draw
+    assert told is not None
+    assert torch.equal(tokens[::2].long(), LOGITS[::2].argmax(-1))
+    assert not told.behaviour_logprobs_B[::2].any() and not told.is_flipped_B[::2].any()
+    assert (told.num_candidates_B[::2] == 1).all() and told.is_flipped_B[1::2].any()
+
+
+def test_an_all_greedy_batch_needs_no_temperature() -> None:
+    sampler = ESampSampler(Sampler())
+    sampler.prepare(None, is_recording=True, sees_plain_model=True)
+    greedy = replace(metadata(torch.zeros(ROWS)), temperature=None, all_greedy=True, all_random=False, top_p=None)
+    tokens = sampler(LOGITS.clone(), greedy).sampled_token_ids.squeeze(1)
+    assert torch.equal(tokens.long(), LOGITS.argmax(-1))
+    assert sampler.draw is not None and not sampler.draw.behaviour_logprobs_B.any()
+
+
+def test_the_stage_of_one_step_is_gone_in_the_next() -> None:
+    sampler = ESampSampler(Sampler())
+    sampler.prepare(steering(Z_DIST, slice(None), 3.0), is_recording=True, sees_plain_model=True)
+    sampler(LOGITS.clone(), metadata())
+    sampler.prepare(None, is_recording=False, sees_plain_model=True)
+    torch.manual_seed(4)
+    assert torch.equal(sampler(LOGITS.clone(), metadata()).sampled_token_ids.squeeze(1), stock_draw())
+    assert sampler.draw is None

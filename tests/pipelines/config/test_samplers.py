@@ -1,0 +1,66 @@
+"""The samplers: named once, each different from the others in what it says it is."""
+
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+
+from actors.config import SamplingConfig
+from esamp.config import ESampConfig
+from pipelines.config.run import EMBEDDED_MODEL, RunConfig
+from pipelines.config.samplers import SAMPLERS, SECTIONS, SamplerName
+
+
+def test_every_name_has_a_sampler() -> None:
+    assert set(SAMPLERS) == set(get_args(SamplerName))
+
+
+def test_no_two_samplers_are_the_same() -> None:
+    """Tree of Thoughts draws as vanilla does; its prompt differs."""
+    configs = [RunConfig(sampler=name) for name in SAMPLERS if name != "tree-of-thoughts"]
+    assert len({(config.drawn_with, config.policy) for config in configs}) == len(configs)
+
+
+def test_the_sharpened_control_divides_the_temperature() -> None:
+    config = RunConfig(
+        sampler="sharpened", sampling=SamplingConfig(temperature=0.8), esamp=ESampConfig(beta=0.6, trainer="actor")
+    )
+    assert config.drawn_with.temperature == pytest.approx(0.5)
+    assert config.policy is None and config.beta == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "usual"), [("top-p", "top_p", 0.95), ("top-k", "top_k", 50), ("min-p", "min_p", 0.1)]
+)
+def test_filters_take_the_usual_value_unless_one_is_given(name: SamplerName, field: str, usual: float) -> None:
+    own = {"top_p": 0.5, "top_k": 7, "min_p": 0.3}[field]
+    assert getattr(RunConfig(sampler=name).drawn_with, field) == usual
+    assert getattr(RunConfig(sampler=name, sampling=SamplingConfig(**{field: own})).drawn_with, field) == own
+
+
+def test_controls_change_one_thing_of_the_esamp_they_control() -> None:
+    esamp = ESampConfig(beta=0.4, inner_width=12, trainer="local")
+    changed = {
+        "subtraction": {"fusion": "subtraction"},
+        "entropy-matched": {"fusion": "entropy_matched"},
+        "frozen": {"trainer": "none"},
+        "running-mean": {"prediction": "running_mean"},
+        "shuffled": {"prediction": "shuffled"},
+        "noise": {"prediction": "noise"},
+        "vocabulary": {"prediction": "vocabulary"},
+    }
+    for name, difference in changed.items():
+        assert RunConfig(sampler=name, esamp=esamp).policy == replace(esamp, **difference), name
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_run_depends_on_the_settings_of_its_own_sampler_only(section: str) -> None:
+    for name, sampler in SAMPLERS.items():
+        names = RunConfig(sampler=name).settings_that_matter
+        assert any(setting.startswith(f"{section}.") for setting in names) == (sampler.section == section), name
+
+
+def test_the_amateur_may_be_the_embedded_model() -> None:
+    config = RunConfig(sampler="contrastive")
+    embedded = replace(config, contrastive=replace(config.contrastive, amateur="embedded"))
+    assert embedded.policy is not None and embedded.policy.to_dict()["amateur"] == str(EMBEDDED_MODEL)

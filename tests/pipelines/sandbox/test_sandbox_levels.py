@@ -1,0 +1,244 @@
+"""Each level stops every attack, the attacks are real, and the choice among levels goes by proof."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import InputError
+from pipelines.sandbox import choice
+from pipelines.sandbox.attacks import ATTACKS
+from pipelines.sandbox.choice import choose_sandbox
+from pipelines.sandbox.exam import Exam, ExamStatus
+from pipelines.sandbox.inside.landlock import landlock_version
+from pipelines.sandbox.inside.seccomp import ARCHITECTURES, filter_instructions
+from pipelines.sandbox.levels import START_GRADER, Bubblewrap, Landlock, Level, Unsafe
+from pipelines.sandbox.limits import Limits
+from pipelines.sandbox.proof import ATTACK_LIMITS, HONEST, Proof, attempt, prove
+from pipelines.sandbox.sandbox import Sandbox
+from pipelines.sandbox.soak import Surroundings, grader_processes, soak
+
+ROOT = Path(__file__).resolve().parents[3]
+CLOSED: tuple[type[Level], ...] = (Bubblewrap, Landlock)
+GET_THROUGH_WITHOUT_A_SANDBOX = (
+    "network connect",
+    "open a port",
+    "read another user's file",
+    "read our environment",
+    "write outside",
+    "symlink tricks",
+    "fork bomb",
+    "thread bomb",
+    "start a program",
+    "zombie children",
+    "slip out of the process group",
+    "kill the parent",
+    "memory in files",
+    "shared memory that stays",
+)
+"""The others are stopped by the limits or by the two processes, which the unsafe level has too."""
+
+
+def skip_where_it_cannot_run(level: type[Level]) -> None:
+    try:
+        command = level().command(Limits())
+        if level is Landlock:
+            landlock_version()
+    except OSError as error:
+        pytest.skip(f"{level.name} is not to be had here: {error}")
+    if level is Bubblewrap:
+        started = subprocess.run([*command[: command.index("--") + 1], "/usr/bin/true"], capture_output=True, text=True)
+        if started.returncode:
+            pytest.skip(f"bubblewrap cannot make namespaces here: {started.stderr.strip()}")
+
+
+@pytest.fixture(scope="module", params=CLOSED, ids=lambda level: level.name)
+def level(request: pytest.FixtureRequest) -> Level:
+    skip_where_it_cannot_run(request.param)
+    return request.param()
+
+
+@pytest.fixture(scope="module")
+def proof(level: Level) -> Proof:
+    return prove(level)
+
+
+@pytest.mark.parametrize("number", range(len(ATTACKS)), ids=lambda number: ATTACKS[number].name)
+def test_every_attack_is_stopped(proof: Proof, number: int) -> None:
+    assert proof.honest.status is ExamStatus.PASSED, proof.honest.detail
+    trial = proof.trials[number]
+    assert trial.attack == ATTACKS[number].name
+    assert trial.is_stopped, trial.outcome
+
+
+@pytest.mark.parametrize("name", GET_THROUGH_WITHOUT_A_SANDBOX)
+def test_the_attack_gets_through_where_nothing_stops_it(name: str) -> None:
+    (attack,) = (attack for attack in ATTACKS if attack.name == name)
+    assert not attempt(Sandbox(Unsafe(), ATTACK_LIMITS), attack).is_stopped
+
+
+def test_limits_name_what_was_exceeded(level: Level) -> None:
+    sandbox = Sandbox(level, Limits(timeout_s=1.0, memory_mib=128))
+
+    def status(program: str) -> ExamStatus:
+        return sandbox.run(Exam(program=program, test="f()", names=("f",))).status
+
+    assert status("def f():\n    while True: pass") is ExamStatus.TIMEOUT
+    assert status("import time\ndef f(): time.sleep(60)") is ExamStatus.TIMEOUT
+    assert status("def f(): return len(bytearray(2**28))") is ExamStatus.OUT_OF_MEMORY
+    assert status("def f(): pass") is ExamStatus.PASSED
+
+
+def test_tests_that_do_not_end_are_killed_too(level: Level) -> None:
+    result = Sandbox(level, Limits(timeout_s=0.5)).run(Exam(program="", test="while True: pass"))
+    assert result.status is ExamStatus.TIMEOUT
+
+
+def test_a_sample_leaves_nothing_for_the_next(level: Level) -> None:
+    sandbox = Sandbox(level, Limits())
+    test = "assert mark() is False"
+    program = """
+        import builtins, os
+        def mark():
+            seen = hasattr(builtins, "mark") or os.path.exists("/tmp/mark")
+            builtins.mark = 1
+            try:
+                open("/tmp/mark", "w").close()
+            except OSError:
+                pass
+            return seen
+        """
+    exam = Exam(program="if True:" + program, test=test, names=("mark",))
+    assert [sandbox.run(exam).status for _ in range(2)] == [ExamStatus.PASSED] * 2
+
+
+def test_attacks_among_honest_samples_change_no_verdict_and_leave_nothing(level: Level) -> None:
+    result = soak(Sandbox(level, Limits(timeout_s=10.0)), 40, workers=2)
+    assert result.attacks_stopped == result.attacks == 40
+    assert result.honest_right == result.honest == 40
+    assert result.left_behind == ()
+
+
+def test_what_is_left_behind_is_seen() -> None:
+    before = Surroundings.now()
+    with Path("/tmp/written-by-an-attack").open("w") as file:
+        assert Surroundings.now().more_than(before) == (f"file {file.name}",)
+    os.remove(file.name)
+
+
+def test_a_grader_dies_with_its_supervisor(level: Level) -> None:
+    program = f"""
+from pipelines.sandbox.exam import Exam
+from pipelines.sandbox.levels import {type(level).__name__} as Level
+from pipelines.sandbox.limits import Limits
+from pipelines.sandbox.sandbox import Sandbox
+Sandbox(Level(), Limits(timeout_s=300)).run(Exam(program="while True: pass", test=""))
+"""
+    supervisor = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
+    mark = f"--supervisor={supervisor.pid}".encode()
+
+    def graders() -> int:
+        lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+        return sum(mark in line.split(b"\0") for line in lines)
+
+    # Grader and program, and two of bubblewrap's own: before the program is there, these may not have bound their lives to ours.
+    wait_until(lambda: graders() == (4 if isinstance(level, Bubblewrap) else 2))
+    supervisor.send_signal(signal.SIGKILL)
+    supervisor.wait()
+    wait_until(lambda: graders() == 0)
+
+
+def wait_until(condition: object) -> None:
+    assert callable(condition)
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "waited 30 s in vain"
+        time.sleep(0.05)
+
+
+def test_a_grader_that_cannot_start_is_no_pass_and_says_why() -> None:
+    class Broken(Unsafe):
+        name = "broken"
+
+        def command(self, limits: Limits) -> list[str]:
+            return ["/bin/sh", "-c", "echo no such thing >&2; exit 3"]
+
+    result = Sandbox(Broken(), Limits()).run(HONEST)
+    assert result.status is ExamStatus.SANDBOX_FAILED
+    assert "no such thing" in result.detail
+    assert "3" in result.detail
+
+
+def test_a_program_that_cannot_be_confined_is_not_run() -> None:
+    """A program's process without its filter must not come to run the program, and that is no wrong answer either."""
+
+    class WithoutFilter(Landlock):
+        def command(self, limits: Limits) -> list[str]:
+            break_filter = """
+import pipelines.sandbox.inside.seccomp
+def broken(*, may_signal=False):
+    raise OSError("this kernel has no seccomp")
+pipelines.sandbox.inside.seccomp.install_filter = broken
+"""
+            start = START_GRADER.replace("from pipelines", f"exec({break_filter!r}); from pipelines")
+            return [start if part == START_GRADER else part for part in super().command(limits)]
+
+    skip_where_it_cannot_run(Landlock)
+    assert Sandbox(WithoutFilter(), Limits()).run(HONEST).status is ExamStatus.SANDBOX_FAILED
+
+
+def test_a_level_that_stops_nothing_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pretender(Unsafe):
+        name = "pretender"
+
+    monkeypatch.setattr(choice, "LEVELS", (Pretender,))
+    with pytest.raises(InputError, match=r"pretender: network connect.*--allow-unsafe-execution"):
+        choose_sandbox(Limits(), allow_unsafe_execution=False)
+
+
+def test_without_bubblewrap_the_next_level_is_taken_and_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    skip_where_it_cannot_run(Landlock)
+    choice.try_level.cache_clear()
+    monkeypatch.setenv("PATH", "")
+    with caplog.at_level(logging.WARNING):
+        assert choose_sandbox(Limits(), allow_unsafe_execution=False).level.name == "landlock"
+    assert "apt install bubblewrap" in caplog.text
+    choice.try_level.cache_clear()
+
+
+def test_unsafe_execution_is_taken_only_when_typed_and_warned_about(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(choice, "LEVELS", ())
+    with pytest.raises(InputError, match="--allow-unsafe-execution"):
+        choose_sandbox(Limits(), allow_unsafe_execution=False)
+    with caplog.at_level(logging.WARNING):
+        assert choose_sandbox(Limits(), allow_unsafe_execution=True).level.name == "unsafe"
+    assert "WITHOUT a sandbox" in caplog.text
+
+
+@pytest.mark.parametrize("machine", ARCHITECTURES)
+def test_the_filter_jumps_to_instructions_that_exist(machine: str) -> None:
+    instructions = filter_instructions(machine, may_signal=False)
+    for place, (_, if_true, if_false, _) in enumerate(instructions):
+        assert place + 1 + max(if_true, if_false) < len(instructions) or place == len(instructions) - 1
+        assert max(if_true, if_false) < 256
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"timeout_s": 0}, {"timeout_s": float("inf")}, {"memory_mib": 1}, {"file_mib": -1}, {"open_files": 3}]
+)
+def test_limits_that_cannot_work_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(InputError):
+        Limits(**wrong)  # type: ignore[arg-type]
+
+
+def test_no_grader_is_left_after_all_these_tests() -> None:
+    wait_until(lambda: not grader_processes())

@@ -1,5 +1,6 @@
 # make demo   install into .venv, then vanilla sampling and ESamp side by side on the embedded model (CPU, some minutes)
-# make test   install, then the whole test suite (CPU)
+# make test   install, then the test suite (CPU, at most 20 minutes on 2 cores)
+# make test-slow  install, then the tests with real models, trainers, clusters and killed processes (CPU)
 # make chaos  install, then kill processes of a run at random and compare its samples with the plan (CPU, some minutes)
 # make check  ruff and the type checker
 # make lock   resolve requirements.lock again (needs uv: pip install uv)
@@ -11,7 +12,7 @@ TORCH = torch==2.13.0
 # PyTorch's own index has the CPU build; where it cannot be reached, pip takes what it otherwise finds.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: install demo test chaos check lock
+.PHONY: install demo test test-slow chaos check lock
 
 install: .venv/installed
 
@@ -28,6 +29,9 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest
+
+test-slow: install
+	$(BIN)/python -m pytest -m slow
 
 chaos: install
 	$(BIN)/python -m jobs.chaos

@@ -45,7 +45,7 @@ def main(args: list[str]) -> None:
         # Imported late: plotting and Parquet take seconds that --help and a mistyped flag need not wait for.
         from rich.console import Console
 
-        from pipelines.report.measures.adaptive import has_adaptive, print_adaptive
+        from pipelines.report.early_stopped_runs import has_adaptive, print_adaptive
         from pipelines.report.page import write_report
         from pipelines.runs.folder import RunFolder
 

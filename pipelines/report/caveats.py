@@ -6,7 +6,7 @@ import numpy as np
 
 from esamp.baselines.config import OverrideConfig
 from esamp.config import ESampConfig
-from pipelines.report.reading import Reading
+from pipelines.report.readable_samples import Reading
 from pipelines.report.run_set import Arm, Evidence
 from pipelines.runs.summary import in_words as groups_in_words
 from pipelines.statistics.exchangeability import Exchangeability

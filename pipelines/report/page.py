@@ -15,18 +15,18 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from pipelines.config.yaml_flags import flatten
-from pipelines.report import numbers
+from pipelines.report import number_format
 from pipelines.report.caveats import caveats, in_words
 from pipelines.report.config import ReportConfig
-from pipelines.report.figures import draw_figures
+from pipelines.report.csv_tables import differences_csv, measures_csv, problems_csv
+from pipelines.report.figures.all_figures import draw_figures
 from pipelines.report.measures.comparison import compare_arms, conclusion
+from pipelines.report.measures.distiller import exploration_facts
 from pipelines.report.measures.diversity import measure_diversity
-from pipelines.report.measures.exploration import exploration_facts
 from pipelines.report.measures.group_sizes import group_size_sweeps
 from pipelines.report.measures.outcomes import Measure, launch_order, measure_arms, replications
-from pipelines.report.reading import collect_reading
+from pipelines.report.readable_samples import collect_reading
 from pipelines.report.run_set import Evidence, gather_evidence
-from pipelines.report.tables import differences_csv, measures_csv, problems_csv
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.provenance import now
 from pipelines.runs.storage import write_whole
@@ -88,11 +88,11 @@ def template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "number": numbers.number,
-        "ends": numbers.ends,
-        "plain": numbers.plain,
-        "p_value": numbers.p_value,
-        "points": numbers.signed_points,
+        "number": number_format.number,
+        "ends": number_format.ends,
+        "plain": number_format.plain,
+        "p_value": number_format.p_value,
+        "points": number_format.signed_points,
     }
     return environment.get_template("page.html.j2")
 

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 
 from pipelines.errors import InputError
-from pipelines.report import numbers
+from pipelines.report import number_format
 from pipelines.report.caveats import caveats, depends_on_siblings
 from pipelines.report.config import DiversityConfig, ReadingConfig, ReportConfig
-from pipelines.report.figure_style import colour, themed_svg
-from pipelines.report.figures import lag_bins
+from pipelines.report.figures.all_figures import lag_bins
+from pipelines.report.figures.style import colour, themed_svg
 from pipelines.report.measures.comparison import compare_arms, conclusion
+from pipelines.report.measures.distiller import exploration_facts
 from pipelines.report.measures.diversity import measure_diversity
-from pipelines.report.measures.exploration import exploration_facts
 from pipelines.report.measures.outcomes import launch_order, measure_arms
 from pipelines.report.page import write_report
-from pipelines.report.reading import choose_samples, collect_reading
+from pipelines.report.readable_samples import choose_samples, collect_reading
 from pipelines.report.run_set import Evidence, gather_evidence
 from pipelines.statistics.interval import Interval
 from pipelines.statistics.pass_at_k import pass_at_k
@@ -246,17 +246,20 @@ def test_runs_with_next_to_nothing_in_them_have_a_report(samples: int, rows: lis
 
 
 def test_numbers_read_as_they_should() -> None:
-    assert doctest.testmod(numbers).failed == 0
+    assert doctest.testmod(number_format).failed == 0
     share = Interval(estimate=0.123, low=0.1, high=np.nan, method="undefined")
-    assert (numbers.number(share, "share"), numbers.ends(share, "share")) == ("12.3%", "")
+    assert (number_format.number(share, "share"), number_format.ends(share, "share")) == ("12.3%", "")
     undefined = Interval(estimate=np.nan, low=np.nan, high=np.nan, method="undefined")
     assert (
-        numbers.number(undefined, "number") == numbers.signed_points(undefined) == numbers.p_value(np.nan) == "\u2013"
+        number_format.number(undefined, "number")
+        == number_format.signed_points(undefined)
+        == number_format.p_value(np.nan)
+        == "\u2013"
     )
     near_zero = Interval(estimate=0.01, low=-0.0001, high=0.02, method="bootstrap")
-    assert numbers.ends(near_zero, "share") == "0.0 to 2.0"
+    assert number_format.ends(near_zero, "share") == "0.0 to 2.0"
     cost = Interval(estimate=12345.0, low=999.4, high=np.inf, method="bootstrap")
-    assert (numbers.number(cost, "number"), numbers.ends(cost, "number")) == ("12,345", "999 to \u221e")
+    assert (number_format.number(cost, "number"), number_format.ends(cost, "number")) == ("12,345", "999 to \u221e")
 
 
 def test_captions_cannot_carry_markup() -> None:

@@ -7,7 +7,7 @@ from esamp.distiller.bank import SlotLayout
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
 from pipelines.prepare.model_files import is_local, load_model_config
-from pipelines.report.numbers import plain
+from pipelines.report.number_format import plain
 from pipelines.report.run_set import Arm, Evidence
 from pipelines.runs.summary import intervened_share, loss_edges, mean_or_none, rows_not_learned
 

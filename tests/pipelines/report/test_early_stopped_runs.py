@@ -10,7 +10,7 @@ from jobs.report import main
 from pipelines.config.early_stopping import StoppingConfig
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
-from pipelines.report.measures.adaptive import compare_adaptive
+from pipelines.report.early_stopped_runs import compare_adaptive
 from pipelines.runs.folder import RunFolder
 from tests.pipelines.stored_rows import failed, make_run, row, wrong
 

@@ -1,4 +1,4 @@
-"""The report's figures: what is drawn. How it looks is in figure_style.py.
+"""The report's figures: what is drawn. How it looks is in style.py.
 
 Legend: K values of k.
 """
@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from pipelines.report.figure_style import (
+from pipelines.report.figures.style import (
     ARM_COLOURS,
     DASHES,
     INK,

@@ -39,7 +39,7 @@ def between_runs(values_R: npt.ArrayLike, *, confidence: float = 0.95) -> Betwee
     return BetweenRuns(mean=mean, standard_deviation=spread, low=low, high=high, num_runs=len(values))
 
 
-def luck_share(values_RP: npt.NDArray[np.float64]) -> float:
+def run_variance_share(values_RP: npt.NDArray[np.float64]) -> float:
     """Share of the variance of a one-run mean over problems that is the luck of the run; the rest is which problems were asked.
 
     One-way analysis of variance with problems as groups: mean within-problem variance over the total variance of a single value. Small:

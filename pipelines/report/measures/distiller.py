@@ -1,4 +1,4 @@
-"""What the Distiller did in each arm, and what it cost: counters, staleness, losses, memory."""
+"""What the Distiller did in each condition, and what it cost: counters, staleness, losses, memory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
 from pipelines.prepare.model_files import is_local, load_model_config
 from pipelines.report.number_format import plain
-from pipelines.report.run_set import Arm, Evidence
+from pipelines.report.run_set import Condition, RunSet
 from pipelines.runs.summary import intervened_share, loss_edges, mean_or_none, rows_not_learned
 
 BYTES_PER_PARAMETER = 4 * 4
@@ -18,47 +18,47 @@ UNKNOWN = "not known"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fact:
-    """A row: name, and one cell per arm."""
+    """A row: name, and one cell per condition."""
 
     name: str
     cells: list[str]
 
 
-def exploration_facts(evidence: Evidence) -> list[Fact]:
-    """Rows about the Distiller, of each arm's first run; "-" for arms without one."""
-    arms = evidence.arms
-    rows: dict[str, Callable[[Arm], str]] = {
+def exploration_facts(run_set: RunSet) -> list[Fact]:
+    """Rows about the Distiller, of each condition's first run; "-" for conditions without one."""
+    conditions = run_set.conditions
+    rows: dict[str, Callable[[Condition], str]] = {
         "Distiller loss, first and last tenth of an answer": loss_cell,
-        "decode tokens intervened on": lambda arm: f"{intervened_share(arm.runs[0].table):.1%}",
+        "decode tokens intervened on": lambda condition: f"{intervened_share(condition.runs[0].table):.1%}",
         "weights behind, decode steps": lag_cell,
-        "rows not learned from": lambda arm: f"{rows_not_learned(arm.runs[0].sessions):,}",
-        "groups left vanilla, no slot": lambda arm: counted(arm, "vanilla_groups"),
-        "rows with lowered beta, too stale": lambda arm: counted(arm, "stale_rows"),
-        "rows left vanilla, not finite": lambda arm: counted(arm, "nonfinite_rows"),
-        "failed calls to the trainer": lambda arm: counted(arm, "trainer_failures"),
-        "memory of Distiller slots, computed": lambda arm: memory_cell(arm.config),
+        "rows not learned from": lambda condition: f"{rows_not_learned(condition.runs[0].sessions):,}",
+        "groups left vanilla, no slot": lambda condition: counted(condition, "vanilla_groups"),
+        "rows with lowered beta, too stale": lambda condition: counted(condition, "stale_rows"),
+        "rows left vanilla, not finite": lambda condition: counted(condition, "nonfinite_rows"),
+        "failed calls to the trainer": lambda condition: counted(condition, "trainer_failures"),
+        "memory of Distiller slots, computed": lambda condition: memory_cell(condition.config),
     }
     return [
-        Fact(name=name, cells=[cell(arm) if arm.config.beta else "\u2013" for arm in arms])
+        Fact(name=name, cells=[cell(condition) if condition.config.beta else "\u2013" for condition in conditions])
         for name, cell in rows.items()
     ]
 
 
-def loss_cell(arm: Arm) -> str:
+def loss_cell(condition: Condition) -> str:
     """ "1.75, 1.48"."""
-    edges = loss_edges([arm.runs[0].table])
+    edges = loss_edges([condition.runs[0].table])
     return UNKNOWN if None in edges else ", ".join(plain(loss) for loss in edges if loss is not None)
 
 
-def lag_cell(arm: Arm) -> str:
+def lag_cell(condition: Condition) -> str:
     """Mean over samples."""
-    mean = mean_or_none(lag for lag in arm.runs[0].table["lag_mean"].to_pylist() if lag is not None)
+    mean = mean_or_none(lag for lag in condition.runs[0].table["lag_mean"].to_pylist() if lag is not None)
     return UNKNOWN if mean is None else plain(mean)
 
 
-def counted(arm: Arm, counter: str) -> str:
+def counted(condition: Condition, counter: str) -> str:
     """A shard counter over completed sessions."""
-    sessions = arm.runs[0].sessions
+    sessions = condition.runs[0].sessions
     if not sessions:
         return UNKNOWN
     return f"{sum(shard[counter] for session in sessions for shard in session.shards):,}"

@@ -1,6 +1,6 @@
-"""What each arm achieved: every measure with its interval over problems.
+"""What each condition achieved: every measure with its interval over problems.
 
-Legend: R runs of an arm, P problems, N samples of each.
+Legend: R runs of a condition, P problems, N samples of each.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.report.run_samples import RunSamples
-from pipelines.report.run_set import Evidence
+from pipelines.report.run_set import RunSet
 from pipelines.statistics.best_of_k import best_of_k, pass_hat_k
 from pipelines.statistics.cost import cost_per_solved
 from pipelines.statistics.exchangeability import Exchangeability, exchangeability_test
@@ -19,7 +19,7 @@ from pipelines.statistics.interval import UNDEFINED, Interval, mean_interval
 from pipelines.statistics.majority import maj_curve
 from pipelines.statistics.pass_at_k import pass_at_k_per_problem
 from pipelines.statistics.prefix import solved_within
-from pipelines.statistics.replicates import BetweenRuns, between_runs, luck_share
+from pipelines.statistics.replicates import BetweenRuns, between_runs, run_variance_share
 from pipelines.verifiers.verdict import VerdictStatus
 
 Unit = Literal["share", "number"]
@@ -36,20 +36,20 @@ class Measure:
     """What it answers, in a few words."""
     unit: Unit
     values: list[Interval]
-    """One per arm."""
+    """One per condition."""
     k: int | None = None
 
 
-def measure_arms(evidence: Evidence) -> list[Measure]:
-    """Every measure of every arm."""
+def measure_conditions(run_set: RunSet) -> list[Measure]:
+    """Every measure of every condition."""
     return [
-        *by_k(evidence, "pass@{k} | group={n}", "a random {k}-subset of the group holds a correct sample", pass_at),
-        *by_k(evidence, "first {k}", "one of the first {k} launched is correct", first_k),
-        *by_k(evidence, "maj@{k}", "the majority of {k} votes is right", majority),
-        *by_k(evidence, "pass^{k}", "all of {k} are correct", all_of_k),
-        *by_k(evidence, "best-of-{k}", "the likeliest of {k} under the plain model is correct", likeliest),
-        *rates(evidence),
-        *costs(evidence),
+        *by_k(run_set, "pass@{k} | group={n}", "a random {k}-subset of the group holds a correct sample", pass_at),
+        *by_k(run_set, "first {k}", "one of the first {k} launched is correct", first_k),
+        *by_k(run_set, "maj@{k}", "the majority of {k} votes is right", majority),
+        *by_k(run_set, "pass^{k}", "all of {k} are correct", all_of_k),
+        *by_k(run_set, "best-of-{k}", "the likeliest of {k} under the plain model is correct", likeliest),
+        *rates(run_set),
+        *costs(run_set),
     ]
 
 
@@ -57,22 +57,22 @@ PerProblem = Callable[[RunSamples, list[int]], list[npt.NDArray[np.float64]]]
 """Values [P] of a run's problems at each k."""
 
 
-def by_k(evidence: Evidence, name: str, question: str, per_problem: PerProblem) -> Iterator[Measure]:
-    """A measure at every k: per problem, mean over runs, then over problems. Undefined where an arm has fewer than k samples."""
-    sizes = {arm.group_size for arm in evidence.arms}
+def by_k(run_set: RunSet, name: str, question: str, per_problem: PerProblem) -> Iterator[Measure]:
+    """A measure at every k: per problem, mean over runs, then over problems. Undefined where a condition has fewer than k samples."""
+    sizes = {condition.group_size for condition in run_set.conditions}
     size = str(sizes.pop()) if len(sizes) == 1 else "n"
     intervals = []
-    for arm in evidence.arms:
-        ks = [k for k in evidence.ks if k <= arm.group_size]
-        values_RKP = [per_problem(run, ks) for run in arm.runs]
+    for condition in run_set.conditions:
+        ks = [k for k in run_set.ks if k <= condition.group_size]
+        values_RKP = [per_problem(run, ks) for run in condition.runs]
         means = [mean_interval(np.mean(values_RP, axis=0)) for values_RP in zip(*values_RKP, strict=True)]
         intervals.append(dict(zip(ks, means, strict=True)))
-    for k in evidence.ks:
+    for k in run_set.ks:
         yield Measure(
             name=name.format(k=k, n=size),
             question=question.format(k=k),
             unit="share",
-            values=[of_arm.get(k, UNDEFINED) for of_arm in intervals],
+            values=[of_condition.get(k, UNDEFINED) for of_condition in intervals],
             k=k,
         )
 
@@ -114,7 +114,7 @@ def likeliest(run: RunSamples, ks: list[int]) -> list[npt.NDArray[np.float64]]:
     return [np.array([best_of_k(scores, correct, k) for scores, correct in pairs]) for k in ks]
 
 
-def rates(evidence: Evidence) -> Iterator[Measure]:
+def rates(run_set: RunSet) -> Iterator[Measure]:
     """Shares of samples by what became of them; intervals over problems, since siblings share their fate."""
     shares: list[tuple[str, str, Callable[[RunSamples], npt.NDArray[np.bool_]]]] = [
         ("avg@n", "a sample is correct", lambda run: run.correct_PN),
@@ -134,7 +134,8 @@ def rates(evidence: Evidence) -> Iterator[Measure]:
             question=question,
             unit="share",
             values=[
-                mean_interval(np.mean([select(run).mean(axis=1) for run in arm.runs], axis=0)) for arm in evidence.arms
+                mean_interval(np.mean([select(run).mean(axis=1) for run in condition.runs], axis=0))
+                for condition in run_set.conditions
             ],
         )
 
@@ -142,7 +143,7 @@ def rates(evidence: Evidence) -> Iterator[Measure]:
 FAILED = [VerdictStatus.ERROR.value, VerdictStatus.OUT_OF_MEMORY.value, VerdictStatus.SANDBOX_ERROR.value]
 
 
-def costs(evidence: Evidence) -> Iterator[Measure]:
+def costs(run_set: RunSet) -> Iterator[Measure]:
     """What was spent. Times are of the engines at work, start-up left out; without a completed session they are not known."""
     yield Measure(
         name="tokens per sample",
@@ -150,9 +151,9 @@ def costs(evidence: Evidence) -> Iterator[Measure]:
         unit="number",
         values=[
             mean_interval(
-                np.mean([run.num_tokens_PN.mean(axis=1) for run in arm.runs], axis=0), bounds=(0.0, float("inf"))
+                np.mean([run.num_tokens_PN.mean(axis=1) for run in condition.runs], axis=0), bounds=(0.0, float("inf"))
             )
-            for arm in evidence.arms
+            for condition in run_set.conditions
         ],
     )
     yield Measure(
@@ -161,10 +162,10 @@ def costs(evidence: Evidence) -> Iterator[Measure]:
         unit="number",
         values=[
             cost_per_solved(
-                np.concatenate([run.num_tokens_PN.sum(axis=1) for run in arm.runs]),
-                np.concatenate([run.correct_PN.any(axis=1) for run in arm.runs]),
+                np.concatenate([run.num_tokens_PN.sum(axis=1) for run in condition.runs]),
+                np.concatenate([run.correct_PN.any(axis=1) for run in condition.runs]),
             )
-            for arm in evidence.arms
+            for condition in run_set.conditions
         ],
     )
     yield Measure(
@@ -173,10 +174,10 @@ def costs(evidence: Evidence) -> Iterator[Measure]:
         unit="number",
         values=[
             without_interval(
-                sum(busy_seconds(run) for run in arm.runs),
-                sum(int(run.correct_PN.any(axis=1).sum()) for run in arm.runs),
+                sum(busy_seconds(run) for run in condition.runs),
+                sum(int(run.correct_PN.any(axis=1).sum()) for run in condition.runs),
             )
-            for arm in evidence.arms
+            for condition in run_set.conditions
         ],
     )
     yield Measure(
@@ -185,10 +186,10 @@ def costs(evidence: Evidence) -> Iterator[Measure]:
         unit="number",
         values=[
             without_interval(
-                sum(session.tokens for run in arm.runs for session in run.sessions),
-                sum(busy_seconds(run) for run in arm.runs),
+                sum(session.tokens for run in condition.runs for session in run.sessions),
+                sum(busy_seconds(run) for run in condition.runs),
             )
-            for arm in evidence.arms
+            for condition in run_set.conditions
         ],
     )
     yield Measure(
@@ -196,8 +197,8 @@ def costs(evidence: Evidence) -> Iterator[Measure]:
         question="from the first unit of work to the last",
         unit="number",
         values=[
-            without_interval(sum(session.seconds for run in arm.runs for session in run.sessions) or np.nan, 1.0)
-            for arm in evidence.arms
+            without_interval(sum(session.seconds for run in condition.runs for session in run.sessions) or np.nan, 1.0)
+            for condition in run_set.conditions
         ],
     )
 
@@ -217,28 +218,31 @@ def without_interval(numerator: float, denominator: float) -> Interval:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Replication:
-    """An arm's pass@k over its runs."""
+    """A condition's pass@k over its runs."""
 
-    arm: str
+    condition: str
     k: int
     between: BetweenRuns
     luck: float
     """Share of a problem's variance that is the luck of the run."""
 
 
-def replications(evidence: Evidence) -> list[Replication]:
-    """Between-run error of every arm with two runs or more."""
+def replications(run_set: RunSet) -> list[Replication]:
+    """Between-run error of every condition with two runs or more."""
     return [
         Replication(
-            arm=arm.name, k=k, between=between_runs(arm.pass_at_RP(k).mean(axis=1)), luck=luck_share(arm.pass_at_RP(k))
+            condition=condition.name,
+            k=k,
+            between=between_runs(condition.pass_at_RP(k).mean(axis=1)),
+            luck=run_variance_share(condition.pass_at_RP(k)),
         )
-        for arm in evidence.arms
-        if len(arm.runs) > 1
-        for k in evidence.ks
-        if k <= arm.group_size
+        for condition in run_set.conditions
+        if len(condition.runs) > 1
+        for k in run_set.ks
+        if k <= condition.group_size
     ]
 
 
-def launch_order(evidence: Evidence) -> list[Exchangeability]:
-    """Does launch order matter? One test per arm, over the problems of all its runs."""
-    return [exchangeability_test(np.concatenate(list(arm.correct_RPN))) for arm in evidence.arms]
+def launch_order(run_set: RunSet) -> list[Exchangeability]:
+    """Does launch order matter? One test per condition, over the problems of all its runs."""
+    return [exchangeability_test(np.concatenate(list(condition.correct_RPN))) for condition in run_set.conditions]

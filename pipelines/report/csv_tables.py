@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 from pipelines.report.measures.comparison import ConditionComparison
-from pipelines.report.measures.outcomes import Measure
+from pipelines.report.measures.measure import Measure
 from pipelines.report.run_set import RunSet
 
 

@@ -20,31 +20,29 @@ from pipelines.report.caveats import caveats, launch_order_text
 from pipelines.report.config import ReportConfig
 from pipelines.report.csv_tables import differences_csv, measures_csv, problems_csv
 from pipelines.report.figures.all_figures import draw_figures
+from pipelines.report.measures.all_measures import measure_conditions
 from pipelines.report.measures.comparison import compare_conditions, conclusion
-from pipelines.report.measures.distiller import exploration_facts
+from pipelines.report.measures.distiller import distiller_facts
 from pipelines.report.measures.diversity import measure_diversity
 from pipelines.report.measures.group_sizes import group_size_sweeps
-from pipelines.report.measures.outcomes import Measure, launch_order, measure_conditions, replications
+from pipelines.report.measures.replicates import launch_order, replicate_spreads
 from pipelines.report.readable_samples import collect_readable_samples
 from pipelines.report.run_set import RunSet, read_run_set
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.provenance import now
 from pipelines.runs.storage import write_whole
 
-COSTS_WITHOUT_VERDICTS = ("tokens per sample", "tokens/s", "wall clock, s")
-"""Measures of tasks in which nothing is right or wrong."""
-
 
 def write_report(folders: Sequence[RunFolder], output: Path, config: ReportConfig) -> str:
     """Write the report of these runs into a folder; returns its conclusions, in words. Raises InputError as `read_run_set` does."""
     run_set = read_run_set(folders)
-    measures = measure_conditions(run_set) if run_set.is_verified else cost_measures(run_set)
+    measures = measure_conditions(run_set)
     comparisons = compare_conditions(run_set) if run_set.is_verified else []
     diversity = measure_diversity(run_set, config.diversity)
     orders = launch_order(run_set)
     reading = collect_readable_samples(run_set, config.reading)
     figures = draw_figures(run_set, measures, diversity, comparisons)
-    conclusions = [conclusion(comparison) for comparison in comparisons] or [alone(run_set)]
+    conclusions = [conclusion(comparison) for comparison in comparisons] or [without_comparison(run_set)]
     html = template().render(
         run_set=run_set,
         conclusions=conclusions,
@@ -54,9 +52,9 @@ def write_report(folders: Sequence[RunFolder], output: Path, config: ReportConfi
         diversity=diversity,
         diversity_config=config.diversity,
         orders=[launch_order_text(order) for order in orders],
-        replications=replications(run_set) if run_set.is_verified else [],
+        replicate_spreads=replicate_spreads(run_set) if run_set.is_verified else [],
         sweeps=group_size_sweeps(run_set) if run_set.is_verified else [],
-        exploration=exploration_facts(run_set),
+        distiller=distiller_facts(run_set),
         reading=reading,
         figures=[(figure, Markup(figure.svg)) for figure in figures],  # ours: no text of a run is in it but as outlines
         settings=settings_rows(run_set),
@@ -71,11 +69,6 @@ def write_report(folders: Sequence[RunFolder], output: Path, config: ReportConfi
     write_whole(output / "tables" / "differences.csv", differences_csv(comparisons).encode())
     write_whole(output / "tables" / "problems.csv", problems_csv(run_set).encode())
     return "\n".join(conclusions)
-
-
-def cost_measures(run_set: RunSet) -> list[Measure]:
-    """The measures that need no verdict."""
-    return [measure for measure in measure_conditions(run_set) if measure.name in COSTS_WITHOUT_VERDICTS]
 
 
 def template() -> Template:
@@ -97,7 +90,7 @@ def template() -> Template:
     return environment.get_template("page.html.j2")
 
 
-def alone(run_set: RunSet) -> str:
+def without_comparison(run_set: RunSet) -> str:
     """What a report without a comparison says first."""
     condition = run_set.baseline
     if not run_set.is_verified:

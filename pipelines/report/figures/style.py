@@ -60,7 +60,6 @@ STYLE = {
     "axes.facecolor": PAPER,
     "savefig.facecolor": PAPER,
     "svg.fonttype": "path",
-    "svg.hashsalt": "report",
     "axes.axisbelow": True,
     "text.parse_math": False,
 }
@@ -80,25 +79,30 @@ class RenderedFigure:
 
 
 @contextmanager
-def new_figure(name: str, caption: str, drawn: list[RenderedFigure]) -> Iterator[Axes]:
-    """Axes to draw on; afterwards the figure is added to `drawn`."""
-    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
-        figure = Figure(figsize=SIZE_INCHES, layout="constrained")
-        yield figure.add_subplot()
-        svg, png = io.BytesIO(), io.BytesIO()
+def new_figure() -> Iterator[Axes]:
+    """Axes to draw on, in the report's style. Call `render` inside the block: matplotlib reads the style again when it saves."""
+    with mpl.rc_context(STYLE):
+        yield Figure(figsize=SIZE_INCHES, layout="constrained").add_subplot()
+
+
+def render(axes: Axes, name: str, caption: str) -> RenderedFigure:
+    """The figure that these axes are in, as SVG for the page and PNG for print. The same data give the same bytes."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    svg, png = io.BytesIO(), io.BytesIO()
+    # The ids in the SVG are hashes salted with the name: two figures in one page must not share them.
+    with mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-        figure.savefig(png, format="png", dpi=PRINT_DPI)
-    drawn.append(
-        RenderedFigure(
-            name=name, caption=caption, svg=themed_svg(svg.getvalue().decode(), name, caption), png=png.getvalue()
-        )
+    figure.savefig(png, format="png", dpi=PRINT_DPI)
+    return RenderedFigure(
+        name=name, caption=caption, svg=themed_svg(svg.getvalue().decode(), name, caption), png=png.getvalue()
     )
 
 
 def themed_svg(svg: str, name: str, caption: str) -> str:
     """An <svg> element for the page: colours as CSS variables, size by the page, ids of its own, a text for screen readers.
 
-    Raises ValueError if a caption holds markup: captions are ours, names of conditions are not part of them.
+    Raises ValueError if the caption holds markup: captions are constants of this package and never hold the name of a condition.
     """
     if re.search(r"[<>&\"]", caption):
         raise ValueError(f"a figure's caption must be plain text; got {caption!r}.")
@@ -143,6 +147,11 @@ def colour(index: int) -> str:
 def marker(index: int) -> str:
     """Marker of a condition."""
     return MARKERS[index % len(MARKERS)]
+
+
+def dashes(index: int) -> str:
+    """Line style of a condition."""
+    return DASHES[index % len(DASHES)]
 
 
 def shortened(name: str) -> str:

@@ -24,7 +24,7 @@ class Fact:
     cells: list[str]
 
 
-def exploration_facts(run_set: RunSet) -> list[Fact]:
+def distiller_facts(run_set: RunSet) -> list[Fact]:
     """Rows about the Distiller, of each condition's first run; "-" for conditions without one."""
     conditions = run_set.conditions
     rows: dict[str, Callable[[Condition], str]] = {
@@ -57,11 +57,12 @@ def lag_cell(condition: Condition) -> str:
 
 
 def counted(condition: Condition, counter: str) -> str:
-    """A shard counter over completed sessions."""
+    """A shard counter over completed sessions. A restarted shard counts from 0 again, so that its sum is a lower bound."""
     sessions = condition.runs[0].sessions
     if not sessions:
         return UNKNOWN
-    return f"{sum(shard[counter] for session in sessions for shard in session.shards):,}"
+    total = sum(shard[counter] for session in sessions for shard in session.shards)
+    return f"at least {total:,}" if any(session.lost_counts for session in sessions) else f"{total:,}"
 
 
 def memory_cell(config: RunConfig) -> str:

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.report.config import DiversityConfig
+from pipelines.report.measures.correctness import final_answers
 from pipelines.report.measures.countdown_paths import solution_path
-from pipelines.report.measures.outcomes import Measure, final_answers
+from pipelines.report.measures.measure import Measure
 from pipelines.report.run_samples import RunSamples
 from pipelines.report.run_set import RunSet
 from pipelines.statistics.diversity import distinct_n, distinct_share, mean_pairwise_cosine, self_bleu, vendi_score

@@ -2,6 +2,7 @@
 
 import csv
 import doctest
+import json
 import math
 import re
 from dataclasses import replace
@@ -15,12 +16,13 @@ from pipelines.errors import InputError
 from pipelines.report import number_format
 from pipelines.report.caveats import caveats, depends_on_siblings
 from pipelines.report.config import DiversityConfig, ReadingConfig, ReportConfig
-from pipelines.report.figures.all_figures import lag_bins
+from pipelines.report.figures.staleness import lag_bins
 from pipelines.report.figures.style import colour, themed_svg
+from pipelines.report.measures.all_measures import measure_conditions
 from pipelines.report.measures.comparison import compare_conditions, conclusion
-from pipelines.report.measures.distiller import exploration_facts
+from pipelines.report.measures.distiller import distiller_facts
 from pipelines.report.measures.diversity import measure_diversity
-from pipelines.report.measures.outcomes import launch_order, measure_conditions
+from pipelines.report.measures.replicates import launch_order
 from pipelines.report.page import write_report
 from pipelines.report.readable_samples import choose_samples, collect_readable_samples
 from pipelines.report.run_set import RunSet, read_run_set
@@ -55,6 +57,20 @@ def test_measures_are_those_of_the_stored_verdicts(run_set: RunSet) -> None:
     assert by_name["tokens per solved problem"].values[1].estimate == pytest.approx(tokens / solved)
     assert by_name["tokens/s"].values[1].estimate == pytest.approx(tokens / 4.0)
     assert by_name["maj@1"].values[1].estimate == pytest.approx(correct_PN.mean())
+
+
+@pytest.mark.parametrize("change", [{"shards": []}, {"shard_restarts": 1}, {"units_run_again": 2}])
+def test_speed_is_per_second_of_the_session_where_shard_counters_do_not_cover_it(
+    change: dict[str, object], tmp_path: Path
+) -> None:
+    """A session without shard counters used to end the report, and one with a restarted shard to overstate tokens/s."""
+    run = write_run(tmp_path, config("vanilla"), solved_share=0.5)
+    stored = tmp_path / "sessions.jsonl"
+    session = json.loads(stored.read_text()) | change
+    stored.write_text(json.dumps(session) + "\n")
+    by_name = {measure.name: measure.values[0].estimate for measure in measure_conditions(read_run_set([run]))}
+    assert session["seconds"] == 5.0
+    assert by_name["tokens/s"] == pytest.approx(session["tokens"] / 5.0)
 
 
 def test_a_clear_difference_is_said_to_be_one(run_set: RunSet) -> None:
@@ -113,7 +129,7 @@ def test_diversity_is_taken_over_the_same_number_of_samples(run_set: RunSet) -> 
 
 
 def test_the_distillers_row_is_dashes_without_one(run_set: RunSet) -> None:
-    facts = {fact.name: fact.cells for fact in exploration_facts(run_set)}
+    facts = {fact.name: fact.cells for fact in distiller_facts(run_set)}
     assert all(cells[0] == "\u2013" for cells in facts.values())
     assert facts["rows not learned from"][1] == "0"
     assert re.fullmatch(r"[\d.]+ MiB for 32 slot\(s\)", facts["memory of Distiller slots, computed"][1])
@@ -145,7 +161,7 @@ def test_failures_and_unknown_models_are_told(tmp_path: Path) -> None:
     reading = collect_readable_samples(run_set, ReadingConfig())
     told = " ".join(caveats(run_set, launch_order(run_set), reading))
     assert "1 unfinished problems" in told and "1 samples that failed" in told and "tokenizer is not on this" in told
-    assert exploration_facts(run_set)[-1].cells == ["not known"]
+    assert distiller_facts(run_set)[-1].cells == ["not known"]
 
 
 def test_a_task_without_verdicts_has_no_pass_at_k(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from actors.config import SamplingConfig
 from esamp.config import ESampConfig
 from pipelines.errors import InputError
 from pipelines.report.measures.group_sizes import group_size_sweeps
-from pipelines.report.measures.outcomes import launch_order, replications
+from pipelines.report.measures.replicates import launch_order, replicate_spreads
 from pipelines.report.run_samples import mean_of_lists, read_run, token_curve
 from pipelines.report.run_set import read_run_set
 from tests.pipelines.report.report_runs import PROBLEMS, config, sample, write_run
@@ -59,7 +59,7 @@ def test_seeds_are_replicates_and_settings_are_arms(tmp_path: Path) -> None:
     assert run_set.baseline.correct_RPN.shape == (3, PROBLEMS, 4)
     pass_at_1 = run_set.baseline.correct_RPN.mean(axis=(0, 2))
     assert run_set.baseline.pass_at_P(1) == pytest.approx(pass_at_1)
-    between = replications(run_set)
+    between = replicate_spreads(run_set)
     assert [row.k for row in between] == [1, 2, 4] and all(row.between.standard_deviation > 0 for row in between)
     assert len(launch_order(run_set)) == 4
 

@@ -1,4 +1,4 @@
-"""What a reader of the numbers must know, said only where it applies."""
+"""Caveats of the numbers in a report, each shown only where it applies."""
 
 from collections.abc import Iterator
 
@@ -30,7 +30,7 @@ def about_samples(run_set: RunSet, orders: list[Exchangeability]) -> Iterator[st
     if exploring:
         yield (
             f"Samples of one prompt depend on each other under {', '.join(exploring)}. pass@k is that of a random k-subset of the group "
-            "that was drawn; it does not say what smaller groups would have given."
+            "that was generated; it does not estimate the result of smaller groups."
         )
     for run in (run for condition in run_set.conditions for run in condition.runs if run.manifest.extended_from):
         yield (
@@ -46,18 +46,18 @@ def about_samples(run_set: RunSet, orders: list[Exchangeability]) -> Iterator[st
     single = [condition.name for condition in run_set.conditions if len(condition.runs) == 1]
     if single:
         yield (
-            f"One run each of {', '.join(single)}: intervals cover the luck of problems and samples, not what all problems of a run share. "
-            "Runs with other seeds would show the error between runs."
+            f"One run each of {', '.join(single)}: intervals cover the variance of problems and samples, not the variance between runs. "
+            "Runs with other seeds would show it."
         )
     if len({condition.group_size for condition in run_set.conditions}) > 1:
         yield "Groups differ in size. Differences are given only where a sampler's groups are as large as the baseline's."
     budgets = {condition.config.sampling.max_tokens for condition in run_set.conditions}
     if len(budgets) > 1:
-        yield f"Token budgets differ (max_tokens {', '.join(map(str, sorted(budgets)))}): part of a difference may be theirs."
+        yield f"Token budgets differ (max_tokens {', '.join(map(str, sorted(budgets)))}): part of a difference may come from that."
 
 
 def depends_on_siblings(condition: Condition) -> bool:
-    """True if a sample's tokens depend on what other samples of its prompt drew."""
+    """True if a sample's tokens depend on those of other samples of its prompt."""
     policy = condition.config.policy
     if isinstance(policy, ESampConfig):
         return policy.beta > 0 and policy.trainer != "none"

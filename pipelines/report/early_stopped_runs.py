@@ -23,7 +23,7 @@ from pipelines.statistics.adaptive import adaptive_pass_at_k
 from pipelines.statistics.paired import compare_paired, holm
 from pipelines.statistics.pass_at_k import ks_up_to, pass_at_k
 
-NO_PAGE = "no report.html: it needs all samples of every problem, and a run here stops problems early."
+NO_PAGE = "no report.html: it needs all samples of every problem, and one of these runs stops problems early."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +34,7 @@ class CountedRun:
     manifest: Manifest
     summary: RunSummary
     counts: dict[str, Stop]
-    """Of every finished problem; in a run that draws all samples, all of them."""
+    """Of every finished problem. In a run without a stopping rule all samples count."""
 
     def pass_at(self, problem_id: str, k: int) -> float:
         """pass@k of one problem."""
@@ -106,9 +106,9 @@ def check_alike(runs: Sequence[CountedRun]) -> None:
     first = runs[0]
     for run in runs[1:]:
         if run.manifest.data_fingerprint != first.manifest.data_fingerprint:
-            raise InputError(f"{run.path} and {first.path} are of other problems; compare runs of the same data.")
+            raise InputError(f"{run.path} and {first.path} have different problems; compare runs of the same data.")
         if run.manifest.model_fingerprint != first.manifest.model_fingerprint:
-            raise InputError(f"{run.path} and {first.path} are of other models; compare runs of one model.")
+            raise InputError(f"{run.path} and {first.path} have different models; compare runs of one model.")
 
 
 def compare(condition: list[CountedRun], baseline: list[CountedRun], problems: list[str]) -> ConditionComparison:

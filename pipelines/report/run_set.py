@@ -19,7 +19,7 @@ from pipelines.runs.manifest import Manifest
 from pipelines.statistics.pass_at_k import ks_up_to, pass_at_k_per_problem
 
 REPLICATE_SETTINGS = ("seed", "engine.", "data_fingerprint", "model_fingerprint")
-"""Settings that do not make another condition."""
+"""Settings that may differ between the replicates of a condition."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +59,7 @@ class Condition:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunSet:
-    """Everything the report is made from."""
+    """Runs of the same problems, grouped into conditions; everything a report is made from."""
 
     problems: list[Problem]
     """[P]"""
@@ -75,7 +75,7 @@ class RunSet:
 
     @property
     def is_verified(self) -> bool:
-        """True if somebody says which samples are correct; else pass@k is undefined, as for stories."""
+        """True if a verifier says which samples are correct; else pass@k is undefined, as for stories."""
         return self.baseline.config.verifier_name != "none"
 
     @property
@@ -126,7 +126,7 @@ def check_runs(runs: list[RunSamples]) -> None:
 
 
 def condition_settings(manifest: Manifest) -> dict[str, Any]:
-    """What makes a run part of a condition, flat."""
+    """Settings that define a condition, flat: runs that agree in them are its replicates."""
     return {
         name: value
         for name, value in manifest.identity.items()

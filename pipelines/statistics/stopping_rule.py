@@ -1,11 +1,14 @@
-"""When a problem has been drawn from enough: solved so often, or given up. Standard library only, so that `--help` is instant."""
+"""When to stop generating samples of a problem: after so many correct ones, or so many without any.
+
+Standard library only, so that `--help` is instant.
+"""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoppingRule:
-    """When to stop drawing samples of a problem. Raises ValueError if the numbers do not fit each other."""
+    """When to stop generating samples of a problem. Raises ValueError if the numbers do not fit each other."""
 
     successes: int
     """r: stop at this many correct samples, >= 1."""

@@ -1,4 +1,4 @@
-"""What the Distiller did in each condition, and what it cost: counters, staleness, losses, memory."""
+"""The Distiller under each condition: losses, interventions, lag, counters, memory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,10 +28,10 @@ def distiller_facts(run_set: RunSet) -> list[Fact]:
     """Rows about the Distiller, of each condition's first run; "-" for conditions without one."""
     conditions = run_set.conditions
     rows: dict[str, Callable[[Condition], str]] = {
-        "Distiller loss, first and last tenth of an answer": loss_cell,
+        "Distiller loss, first and last tenth of a sample": loss_cell,
         "decode tokens intervened on": lambda condition: f"{intervened_share(condition.runs[0].table):.1%}",
-        "weights behind, decode steps": lag_cell,
-        "rows not learned from": lambda condition: f"{rows_not_learned(condition.runs[0].sessions):,}",
+        "lag of the weights, decode steps": lag_cell,
+        "rows not trained on": lambda condition: f"{rows_not_learned(condition.runs[0].sessions):,}",
         "groups left vanilla, no slot": lambda condition: counted(condition, "vanilla_groups"),
         "rows with lowered beta, too stale": lambda condition: counted(condition, "stale_rows"),
         "rows left vanilla, not finite": lambda condition: counted(condition, "nonfinite_rows"),

@@ -89,23 +89,23 @@ def measure_diversity(run_set: RunSet, config: DiversityConfig) -> list[Measure]
 
 
 def read_groups(run: RunSamples, problems: int, samples: int) -> list[Group]:
-    """The first samples of the first problems, those that could be drawn."""
+    """The first samples of the first problems, without those that failed."""
     rows = run.rows_PN[:problems, :samples]
     columns = {name: run.column(name, rows) for name in ("prompt", "text", "token_ids", "error")}
     answers = [row[:samples] for row in final_answers(run)[:problems]]
     groups = []
     for p in range(len(answers)):
-        drawn = [i for i in range(samples) if columns["error"][p, i] is None]
-        texts = [columns["text"][p, i] for i in drawn]
-        paths = [solution_path(columns["text"][p, i]) for i in drawn if run.correct_PN[p, i]]
+        finished = [i for i in range(samples) if columns["error"][p, i] is None]
+        texts = [columns["text"][p, i] for i in finished]
+        paths = [solution_path(columns["text"][p, i]) for i in finished if run.correct_PN[p, i]]
         groups.append(
             Group(
                 prompt=columns["prompt"][p, 0],
                 texts=texts,
-                token_ids=[columns["token_ids"][p, i] for i in drawn],
+                token_ids=[columns["token_ids"][p, i] for i in finished],
                 answers=[answer for answer in answers[p] if answer is not None],
                 paths=[path for path in paths if path is not None],
-                logprobs=run.logprob_PN[p, drawn],
+                logprobs=run.logprob_PN[p, finished],
             )
         )
     return groups

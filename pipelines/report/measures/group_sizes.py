@@ -19,8 +19,8 @@ class GroupSizeSweep:
 def group_size_sweeps(run_set: RunSet) -> list[GroupSizeSweep]:
     """A sweep of each sampler that was run with two group sizes or more. Runs with other seeds give the further groups.
 
-    Only sizes that divide the largest take part, and only runs that drew each group as one unit of work: units of a problem may share
-    a Distiller, and would not be groups of their own.
+    Only sizes that divide the largest take part, and only runs that generated each group as one work unit: work units of a problem may
+    share a Distiller, and then are not independent groups.
     """
     families: dict[str, list[Condition]] = {}
     for condition in run_set.conditions:

@@ -26,7 +26,7 @@ def verdict_rates(run_set: RunSet) -> list[Measure]:
         ),
         ("truncated", "a sample was cut off at max_tokens", lambda run: run.truncated_PN),
         ("time-outs", "the verifier was killed for time", lambda run: run.status_PN == VerdictStatus.TIMEOUT),
-        ("failed", "a sample could not be drawn or not be scored", lambda run: np.isin(run.status_PN, FAILED)),
+        ("failed", "a sample could not be generated or scored", lambda run: np.isin(run.status_PN, FAILED)),
     ]
     return [
         Measure(

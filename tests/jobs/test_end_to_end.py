@@ -135,6 +135,7 @@ def test_samples_become_rollouts(runs: dict[str, RunConfig], tmp_path: Path) -> 
         )
 
 
+@pytest.mark.slow
 def test_a_code_task_from_the_command_line_to_its_verdicts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +172,7 @@ def test_a_code_task_from_the_command_line_to_its_verdicts(
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["solved"] == 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path: Path) -> None:
     command = [
         *(sys.executable, "-m", "jobs.passk", "--limit", "60", "--samples", "16", "--sampler", "esamp"),
@@ -207,6 +209,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path: Pa
     )
 
 
+@pytest.mark.slow
 def test_a_model_without_auxiliary_hidden_states_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from transformers import GPT2Config, GPT2LMHeadModel
 

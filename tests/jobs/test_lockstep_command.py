@@ -9,6 +9,7 @@ from pipelines.devtools.lockstep.conditions import ARMS
 from pipelines.devtools.lockstep.study import read_arm
 
 
+@pytest.mark.slow
 def test_arms_are_drawn_once_and_compared_with_the_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     args = ["--problems", "3", "--samples", "8", "--output", str(tmp_path), "--arms"]
     waves = "rate 0.003, 8 waves"

@@ -111,6 +111,7 @@ def busy(shard: Any) -> bool:
         return False  # it is being started again
 
 
+@pytest.mark.slow
 def test_a_unit_that_ends_its_engine_is_given_up_and_no_other_is_blamed(tmp_path: Path) -> None:
     rows = [*slow_problems(5), {"id": "poison", "problem": "kills 9", "answer": "9"}]
     config = config_for(tmp_path, rows, engine=EngineConfig(max_num_seqs=12))
@@ -124,7 +125,7 @@ def test_a_unit_that_ends_its_engine_is_given_up_and_no_other_is_blamed(tmp_path
     assert session.shard_restarts >= 1
 
 
-@pytest.mark.parametrize("stage", ["VerifySamples", "GenerateSamples"])
+@pytest.mark.parametrize("stage", ["VerifySamples", pytest.param("GenerateSamples", marks=pytest.mark.slow)])
 def test_what_a_killed_stage_had_under_way_is_done_again(tmp_path: Path, stage: str) -> None:
     config = config_for(tmp_path, slow_problems(), verifier="tests.pipelines.verifiers.slow_verifier:verify")
 
@@ -152,6 +153,7 @@ def on_nodes(event: str, config: RunConfig) -> dict[str, int]:
     return found
 
 
+@pytest.mark.slow
 def test_what_a_lost_node_had_under_way_is_done_again(tmp_path: Path) -> None:
     config = config_for(tmp_path, slow_problems())
     lost = on_nodes("lose", config)
@@ -161,6 +163,7 @@ def test_what_a_lost_node_had_under_way_is_done_again(tmp_path: Path) -> None:
     assert session.units_run_again >= 1
 
 
+@pytest.mark.slow
 def test_a_fleet_grows_with_the_cluster(tmp_path: Path) -> None:
     config = config_for(tmp_path, slow_problems())
     on_nodes("grow", config)

@@ -13,15 +13,15 @@ from typing import Protocol
 from torch import Tensor
 
 from esamp.engine.adapter import BatchStep, NewRequest
-from esamp.steering import LogitStage
+from esamp.logit_adjustment import FilteredLogitsProcessor
 from esamp.telemetry import PolicyMeasures
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SamplingOrder:
+class StepPlan:
     """What the sampler shall do in the coming step."""
 
-    stage: LogitStage | None = None
+    processor: FilteredLogitsProcessor | None = None
     """What happens to the logits between filters and draw; None: nothing."""
     sees_plain_model: bool = True
     """The logits the sampler gets are the plain model's; False if hidden states were mixed before the head."""
@@ -47,7 +47,7 @@ class Counters:
     """Rows learned from, or handed to the trainer."""
     optimiser_steps: int = 0
     """Training steps asked for, one per slot and decode step."""
-    broken_slots: int = 0
+    diverged_slots: int = 0
     """Slots that met non-finite numbers of their own making and stayed vanilla from then on."""
     vanilla_groups: int = 0
     """Groups that found every slot taken and stayed vanilla."""
@@ -63,7 +63,7 @@ class SamplingPolicy(Protocol):
     def follow(self, finished: set[str], new: list[NewRequest]) -> None:
         """Requests that ended since the last step, then those that start: in this order, since a name may return."""
 
-    def before_sampling(self, step: BatchStep, *, is_recording: bool) -> SamplingOrder:
+    def before_sampling(self, step: BatchStep, *, is_recording: bool) -> StepPlan:
         """Prepare the step. `is_recording`: telemetry of some of its rows was asked for."""
         ...
 
@@ -85,8 +85,8 @@ class VanillaPolicy:
     def follow(self, finished: set[str], new: list[NewRequest]) -> None:
         pass
 
-    def before_sampling(self, step: BatchStep, *, is_recording: bool) -> SamplingOrder:
-        return SamplingOrder()
+    def before_sampling(self, step: BatchStep, *, is_recording: bool) -> StepPlan:
+        return StepPlan()
 
     def after_sampling(self, step: BatchStep, tokens_B: Tensor) -> None:
         pass

@@ -78,7 +78,7 @@ class RecordedStep:
     """[B]"""
 
 
-class TelemetryBook:
+class TelemetryRecorder:
     """Records of the requests that asked for them (extra_args["esamp_record"])."""
 
     def __init__(self) -> None:

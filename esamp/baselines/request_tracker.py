@@ -25,7 +25,7 @@ VANILLA_KEY = "esamp_vanilla"
 State = TypeVar("State")
 
 
-class Participants(Generic[State]):
+class TrackedRequests(Generic[State]):
     """Live requests that are neither greedy nor vanilla, each with what the baseline keeps of it."""
 
     def __init__(self, admit: Callable[[NewRequest], State | None]) -> None:

@@ -12,7 +12,7 @@ from esamp.config import ESampConfig
 from esamp.distiller.bank import DistillerBank, Forward
 from esamp.distiller.hidden_rows import HiddenRows, SourceRows
 from esamp.distiller.running_mean import RunningMeanBank
-from esamp.distiller.shared_init import PriorBank
+from esamp.distiller.shared_init import SharedInitBank
 from esamp.distiller.vocabulary_distiller import VocabularyDistillerBank
 
 
@@ -22,7 +22,7 @@ class Bank(Protocol):
     steps_S: Tensor
     loss_S: Tensor
     relative_error_S: Tensor
-    broken_slots: Tensor
+    diverged_slots: Tensor
 
     @property
     def device(self) -> torch.device: ...
@@ -49,5 +49,5 @@ def build_bank(config: ESampConfig, output_gain_H: Tensor, *, num_slots: int, he
             config, output_gain_H, num_slots=num_slots, device=device, head_weight_VH=head_weight_VH
         )
     if config.scope == "prior":
-        return PriorBank(config, output_gain_H, num_slots=num_slots, device=device)
+        return SharedInitBank(config, output_gain_H, num_slots=num_slots, device=device)
     return DistillerBank(config, output_gain_H, num_slots=num_slots, device=device)

@@ -250,23 +250,23 @@ def last_tokens(worker: Any, num_rows: int) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class HeardRows:
-    """What a SourceTap has heard of the running step."""
+class CapturedRows:
+    """What a SourceHook has heard of the running step."""
 
     rows: BatchRows
     source_BH: Tensor
     """[B, H] as in BatchStep."""
 
 
-def read_step(worker: Any, heard: HeardRows | None = None) -> BatchStep | None:
+def read_step(worker: Any, captured: CapturedRows | None = None) -> BatchStep | None:
     """The step that waits for its tokens; None if the engine ran nothing. What was `heard` of it is not read again."""
     state = worker.model_runner.execute_model_state
     if state is None or state.logits is None:
         return None
     target_BH = state.sample_hidden_states
-    rows = read_rows(worker) if heard is None else heard.rows
-    if heard is not None:
-        source_BH = heard.source_BH
+    rows = read_rows(worker) if captured is None else captured.rows
+    if captured is not None:
+        source_BH = captured.source_BH
     elif state.aux_hidden_states:
         source_BH = state.aux_hidden_states[0][last_tokens(worker, len(rows.request_ids))]
     else:
@@ -280,23 +280,23 @@ LAYER_INPUTS = ["positions", "hidden_states", "residual"]
 """What the decoder layers of Llama, Qwen2, Qwen3 and others like them take."""
 
 
-class SourceTap:
+class SourceHook:
     """Hears of the shallow state in the middle of the forward pass, as the next layer is given it.
 
     Only where Python runs the layers one after the other. In a compiled model, or a CUDA graph, nobody can listen; the same rows come
     with the outputs of the pass.
     """
 
-    def __init__(self, worker: Any, source_layer: int, tell: Callable[[HeardRows], None]) -> None:
-        """`tell` is called once in each forward pass that runs inside `listening`."""
-        self._worker, self._tell = worker, tell
-        self._is_listening = False
-        self.heard: HeardRows | None = None
+    def __init__(self, worker: Any, source_layer: int, callback: Callable[[CapturedRows], None]) -> None:
+        """`callback` is called once in each forward pass that runs inside `listening`."""
+        self._worker, self._callback = worker, callback
+        self._is_capturing = False
+        self.captured: CapturedRows | None = None
         """Of the latest step, until the next begins."""
-        worker.model_runner.get_model().model.layers[source_layer].register_forward_pre_hook(self._tap)
+        worker.model_runner.get_model().model.layers[source_layer].register_forward_pre_hook(self._source_hook)
 
     @staticmethod
-    def can_listen(worker: Any, source_layer: int) -> bool:
+    def can_capture(worker: Any, source_layer: int) -> bool:
         """True if this engine's layers can be listened to."""
         layers = getattr(getattr(worker.model_runner.get_model(), "model", None), "layers", None)
         return (
@@ -306,21 +306,21 @@ class SourceTap:
         )
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """For the runner's execute_model; its dummy runs are not heard."""
-        self._is_listening, self.heard = True, None
+    def capturing(self) -> Iterator[None]:
+        """For the runner's execute_model; its dummy runs are not captured."""
+        self._is_capturing, self.captured = True, None
         try:
             yield
         finally:
-            self._is_listening = False
+            self._is_capturing = False
 
-    def _tap(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if self._is_listening and len(inputs) >= len(LAYER_INPUTS):
+    def _source_hook(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if self._is_capturing and len(inputs) >= len(LAYER_INPUTS):
             rows = read_rows(self._worker)
             index_B = last_tokens(self._worker, len(rows.request_ids))
             _, hidden_TH, residual_TH = inputs[: len(LAYER_INPUTS)]
-            self.heard = HeardRows(rows, hidden_TH[index_B] + residual_TH[index_B])
-            self._tell(self.heard)
+            self.captured = CapturedRows(rows, hidden_TH[index_B] + residual_TH[index_B])
+            self._callback(self.captured)
 
 
 class DeferredHead:

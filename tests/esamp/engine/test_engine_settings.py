@@ -120,7 +120,7 @@ def test_it_steers_every_decode_row_learns_from_it_and_gets_better(
     ], "first tokens are drawn from the prompt"
     assert counters.explored_rows == counters.trained_rows == 16 * 59
     assert counters.optimiser_steps == (59 if settings.get("scope") == "shard" else 4 * 59)
-    assert counters.nonfinite_rows == counters.broken_slots == counters.vanilla_groups == 0
+    assert counters.nonfinite_rows == counters.diverged_slots == counters.vanilla_groups == 0
     assert fall(told) < 0.9
 
 

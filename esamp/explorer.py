@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from esamp.batch import BatchRows, BatchStep, CapturedRows, NewRequest
 from esamp.config import ESampConfig
 from esamp.distiller.background import background_executor
 from esamp.distiller.bank import DistillerBank, Forward
@@ -33,8 +34,7 @@ from esamp.distiller.prefetch import build_prefetcher
 from esamp.distiller.prompt_groups import ExploringRequest, GroupTable
 from esamp.distiller.warmup import build_warmup
 from esamp.engine import adapter
-from esamp.engine.adapter import BatchRows, BatchStep, CapturedRows, DeferredHead, NewRequest, SourceHook
-from esamp.engine.sampler import GREEDY_TEMPERATURE
+from esamp.engine.adapter import DeferredHead, SourceHook
 from esamp.fusion import ProposedFusion, build_fusion, stale_beta
 from esamp.logit_adjustment import (
     CandidateAdjustment,
@@ -45,8 +45,9 @@ from esamp.logit_adjustment import (
     LogitAdjustment,
     mix_hidden,
 )
-from esamp.policy import Counters, StepPlan
+from esamp.policy import Counters, SamplingPolicy, StepPlan
 from esamp.row_plan import RowPlan
+from esamp.scope import SHARED_GROUP
 from esamp.telemetry import PolicyMeasures
 
 logger = logging.getLogger(__name__)
@@ -55,8 +56,6 @@ GROUP_KEY = "esamp_group"
 """extra_args key: name of the request's prompt group (str). Default: a hash of the prompt's tokens."""
 BETA_KEY = "esamp_beta"
 """extra_args key: beta of this request (float >= 0). Default: the engine's."""
-SHARED_GROUP = "shared"
-"""Name of the one group of the scopes "shard" and "cluster"."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +78,7 @@ def group_of_prompt(prompt_token_ids: tuple[int, ...]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-class Explorer:
+class Explorer(SamplingPolicy):
     """Exploratory Sampling in one worker, beta > 0: a SamplingPolicy."""
 
     def __init__(self, config: ESampConfig, worker: Any) -> None:
@@ -106,7 +105,7 @@ class Explorer:
         self._prefetcher = build_prefetcher(self.bank, self.background)
         self._source_hook = self._attach_source_hook()
         self.groups = GroupTable(config.num_slots, self._open_slot, self._close_slot)
-        if config.is_shared:
+        if config.distiller_scope.is_shared:
             # Never ends: the one Distiller of all prompts keeps what it learned.
             self.groups.add(ExploringRequest("", SHARED_GROUP, config.beta))
         self._finite_total = torch.zeros((), dtype=torch.long, device=self.bank.device)
@@ -130,7 +129,7 @@ class Explorer:
             self.groups.remove(request_id)
         for request in new:
             beta = self._beta_of(request)
-            if beta > 0 and request.temperature >= GREEDY_TEMPERATURE:
+            if beta > 0 and not request.is_greedy:
                 self.groups.add(
                     ExploringRequest(
                         request.request_id,
@@ -143,7 +142,7 @@ class Explorer:
 
     @contextmanager
     def forward_pass(self) -> Iterator[None]:
-        """Around the runner's execute_model: the head waits, and the shallow state is listened for."""
+        """See SamplingPolicy: lm_head is deferred, and the source hook captures the shallow state."""
         with self.head.deferring():
             if self._source_hook is None:
                 yield
@@ -243,9 +242,9 @@ class Explorer:
         return beta
 
     def _group_of(self, request: NewRequest) -> str:
-        if self.config.is_shared:
-            return SHARED_GROUP
-        return request.extra_args.get(GROUP_KEY) or group_of_prompt(request.prompt_token_ids)
+        return self.config.distiller_scope.group(
+            request.extra_args.get(GROUP_KEY) or group_of_prompt(request.prompt_token_ids)
+        )
 
     def _explore(self, step: BatchStep) -> ExploringStep | None:
         """Bring the weights up to date and predict the exploring rows; None if there are none."""
@@ -301,7 +300,7 @@ class Explorer:
 
     @property
     def captured(self) -> CapturedRows | None:
-        """What is known already of the step whose forward pass has just ended."""
+        """See SamplingPolicy."""
         return self._source_hook.captured if self._source_hook else None
 
     def _prefetch(self, captured: CapturedRows) -> None:

@@ -20,12 +20,11 @@ import torch
 from torch import Tensor
 
 from esamp.baselines.amateur import Text, check_vocabulary, load_amateur
+from esamp.baselines.baseline_policy import BaselinePolicy, row_index
 from esamp.baselines.config import ContrastiveConfig
-from esamp.baselines.request_tracker import TrackedRequests, row_index
+from esamp.batch import BatchStep, NewRequest
 from esamp.engine import adapter
-from esamp.engine.adapter import BatchStep, NewRequest
-from esamp.policy import Counters, StepPlan
-from esamp.telemetry import PolicyMeasures
+from esamp.policy import StepPlan
 
 
 class Score(Protocol):
@@ -81,52 +80,40 @@ class Contrast:
         return logits_BV
 
 
-class ContrastivePolicy:
+class ContrastivePolicy(BaselinePolicy[Text]):
     """Contrastive decoding in one worker: a SamplingPolicy. The amateur and its caches take memory beside the engine's: on a GPU
     leave room for them (gpu_memory_utilization)."""
 
     def __init__(self, config: ContrastiveConfig, worker: Any) -> None:
         """Loads the amateur. Raises ValueError if it cannot be had, or has another vocabulary."""
+        super().__init__(text_of)
         self.config = config
         self.score = build_score(config)
         self._vocab_size, _ = adapter.logits_shape(worker)
         self.amateur = load_amateur(config.amateur, dtype=worker.model_config.dtype, device=worker.device)
         check_vocabulary(config.amateur, self.amateur, size=self._vocab_size, tokenizer=adapter.tokenizer_name(worker))
-        self._tracked = TrackedRequests[Text](text_of)
-
-    def follow(self, finished: set[str], new: list[NewRequest]) -> None:
-        """See SamplingPolicy."""
-        self._tracked.follow(finished, new)
 
     def before_sampling(self, step: BatchStep, *, is_recording: bool) -> StepPlan:
         """Let the amateur read what the expert has read, and contrast the two."""
-        texts = self._tracked.drawing(step)
+        texts = self.rows_of(step)
         if not texts:
             self.amateur.forget_all()
-            self._tracked.take_part(step, None)
+            self.intervene(step, None)
             return StepPlan()
         for row, text in texts.items():
             check_length(text, step.num_tokens[row], step.request_ids[row])
         amateur_RU = self.amateur.logits(list(texts.values()))
         is_finite_R = torch.isfinite(amateur_RU).all(-1)
         rows_R = row_index(list(texts), step.target_BH.device)
-        self._tracked.take_part(step, rows_R, is_finite_R)
+        self.intervene(step, rows_R, is_finite_R)
         amateur_RV = widen(amateur_RU, self._vocab_size)
         return StepPlan(Contrast(rows_R, amateur_RV, is_finite_R, self.score, self.config.alpha))
 
     def after_sampling(self, step: BatchStep, tokens_B: Tensor) -> None:
         """The amateur shall read what was drawn."""
         tokens = tokens_B.unbind()
-        for row, text in self._tracked.drawing(step).items():
+        for row, text in self.rows_of(step).items():
             text.drawn.append(tokens[row])
-
-    def measures(self, step: BatchStep) -> PolicyMeasures:
-        """See SamplingPolicy."""
-        return self._tracked.measures(step)
-
-    def counters(self) -> Counters:
-        """See SamplingPolicy."""
-        return self._tracked.counters()
 
 
 def text_of(request: NewRequest) -> Text:

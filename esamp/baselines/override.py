@@ -23,12 +23,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from esamp.baselines.baseline_policy import BaselinePolicy, row_index
 from esamp.baselines.config import OverrideConfig
-from esamp.baselines.request_tracker import TrackedRequests, row_index
+from esamp.batch import BatchStep, NewRequest
 from esamp.engine import adapter
-from esamp.engine.adapter import BatchStep, NewRequest
-from esamp.policy import Counters, StepPlan
-from esamp.telemetry import PolicyMeasures
+from esamp.policy import StepPlan
 
 SAMPLE_KEY = "esamp_sample"
 """extra_args key: which sample of its prompt the request is (int >= 0). Requests without it stay vanilla and are counted."""
@@ -95,13 +94,13 @@ class TrainingBatch:
     """The model's logits before temperature and filters."""
 
 
-class OverridePolicy:
+class OverridePolicy(BaselinePolicy[int]):
     """OverRIDE in one worker: a SamplingPolicy."""
 
     def __init__(self, config: OverrideConfig, worker: Any) -> None:
+        super().__init__(self._sample_of)
         self.config = config
         self._worker = worker
-        self._tracked = TrackedRequests[int](self._sample_of)
         self._training_batches: list[TrainingBatch] = []
         vocab_size, hidden_size = adapter.logits_shape(worker)
         # Its own generator: the global one draws the tokens of seedless requests.
@@ -118,14 +117,10 @@ class OverridePolicy:
         )
         """Head t models sample t; the last sample needs none, for nobody follows it."""
 
-    def follow(self, finished: set[str], new: list[NewRequest]) -> None:
-        """See SamplingPolicy."""
-        self._tracked.follow(finished, new)
-
     def before_sampling(self, step: BatchStep, *, is_recording: bool) -> StepPlan:
         """Keep what heads shall learn from; steer."""
         device = step.target_BH.device
-        samples = self._tracked.drawing(step)
+        samples = self.rows_of(step)
         plain_BV = adapter.plain_logits(self._worker)
         # Indexing copies, as it must: vLLM scales the logits in place.
         self._training_batches = [
@@ -135,13 +130,13 @@ class OverridePolicy:
         ]
         before = {row: sample - 1 for row, sample in samples.items() if sample > 0}
         if not before:
-            self._tracked.take_part(step, None)
+            self.intervene(step, None)
             return StepPlan()
         adjustment = rows_of_heads(before, device)
         delta_RV = torch.cat([self.heads[t].delta(step.target_BH[rows].float()) for t, rows in adjustment])
         is_finite_R = torch.isfinite(delta_RV).all(-1)
         rows_R = torch.cat([rows for _, rows in adjustment])
-        self._tracked.take_part(step, rows_R, is_finite_R)
+        self.intervene(step, rows_R, is_finite_R)
         delta_RV = torch.where(is_finite_R.unsqueeze(1), delta_RV, 0.0)
         return StepPlan(Override(rows_R, delta_RV, self.config.strength))
 
@@ -151,16 +146,8 @@ class OverridePolicy:
         for batch in self._training_batches:
             tokens_R = tokens_B[batch.rows].long()
             batch.head.learn(batch.hidden_RH, batch.plain_RV, tokens_R, num_rows=num_rows)
-        self._tracked.learned(rows=num_rows, optimiser_steps=len(self._training_batches))
+        self.count_training(rows=num_rows, optimiser_steps=len(self._training_batches))
         self._training_batches = []
-
-    def measures(self, step: BatchStep) -> PolicyMeasures:
-        """See SamplingPolicy."""
-        return self._tracked.measures(step)
-
-    def counters(self) -> Counters:
-        """See SamplingPolicy."""
-        return self._tracked.counters()
 
     def _sample_of(self, request: NewRequest) -> int | None:
         sample = request.extra_args.get(SAMPLE_KEY)

@@ -10,7 +10,6 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import vllm
@@ -25,6 +24,7 @@ from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.sample.logits_processor import BUILTIN_LOGITS_PROCESSORS
 from vllm.v1.sample.sampler import Sampler
 
+from esamp.batch import BatchRows, BatchStep, CapturedRows, NewRequest
 from esamp.engine.sampler import ESampSampler
 from esamp.engine.surface import UnsupportedEngine, check_surface
 
@@ -34,44 +34,6 @@ KNOWN_VERSIONS = ("0.32.",)
 """Releases this module was run against."""
 CHECKED_VERSIONS = ("0.26.", "0.27.", "0.28.", "0.29.", "0.30.", "0.31.")
 """Releases that are tried if they have every name in esamp/engine/surface.py: by API check only, nothing was run there."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatchRows:
-    """The rows of one step, known before its forward pass."""
-
-    request_ids: tuple[str, ...]
-    """[B]"""
-    is_decode: tuple[bool, ...]
-    """[B] the row's last token is one the model has sampled, and a next one will be sampled from it."""
-    draws_token: tuple[bool, ...]
-    """[B] False for a prompt that is only partly read: what is sampled there is thrown away."""
-    num_tokens: tuple[int, ...]
-    """[B] tokens of the row, prompt included, that the model has read."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatchStep(BatchRows):
-    """One step after the forward pass and before sampling."""
-
-    source_BH: Tensor
-    """[B, H] residual stream after the shallow layer; empty [0] where the engine does not output it."""
-    target_BH: Tensor
-    """[B, H] what lm_head consumes."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewRequest:
-    """What a request that was just scheduled asked for."""
-
-    request_id: str
-    prompt_token_ids: tuple[int, ...]
-    temperature: float
-    top_k: int
-    """0 or -1: all tokens."""
-    is_unfiltered: bool
-    """Drawn from softmax(logits / temperature): nothing filters, shifts or reports the logits but masks, which only forbid tokens."""
-    extra_args: dict[str, Any]
 
 
 def check_worker(worker: Any) -> None:
@@ -155,12 +117,13 @@ def final_norm_weights(worker: Any) -> Tensor:
     model = worker.model_runner.get_model()
     text_model = getattr(model, "language_model", model)
     norm = getattr(getattr(text_model, "model", None), "norm", None)
-    if not isinstance(norm, nn.Module) or not isinstance(getattr(norm, "weight", None), Tensor):
+    weight = getattr(norm, "weight", None)
+    if not isinstance(weight, Tensor):
         raise UnsupportedEngine(
             f"{type(model).__name__} has no final norm at model.norm, where esamp takes the Distiller's output scale from."
         )
-    weight = norm.weight.detach()
-    return 1.0 + weight if isinstance(norm, GemmaRMSNorm) else weight
+    # Gemma stores the scale's distance from 1.
+    return 1.0 + weight.detach() if isinstance(norm, GemmaRMSNorm) else weight.detach()
 
 
 def has_custom_logits_processors(worker: Any) -> bool:
@@ -247,15 +210,6 @@ def last_tokens(worker: Any, num_rows: int) -> Tensor:
     """[B] place of each row's last token among the tokens of the forward pass."""
     index_B: Tensor = worker.model_runner.query_start_loc.gpu[1 : num_rows + 1].long() - 1
     return index_B
-
-
-@dataclass(frozen=True, slots=True)
-class CapturedRows:
-    """What a SourceHook has heard of the running step."""
-
-    rows: BatchRows
-    source_BH: Tensor
-    """[B, H] as in BatchStep."""
 
 
 def read_step(worker: Any, captured: CapturedRows | None = None) -> BatchStep | None:

@@ -9,7 +9,6 @@ Legend: B batch rows, V vocabulary.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,23 +16,8 @@ from vllm.v1.sample.metadata import SamplingMetadata
 from vllm.v1.sample.ops.topk_topp_sampler import TopKTopPSampler, apply_top_k_top_p
 from vllm.v1.sample.sampler import Sampler
 
+from esamp.batch import GREEDY_TEMPERATURE, Draw
 from esamp.logit_adjustment import FilteredLogitsProcessor
-
-GREEDY_TEMPERATURE = 1e-5
-"""Below this vLLM takes the most likely token."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Draw:
-    """What is known of the tokens drawn in one step, [B] each. A greedy row has behaviour log-probability 0 and is never flipped."""
-
-    behaviour_logprobs_B: Tensor
-    policy_logprobs_B: Tensor
-    """NaN unless the sampler was told to look at the plain model."""
-    num_candidates_B: Tensor
-    """Tokens that could have been drawn."""
-    is_flipped_B: Tensor
-    """True where the same random numbers would have drawn another token without the processor."""
 
 
 class ESampTopKTopPSampler(nn.Module):

@@ -96,7 +96,7 @@ class LockstepSampler:
         esamp = config.esamp
         gain_H: Tensor = model.model.norm.weight.detach().float()
         self.head_weight_VH: Tensor = model.lm_head.weight.detach().float()
-        num_slots = 1 if esamp.scope == "shard" else self.problems
+        num_slots = esamp.distiller_scope.num_slots(self.problems)
         self.bank = build_bank(esamp, gain_H, num_slots=num_slots, head_weight_VH=self.head_weight_VH)
         self.learner = build_learner(esamp, self.bank, background_executor(self.bank.device))
         assert self.learner is not None
@@ -174,7 +174,7 @@ class LockstepSampler:
             return plain_BV
         assert self.learner is not None
         alive = alive_B.nonzero().squeeze(1)
-        slots_R = torch.zeros_like(alive) if config.esamp.scope == "shard" else problem_B[alive]
+        slots_R = torch.zeros_like(alive) if config.esamp.is_shared else problem_B[alive]
         rows = HiddenRows.of(source_BH[alive], target_BH[alive], tuple(slots_R.tolist()))
         self.learner.refresh()
         prediction = self.predictor.predict(rows)

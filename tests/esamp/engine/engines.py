@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from vllm import LLM, SamplingParams
 
-from esamp.engine.adapter import BatchStep
+from esamp.batch import BatchStep
 from esamp.explorer import Explorer
 
 KEPT_ALIVE: list[LLM] = []

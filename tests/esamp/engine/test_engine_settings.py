@@ -14,7 +14,6 @@ from vllm import LLM
 from esamp.config import ESampConfig
 from esamp.distiller.learner import WeightsVersion
 from esamp.explorer import Explorer
-from esamp.policies import build_policy
 from esamp.policy import Counters
 from tests.esamp.engine.engines import (
     PROMPTS,
@@ -56,7 +55,7 @@ def with_settings(engine: LLM, **settings: Any) -> LLM:
 
     [worker] = engine.collective_rpc(lambda wrapper: wrapper.worker)
     vars(worker.model_runner.get_model()).pop("compute_logits", None)
-    worker.policy = build_policy(config, worker)
+    worker.policy = config.build(worker)
     return engine
 
 

@@ -10,8 +10,9 @@ from vllm.v1.sample.metadata import SamplingMetadata
 from vllm.v1.sample.ops.topk_topp_sampler import TopKTopPSampler
 from vllm.v1.sample.sampler import Sampler
 
+from esamp.batch import Draw
 from esamp.distiller.reference import fused_distribution
-from esamp.engine.sampler import Draw, ESampSampler, ESampTopKTopPSampler
+from esamp.engine.sampler import ESampSampler, ESampTopKTopPSampler
 from esamp.fusion import Fusion, ProposedFusion
 from esamp.logit_adjustment import DenseAdjustment, LogitAdjustment
 

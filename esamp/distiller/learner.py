@@ -120,6 +120,9 @@ class LocalLearner(SyncLearner):
             self.refresh()
 
     def _train(self, rows: HiddenRows, forward: Forward | None) -> None:
+        # The last job is over: this step's prediction was computed after it, in the same thread. If it failed after `catch_up` looked,
+        # overwriting it here would lose its error.
+        self.refresh()
         self._pending = self._thread.submit(partial(self.bank.train, rows, forward))
 
 

@@ -7,6 +7,7 @@ Legend: P problems, N samples of each, T longest answer, V vocabulary.
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +51,7 @@ def draw_arm(path: Path, config: LockstepConfig, *, problems: int, samples: int,
         drawn = drawing.draw([sample_seed(seed, problem.problem_id, 0) for problem in part])
         parts.append(drawn)
         correct += [verdicts(problem, drawn.tokens_PNT[p], tokenizer) for p, problem in enumerate(part)]
-    arrays = {
+    arrays: dict[str, Any] = {
         field.name: torch.cat([getattr(part, field.name) for part in parts]).numpy()
         for field in fields(LockstepSamples)
     }

@@ -43,7 +43,7 @@ class ESampConfig(PolicyConfig):
     """Who shares a Distiller: "prompt", the samples of a prompt, as in the paper; "shard", all requests of an engine; "cluster", all
     engines (needs trainer="actor"); "prior", each prompt its own, started from one that learns from all prompts of the engine."""
     prediction: Prediction = "distiller"
-    """What stands for the deep state. Besides the Distiller, controls: "shuffled", the Distiller of another prompt; "noise", the
+    """What predicts the deep state. Besides the Distiller, controls: "shuffled", the Distiller of another prompt; "noise", the
     true state plus noise as long as the Distiller's error; "running_mean", the mean of the group's deep states; "vocabulary", a
     Distiller trained on the model's next-token distribution instead of its hidden state."""
     fusion: FusionForm = "proposed"

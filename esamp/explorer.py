@@ -1,12 +1,12 @@
 """Exploratory Sampling inside one vLLM worker: the algorithm of arXiv:2604.24927, step by step.
 
     follow          requests come and go; groups gain and lose slots
-    forward_pass    meanwhile: refresh -> predict, where the shallow state can be had before the deep one
-    before_sampling the same if it could not; then fuse, before the head or after the filters
+    forward_pass    refresh -> predict, where the shallow state can be captured before the deep one
+    before_sampling the same where it cannot; then fuse, before lm_head or after the filters
     after_sampling  learn from every decode row
 
 Rows stay vanilla, and are not learned from, if they read the prompt, are greedy, asked for beta 0, or belong to a group without a
-slot. A row whose prediction is not finite, or whose slot broke, stays vanilla too, and is counted.
+slot. A row whose prediction is not finite, or whose slot diverged, stays vanilla too, and is counted.
 
 Legend: B batch rows, R exploring rows, H hidden size, V vocabulary.
 """
@@ -60,7 +60,7 @@ BETA_KEY = "esamp_beta"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExploringStep:
-    """What one step found out about its exploring rows."""
+    """The exploring rows of one step."""
 
     plan: RowPlan
     hidden: HiddenRows
@@ -68,7 +68,7 @@ class ExploringStep:
     """Per group: decode steps, this one included, since the newest that its weights have learned from."""
     versions: dict[str, str]
     adjustment: LogitAdjustment | None
-    """None if no row is steered."""
+    """None if every row has beta 0."""
     forward: Forward | None
 
 
@@ -82,7 +82,7 @@ class Explorer(SamplingPolicy):
     """Exploratory Sampling in one worker, beta > 0: a SamplingPolicy."""
 
     def __init__(self, config: ESampConfig, worker: Any) -> None:
-        """Taps the shallow layer and takes over the head. Raises UnsupportedEngine."""
+        """Hooks the shallow layer and defers lm_head. Raises UnsupportedEngine."""
         self.config = config
         self.worker = worker
         self._counters = Counters()
@@ -106,7 +106,7 @@ class Explorer(SamplingPolicy):
         self._source_hook = self._attach_source_hook()
         self.groups = GroupTable(config.num_slots, self._open_slot, self._close_slot)
         if config.distiller_scope.is_shared:
-            # Never ends: the one Distiller of all prompts keeps what it learned.
+            # A request that never ends, so that the group keeps its slot between prompts, and the Distiller what it learned.
             self.groups.add(ExploringRequest("", SHARED_GROUP, config.beta))
         self._finite_total = torch.zeros((), dtype=torch.long, device=self.bank.device)
         self._plan: RowPlan | None = None
@@ -151,7 +151,7 @@ class Explorer(SamplingPolicy):
                     yield
 
     def before_sampling(self, step: BatchStep, *, is_recording: bool) -> StepPlan:
-        """Predict and fuse."""
+        """Predict, then fuse in the cheapest place: before lm_head, on the candidates, or on whole rows."""
         self._step = self._explore(step)
         if self._step is None or self._step.adjustment is None:
             self.head.set_logits(self.head.project(step.target_BH))
@@ -171,7 +171,7 @@ class Explorer(SamplingPolicy):
             self.head.set_logits(self.head.project(step.target_BH))
             processor = CandidateAdjustment(adjustment, self.fusion, search, self._head_weight_VH, self._project_all)
             return StepPlan(processor, sees_plain_model=must_see_plain)
-        # One projection of both: the head is bound by reading its weights, so the second half is nearly free.
+        # One projection of both: lm_head is bound by reading its weights, so the second half is nearly free.
         self._counters.dense_steps += 1
         size = step.target_BH.shape[0]
         both = torch.cat([step.target_BH, adjustment.prediction_RH.to(step.target_BH.dtype)])
@@ -192,7 +192,7 @@ class Explorer(SamplingPolicy):
         self._counters.optimiser_steps += len(explored.plan.live_groups)
 
     def measures(self, step: BatchStep) -> PolicyMeasures:
-        """Novelty |h - prediction| / |h|, loss, lag and version of the steered rows."""
+        """Novelty |h - prediction| / |h|, loss, lag and version of the adjusted rows."""
         size, device = len(step.request_ids), step.target_BH.device
         measures = PolicyMeasures.none(size, device)
         if self._step is None or self._step.adjustment is None:
@@ -209,13 +209,13 @@ class Explorer(SamplingPolicy):
         return replace(measures, novelty_B=novelty_B, loss_B=loss_B, lags=tuple(lags), versions=tuple(versions))
 
     def counters(self) -> Counters:
-        """See SamplingPolicy; waits for the device. Says so if a slot broke."""
-        broken = int(self.bank.diverged_slots)
-        if broken > self._counters.diverged_slots:
+        """See SamplingPolicy; waits for the device. Logs a warning if a slot diverged."""
+        diverged = int(self.bank.diverged_slots)
+        if diverged > self._counters.diverged_slots:
             logger.warning(
-                "esamp: %d Distiller slot(s) met non-finite numbers and stay vanilla until their group ends", broken
+                "esamp: %d Distiller slot(s) met non-finite numbers and stay vanilla until their group ends", diverged
             )
-        self._counters.diverged_slots = broken
+        self._counters.diverged_slots = diverged
         return Counters(
             **{
                 **asdict(self._counters),
@@ -263,7 +263,7 @@ class Explorer(SamplingPolicy):
         beta_R = plan.beta_R
         if any(strength < 1 for strength in strengths.values()):
             factors = [strengths[group.name] for group in plan.groups]
-            # Also where nothing is left of beta; a slot that is warming up has lost it too, and is not stale.
+            # A slot that is warming up has no beta either, and is not stale.
             stale = {name for name, lag in lags.items() if strengths[name] < 1 and lag > self.config.max_staleness / 2}
             self._counters.stale_rows += sum(group.name in stale for group in plan.groups)
             beta_R = beta_R * torch.tensor(factors, device=beta_R.device)
@@ -290,7 +290,7 @@ class Explorer(SamplingPolicy):
         return ExploringStep(plan, hidden, lags, versions, adjustment, prediction.forward)
 
     def _attach_source_hook(self) -> SourceHook | None:
-        """The tap, if this engine can be listened to."""
+        """The hook on the shallow layer; None where the layers do not run one by one in Python."""
         if not SourceHook.can_capture(self.worker, self.config.source_layer):
             logger.info(
                 "esamp: predictions wait for the end of each forward pass: the model's layers do not run one by one"
@@ -304,9 +304,9 @@ class Explorer(SamplingPolicy):
         return self._source_hook.captured if self._source_hook else None
 
     def _prefetch(self, captured: CapturedRows) -> None:
-        """In the middle of the forward pass: begin to predict."""
+        """In the middle of the forward pass: start to predict."""
         if self.learner is None or not isinstance(self.predictor, OwnPrediction):
-            return  # before_sampling says the first; other predictors look at the deep state
+            return  # before_sampling raises on the first; the other predictors need the deep state
         self.learner.catch_up()
         plan = self._plan_of(captured.rows)
         if plan.rows:
@@ -339,7 +339,7 @@ class Explorer(SamplingPolicy):
         return stale_beta(1.0, lag, self.config.max_staleness)
 
     def _search(self, requests: tuple[ExploringRequest, ...]) -> CandidateSearch | None:
-        """How to find the few candidates of these requests, if they may be few."""
+        """How to find the candidates of these requests; None if they cannot be few."""
         cap = self.config.candidate_cap
         if self.bank.device.type == "cpu":
             return CountedCandidates(cap)

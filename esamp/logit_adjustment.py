@@ -1,10 +1,10 @@
-"""Where predictions meet the model's: before the head, or after the filters. One class per place; all draw from the same distribution.
+"""Fuses the Distillers' predictions with the model's: before lm_head, or after the filters. Every way gives the same distribution.
 
-    mix_hidden     no filters: mix hidden states, one projection, nothing more to do
-    CandidateAdjustment  few candidates survive the filters: the Distiller's logits for those alone
-    DenseAdjustment      any other case: the Distiller's logits for the whole vocabulary
+    mix_hidden           no filters: fuse hidden states, then project once
+    CandidateAdjustment  few candidates survive the filters: project the Distiller's predictions to those alone
+    DenseAdjustment      any other case: project them to the whole vocabulary
 
-Legend: B batch rows, R rows steered, H hidden size, V vocabulary, C candidates of a row (padded).
+Legend: B batch rows, R adjusted rows, H hidden size, V vocabulary, C candidates of a row (padded).
 """
 
 from dataclasses import dataclass
@@ -18,17 +18,20 @@ from esamp.fusion import Fusion, ProposedFusion
 
 
 class FilteredLogitsProcessor(Protocol):
-    """Changes what a step draws from, after the filters and before the draw."""
+    """Changes the logits of a step after temperature, top-k and top-p, and before the draw.
+
+    vLLM's own LogitsProcessor runs before top-k and top-p, which is too early to know the candidates.
+    """
 
     def __call__(self, logits_BV: Tensor, temperature_B: Tensor) -> Tensor:
-        """New logits [B, V] from filtered ones, which are divided by `temperature_B` [B] and -inf where filtered out. May change
-        its input in place."""
+        """New logits [B, V], fp32, from filtered ones, which are divided by `temperature_B` [B] and -inf where filtered out. May
+        change its input in place."""
         ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LogitAdjustment:
-    """The Distillers' say in one step."""
+    """What the Distillers predicted in one step, and how much it counts."""
 
     rows: Tensor | slice
     """[R] batch row of each; a slice if that is all of them, in order."""
@@ -41,7 +44,7 @@ class LogitAdjustment:
     is_finite_R: Tensor
     """[R] False where the error is not finite: the row stays vanilla."""
     beta_R: Tensor
-    """[R] strength."""
+    """[R] fp32, strength of the fusion; 0 leaves the row as it is."""
 
 
 def mix_hidden(hidden_BH: Tensor, adjustment: LogitAdjustment, fusion: ProposedFusion) -> Tensor:
@@ -98,7 +101,7 @@ class CandidateSearch(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KnownCandidates:
-    """At most `count` per row, as top-k promised: static shapes, nothing to wait for."""
+    """At most `count` per row, as top-k promised: static shapes, so that the host never waits for the device."""
 
     count: int
     finds_all: ClassVar[bool] = False
@@ -115,14 +118,14 @@ class KnownCandidates:
 
 @dataclass(frozen=True, slots=True)
 class CountedCandidates:
-    """Counts them, which is for a CPU: elsewhere the host would have to wait for the answer."""
+    """Counts them. For a CPU: on a GPU the host would have to wait for the count."""
 
     cap: int
     finds_all: ClassVar[bool] = True
 
     def find(self, logits_RV: Tensor) -> Candidates | None:
         """All that survived; None if some row has more than `cap`, or no row has any."""
-        # NumPy looks through a vocabulary in a third of torch's time.
+        # NumPy scans a vocabulary in a third of the time that torch takes.
         flat_N = torch.from_numpy(np.flatnonzero(logits_RV.numpy() > -np.inf))
         row_N = flat_N // logits_RV.shape[1]
         token_N = flat_N - row_N * logits_RV.shape[1]
@@ -137,7 +140,7 @@ class CountedCandidates:
         return Candidates(token_RC, is_first_RC)
 
     def project(self, prediction_RH: Tensor, candidates: Candidates, head_weight_VH: Tensor) -> Tensor:
-        # Pair by pair: rows with few candidates do not pay for the one with the most.
+        # One dot product per candidate: padding costs nothing, so rows with few do not pay for the row with the most.
         row_N, column_N = candidates.is_first_RC.nonzero(as_tuple=True)
         z_N = (head_weight_VH[candidates.token_RC[row_N, column_N]] * prediction_RH[row_N]).sum(-1, dtype=torch.float32)
         return torch.zeros(candidates.token_RC.shape).index_put((row_N, column_N), z_N)
@@ -145,7 +148,7 @@ class CountedCandidates:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CandidateAdjustment:
-    """Fuses candidates; where they are too many, falls back to whole rows, which gives the same and is slower."""
+    """Fuses candidates; if they are too many, fuses whole rows, which gives the same tokens and is slower (counted as dense_steps)."""
 
     adjustment: LogitAdjustment
     fusion: Fusion

@@ -48,9 +48,9 @@ class Counters:
     trained_rows: int = 0
     """Rows learned from, or handed to the trainer."""
     optimiser_steps: int = 0
-    """Training steps asked for, one per slot and decode step."""
+    """Training steps submitted, one per slot and decode step."""
     diverged_slots: int = 0
-    """Slots that met non-finite numbers of their own making and stayed vanilla from then on."""
+    """Slots whose training diverged (a gradient that is not finite); their groups stay vanilla from then on."""
     vanilla_groups: int = 0
     """Groups that found every slot taken and stayed vanilla."""
     live_groups: int = 0

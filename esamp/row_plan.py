@@ -1,4 +1,4 @@
-"""Which rows of a batch explore, and in which slots. Made anew when the batch changes, not in every step.
+"""Which rows of a batch explore, and in which slots. Built again when the batch changes, not in every step.
 
 Legend: R exploring rows.
 """

@@ -1,4 +1,4 @@
-"""What happened to each token: kept on the device until a request ends, then read in one go.
+"""What happened to each token: kept on the device until a request ends, then copied to the host at once.
 
 Legend: B batch rows of one step.
 """
@@ -44,12 +44,12 @@ class TokenRecords:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PolicyMeasures:
-    """What a policy can tell of its part in one step."""
+    """How a policy took part in one step."""
 
     intervened_B: Tensor
     """[B] 1 where the policy took part, else 0."""
     novelty_B: Tensor
-    """[B] NaN where it did not, or has no such measure; so is the next."""
+    """[B] fp32; NaN where it did not, or has no such measure. `loss_B` likewise."""
     loss_B: Tensor
     lags: tuple[int, ...]
     """[B] -1 where it did not."""
@@ -58,7 +58,7 @@ class PolicyMeasures:
 
     @classmethod
     def none(cls, size: int, device: torch.device) -> "PolicyMeasures":
-        """Of a step that was left to vLLM."""
+        """Of a step that no policy took part in."""
         nan_B = torch.full((size,), torch.nan, device=device)
         return cls(torch.zeros(size, device=device), nan_B, nan_B, (-1,) * size, ("",) * size)
 

@@ -1,4 +1,4 @@
-"""vLLM workers with Exploratory Sampling: the front door for users of plain vLLM, no Ray needed.
+"""A vLLM worker with Exploratory Sampling: the entry point for users of plain vLLM, no Ray needed.
 
     from vllm import LLM, SamplingParams
 
@@ -11,8 +11,8 @@
     print(llm.collective_rpc("esamp_counters"))
 
 Requests with the same prompt share a Distiller; `SamplingParams(extra_args={"esamp_group": "my-problem"})` names the group instead, and
-`extra_args={"esamp_beta": 0.0}` leaves a request vanilla. The baselines run in the same worker: esamp/policies.py names
-them. On CUDA set VLLM_USE_V2_MODEL_RUNNER=0.
+`extra_args={"esamp_beta": 0.0}` leaves a request vanilla. The baselines run in the same worker: see esamp/policies.py.
+On CUDA set VLLM_USE_V2_MODEL_RUNNER=0.
 """
 
 from contextlib import nullcontext
@@ -48,7 +48,7 @@ class ESampWorker(PlatformWorker):
         self.policy = config.build(self)
 
     def execute_model(self, scheduler_output: SchedulerOutput) -> Any:
-        """Follow the requests, then run the forward pass; an exploring policy predicts meanwhile."""
+        """Follow the requests, then run the forward pass; a policy may predict meanwhile."""
         finished, new = scheduler_output.finished_req_ids, adapter.new_requests(scheduler_output)
         for request_id in finished:
             self.telemetry.forget(request_id)
@@ -60,7 +60,7 @@ class ESampWorker(PlatformWorker):
             return super().execute_model(scheduler_output)
 
     def sample_tokens(self, grammar_output: Any) -> Any:
-        """Predict, sample, learn."""
+        """Plan the step, sample, record, learn."""
         step = adapter.read_step(self, self.policy.captured)
         if step is None:
             return super().sample_tokens(grammar_output)

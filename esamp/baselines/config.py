@@ -17,7 +17,7 @@ ContrastiveForm = Literal["difference", "reasoning"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FireConfig(PolicyConfig):
-    """FIRE: the first token of an answer is drawn hot. Raises ValueError on a value outside its range."""
+    """FIRE: the first token of a sample is drawn at a high temperature. Raises ValueError on a value outside its range."""
 
     name: ClassVar[str] = "fire"
     about: ClassVar[str] = "FIRE: a hot first token"
@@ -42,7 +42,7 @@ class FireConfig(PolicyConfig):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OverrideConfig(PolicyConfig):
-    """OverRIDE: each sample is steered away from a model of the sample before it. Raises ValueError on a value outside its range."""
+    """OverRIDE: each sample is moved away from a model of the sample before it. Raises ValueError on a value outside its range."""
 
     name: ClassVar[str] = "override"
     about: ClassVar[str] = "OverRIDE: each sample away from the one before"
@@ -51,7 +51,7 @@ class OverrideConfig(PolicyConfig):
         "Its heads are shared by all prompts of an engine, so a sample depends on the prompts that ran before it.",
     )
     rounds: int = 10
-    """Samples of a prompt that take part, >= 2: sample 0 is vanilla, 1 to rounds - 1 are steered, those beyond are vanilla again."""
+    """Samples of a prompt that take part, >= 2: sample 0 is vanilla, 1 to rounds - 1 are changed, those beyond are vanilla again."""
     rank: int = 16
     """Rank of each head's change to lm_head, >= 1."""
     strength: float = 0.8

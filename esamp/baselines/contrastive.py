@@ -81,11 +81,11 @@ class Contrast:
 
 
 class ContrastivePolicy(BaselinePolicy[Text]):
-    """Contrastive decoding in one worker: a SamplingPolicy. The amateur and its caches take memory beside the engine's: on a GPU
-    leave room for them (gpu_memory_utilization)."""
+    """Contrastive decoding in one worker: a SamplingPolicy. The amateur and its caches take memory that the engine does not know of: on
+    a GPU leave room for them (gpu_memory_utilization)."""
 
     def __init__(self, config: ContrastiveConfig, worker: Any) -> None:
-        """Loads the amateur. Raises ValueError if it cannot be had, or has another vocabulary."""
+        """Loads the amateur. Raises ValueError if it cannot be loaded, or has another vocabulary."""
         super().__init__(text_of)
         self.config = config
         self.score = build_score(config)
@@ -110,7 +110,7 @@ class ContrastivePolicy(BaselinePolicy[Text]):
         return StepPlan(Contrast(rows_R, amateur_RV, is_finite_R, self.score, self.config.alpha))
 
     def after_sampling(self, step: BatchStep, tokens_B: Tensor) -> None:
-        """The amateur shall read what was drawn."""
+        """The amateur reads the drawn tokens in the next step."""
         tokens = tokens_B.unbind()
         for row, text in self.rows_of(step).items():
             text.drawn.append(tokens[row])
@@ -124,7 +124,7 @@ def text_of(request: NewRequest) -> Text:
 
 
 def check_length(text: Text, num_tokens: int, request_id: str) -> None:
-    """Drop tokens that vLLM drew and took back; raise RuntimeError if it has read more than was drawn before our eyes."""
+    """Drop tokens that vLLM drew and took back; raise RuntimeError if it has read more than this policy saw drawn."""
     if len(text) < num_tokens:
         raise RuntimeError(
             f"request {request_id}: the expert has read {num_tokens} tokens, the amateur knows {len(text)}; prompts that grow "

@@ -1,4 +1,4 @@
-"""FIRE, Flaming-hot Initiation with Regular Execution: the first token of each answer is drawn at a very high temperature among the
+"""FIRE, Flaming-hot Initiation with Regular Execution: the first token of each sample is drawn at a very high temperature among the
 most likely, the rest as usual (arXiv:2410.21236).
 
 The ESamp paper (arXiv:2604.24927) compares with it at temperatures 10, 30 and 50 and leaves open the k of its top-k and the

@@ -1,4 +1,4 @@
-"""OverRIDE: sample j of a prompt is steered away from a model of sample j-1, which learns while both are drawn.
+"""OverRIDE: sample j of a prompt is moved away from a model of sample j-1, which learns while both are generated.
 
 Head t is a low-rank change of lm_head, dz_t = B_t A_t h, so that z + dz_t becomes the next-token model of sample t. Then
 
@@ -10,7 +10,7 @@ Heads are shared by all prompts and live as long as the engine. Each step of the
 z + dz_j on the tokens just drawn, averaged over all rows that learn. A head without rows in a step takes no Adam step.
 
 This follows the authors' code (github.com/shi-rq/OverRIDE, modeling.py); like there, the first token counts like any other, and heads
-learn with the model's plain logits. Different here: weights are fp32 whatever the model's type; steering comes after temperature and
+learn with the model's plain logits. Different here: weights are fp32 whatever the model's type; the change comes after temperature and
 filters, as dz / temperature, and not before them, so that every policy draws from the same candidates (without filters it is the same);
 and a request says which sample it is, since vLLM's names of siblings cannot be told apart for sure: one request per sample, n=1.
 
@@ -118,7 +118,7 @@ class OverridePolicy(BaselinePolicy[int]):
         """Head t models sample t; the last sample needs none, for nobody follows it."""
 
     def before_sampling(self, step: BatchStep, *, is_recording: bool) -> StepPlan:
-        """Keep what heads shall learn from; steer."""
+        """Keep what the heads learn from; plan the change of the others' logits."""
         device = step.target_BH.device
         samples = self.rows_of(step)
         plain_BV = adapter.plain_logits(self._worker)

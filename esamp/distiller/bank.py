@@ -1,7 +1,7 @@
 """The Distiller: predicts a model's deep hidden state from a shallow one, and learns while the model decodes.
 
 A `DistillerBank` holds S independent Distillers ("slots"), one per prompt group, in one tensor: slot s is row s of `theta_SP`.
-The promise it keeps: data of one slot never changes a bit of another, and a slot that was reset is as good as new.
+Two guarantees: data of one slot never changes a bit of another, and a slot that was reset equals a new one.
 
 Network (arXiv:2604.24927, section 5.1 and appendix E.2), for one slot:
 
@@ -46,10 +46,10 @@ class SlotLayout:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Forward:
-    """What a bank computed to predict some rows: the prediction, and what learning from the same rows can go on from."""
+    """What a bank computed to predict some rows: the prediction, and the activations that training on the same rows reuses."""
 
     prediction_RH: Tensor
-    """[R, H] fp32; not finite where the shallow state was not, or where the slot broke."""
+    """[R, H] fp32; NaN where the slot diverged."""
     prediction_AMH: Tensor | None = None
     """The same, grouped by slot. This and what follows: of a bank that learns by gradients."""
     output_AMH: Tensor | None = None
@@ -71,7 +71,7 @@ class SlotViews:
 class DistillerBank:
     """S Distillers with their Adam moments and step counts, fp32, on one device: 4 numbers per parameter and slot.
 
-    Not thread-safe: whoever trains and predicts takes turns (see esamp.distiller.learner).
+    Not thread-safe: training and prediction must take turns (see esamp.distiller.learner).
     """
 
     def __init__(self, config: ESampConfig, output_gain_H: Tensor, *, num_slots: int, device: torch.device) -> None:
@@ -101,7 +101,7 @@ class DistillerBank:
             self.relative_error_S = torch.full((num_slots,), torch.nan, device=device)
             """[S] |y - f(x)|^2 / |y|^2 over the rows of the latest training; 1 is what predicting zero would give."""
             self.diverged_slots = torch.zeros((), dtype=torch.long, device=device)
-            """Times that finite rows gave a slot a non-finite gradient; such a slot predicts NaN until its reset."""
+            """int64 scalar: times that finite rows gave a slot a non-finite gradient. Such a slot predicts NaN until its reset."""
 
     @property
     def device(self) -> torch.device:

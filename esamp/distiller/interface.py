@@ -1,4 +1,4 @@
-"""What stands for the Distillers in an engine: one interface; the ablations and controls that predict in another way implement it too.
+"""The interface of a bank: Distillers, and the ablations and controls that predict in another way.
 
 Legend: S slots, R rows, H hidden size, V vocabulary.
 """

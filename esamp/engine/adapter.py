@@ -65,7 +65,7 @@ def check_worker(worker: Any) -> None:
 
 
 def check_tensor_parallelism(size: int) -> None:
-    """Raise UnsupportedEngine on a CPU; elsewhere say that it is unproven.
+    """Raise UnsupportedEngine on a CPU; elsewhere warn that it is untested.
 
     Every rank has the same Distillers: hidden states are the same on all of them after the layers' all-reduce, initial weights come from a
     CPU generator of one seed, and each trains on every row in the same order, one step behind (trainer "local" or "sync"). The head gathers
@@ -76,9 +76,7 @@ def check_tensor_parallelism(size: int) -> None:
             f"esamp supports tensor parallelism on CUDA only; got tensor_parallel_size={size} on a CPU, where ranks share no device "
             "generator and would draw different tokens. Use more shards instead."
         )
-    logger.warning(
-        "esamp: tensor parallelism (%d ranks) is written and unproven: no machine with two GPUs was at hand", size
-    )
+    logger.warning("esamp: tensor parallelism (%d ranks) is untested: no machine with two GPUs was at hand", size)
 
 
 def enable_source_layer(worker: Any, source_layer: int) -> None:
@@ -97,7 +95,7 @@ def enable_source_layer(worker: Any, source_layer: int) -> None:
     if source_layer >= num_layers:
         raise UnsupportedEngine(f"source_layer must be below the model's {num_layers} layers; got {source_layer}.")
     if getattr(model, "logits_processor", None) is not None and model.logits_processor.soft_cap is not None:
-        raise UnsupportedEngine(f"{name} soft-caps its logits; esamp has not been proven there. Use sampler=vanilla.")
+        raise UnsupportedEngine(f"{name} soft-caps its logits; esamp was not tested there. Use sampler=vanilla.")
     model.set_aux_hidden_state_layers((source_layer,))
     worker.model_runner.use_aux_hidden_state_outputs = True
 
@@ -107,7 +105,7 @@ def check_head(worker: Any) -> None:
     head = getattr(worker.model_runner.get_model(), "lm_head", None)
     if isinstance(head, ParallelLMHead) and type(head.quant_method) is not UnquantizedEmbeddingMethod:
         raise UnsupportedEngine(
-            f"lm_head is quantised ({type(head.quant_method).__name__}); esamp has not been proven there. Use a checkpoint whose lm_head "
+            f"lm_head is quantised ({type(head.quant_method).__name__}); esamp was not tested there. Use a checkpoint whose lm_head "
             "is not quantised, or sampler=vanilla."
         )
 
@@ -213,7 +211,7 @@ def last_tokens(worker: Any, num_rows: int) -> Tensor:
 
 
 def read_step(worker: Any, captured: CapturedRows | None = None) -> BatchStep | None:
-    """The step that waits for its tokens; None if the engine ran nothing. What was `heard` of it is not read again."""
+    """The step that waits for its tokens; None if the engine ran nothing. What was `captured` of it is not read again."""
     state = worker.model_runner.execute_model_state
     if state is None or state.logits is None:
         return None
@@ -235,23 +233,23 @@ LAYER_INPUTS = ["positions", "hidden_states", "residual"]
 
 
 class SourceHook:
-    """Hears of the shallow state in the middle of the forward pass, as the next layer is given it.
+    """A forward hook that captures the shallow state in the middle of the forward pass, as the next layer takes it.
 
-    Only where Python runs the layers one after the other. In a compiled model, or a CUDA graph, nobody can listen; the same rows come
+    It works where Python runs the layers one after the other. A compiled model or a CUDA graph runs no hooks; there the same rows come
     with the outputs of the pass.
     """
 
     def __init__(self, worker: Any, source_layer: int, callback: Callable[[CapturedRows], None]) -> None:
-        """`callback` is called once in each forward pass that runs inside `listening`."""
+        """`callback` is called once in each forward pass that runs inside `capturing`."""
         self._worker, self._callback = worker, callback
         self._is_capturing = False
         self.captured: CapturedRows | None = None
-        """Of the latest step, until the next begins."""
+        """Of the latest step, until the next one starts."""
         worker.model_runner.get_model().model.layers[source_layer].register_forward_pre_hook(self._source_hook)
 
     @staticmethod
     def can_capture(worker: Any, source_layer: int) -> bool:
-        """True if this engine's layers can be listened to."""
+        """True if this engine's layers run their hooks."""
         layers = getattr(getattr(worker.model_runner.get_model(), "model", None), "layers", None)
         return (
             worker.vllm_config.compilation_config.mode == CompilationMode.NONE

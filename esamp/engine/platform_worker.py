@@ -10,7 +10,6 @@ IS_CPU: bool = current_platform.is_cpu()
 
 PlatformWorker: type[Worker] = Worker
 if IS_CPU:
-    # Imported here only: the CPU worker's module registers kernels that a CUDA build of vLLM lacks.
     from vllm.v1.worker.cpu_worker import CPUWorker
 
     PlatformWorker = CPUWorker

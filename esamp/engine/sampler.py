@@ -1,8 +1,8 @@
-"""vLLM's V1 sampler with one more stage: what a policy does to the logits after the filters and before the draw.
+"""vLLM's V1 sampler, with a policy's FilteredLogitsProcessor between the filters and the draw.
 
-Order, as in vLLM: penalties and masks -> temperature -> min-p -> top-k, top-p -> STAGE -> draw. Logits arrive at the stage divided by
-the temperature. The draw takes the same random numbers from the same generators as stock vLLM, so rows that a stage leaves alone get the
-token stock vLLM would have given them.
+Order, as in vLLM: penalties and masks -> temperature -> min-p -> top-k, top-p -> PROCESSOR -> draw. The processor gets logits divided by
+the temperature. The draw takes the same random numbers from the same generators as stock vLLM, so a row that the processor leaves alone
+gets the token stock vLLM would have given it.
 
 Legend: B batch rows, V vocabulary.
 """
@@ -21,7 +21,7 @@ from esamp.logit_adjustment import FilteredLogitsProcessor
 
 
 class ESampTopKTopPSampler(nn.Module):
-    """vLLM's filter-and-draw with a stage in between."""
+    """vLLM's TopKTopPSampler, which filters and draws, with the processor in between."""
 
     def __init__(self, base: TopKTopPSampler) -> None:
         super().__init__()
@@ -30,11 +30,11 @@ class ESampTopKTopPSampler(nn.Module):
         self.temperature_B: Tensor | None = None
         self.keeps_logits = False
         self.draws_twice = False
-        """Draw once without the stage, from the same random numbers, to see which tokens it flips."""
+        """Draw once without the processor, from the same random numbers, to see which tokens it changes."""
         self.drawn_logits_BV: Tensor | None = None
         """What the latest draw was made from, if `keeps_logits`."""
         self.stock_tokens_B: Tensor | None = None
-        """What would have been drawn without the stage, if `draws_twice`."""
+        """[B] what would have been drawn without the processor, if `draws_twice`."""
 
     def forward(
         self, logits: Tensor, generators: dict[int, torch.Generator], k: Tensor | None, p: Tensor | None
@@ -44,7 +44,7 @@ class ESampTopKTopPSampler(nn.Module):
             return self.base(logits, generators, k, p)
         logits = apply_top_k_top_p(logits, k, p)
         if self.processor is not None:
-            assert self.temperature_B is not None, "a stage for a batch that is all greedy"
+            assert self.temperature_B is not None, "a processor was set for a batch that is all greedy"
             if self.draws_twice:
                 with random_numbers_kept(logits.device, generators):
                     self.stock_tokens_B = self.base(logits.clone(), generators, None, None)[0]
@@ -65,7 +65,7 @@ def random_numbers_kept(device: torch.device, generators: dict[int, torch.Genera
 
 
 class ESampSampler(Sampler):
-    """Drop-in for vLLM's V1 sampler. Set `stage` and what to record before a step; read `draw` after it."""
+    """Drop-in for vLLM's V1 sampler. Call `prepare` before a step; read `draw` and `tokens_B` after it."""
 
     def __init__(self, stock: Sampler) -> None:
         """Takes over the settings of the sampler it replaces."""
@@ -80,7 +80,7 @@ class ESampSampler(Sampler):
         """Tokens of the latest step."""
 
     def prepare(self, processor: FilteredLogitsProcessor | None, *, is_recording: bool, sees_plain_model: bool) -> None:
-        """What to do in the coming step."""
+        """Set the processor of the coming step, and whether to record its tokens."""
         self.topk_topp.processor = processor
         self.is_recording = self.topk_topp.keeps_logits = is_recording
         self.sees_plain_model = sees_plain_model

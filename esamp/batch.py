@@ -28,7 +28,7 @@ class NewRequest:
 
     @property
     def is_greedy(self) -> bool:
-        """True if the engine takes the most likely token, so that no policy has a say."""
+        """True if the engine takes the most likely token, so that no policy applies."""
         return self.temperature < GREEDY_TEMPERATURE
 
 

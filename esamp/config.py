@@ -75,7 +75,7 @@ class ESampConfig(PolicyConfig):
     warmup: Literal["none", "fit"] = "none"
     """"fit" lets beta grow with the share of the deep state that the slot explains; "none" is the paper."""
     warmup_steps: int = 0
-    """Optimiser steps a slot must have taken before its prediction steers sampling, >= 0. The paper: 0."""
+    """Optimiser steps a slot must have taken before its prediction changes sampling, >= 0. The paper: 0."""
     max_staleness: int = 256
     """Decode steps of its group that a slot's weights may lag before beta falls to 0 (linearly from half this bound), >= 2.
     Only trainer="actor" can lag by more than one step."""
@@ -91,7 +91,7 @@ class ESampConfig(PolicyConfig):
     """Requests whose top_k is at most this have the Distiller's logits computed for their candidates alone, >= 1."""
     record: Literal["behaviour", "full"] = "full"
     """What requests with esamp_record keep per token: "full" adds the plain model's log-probability, the number of candidates and
-    whether the token was flipped, for which the model's own logits are needed beside the fused ones; "behaviour" leaves them out."""
+    whether the token was flipped, for which the model's own logits are needed as well as the fused ones; "behaviour" leaves them out."""
 
     @property
     def distiller_scope(self) -> DistillerScope:

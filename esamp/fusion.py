@@ -59,7 +59,7 @@ class ClampedFusion:
 
 
 class EntropyMatchedTemperature:
-    """A control nobody has published: each row at the temperature that gives it the entropy the proposed form would have given.
+    """A control, not published elsewhere: each row at the temperature that gives it the entropy the proposed form would have given.
 
     What ESamp does to a token's distribution is partly a change of sharpness, which any temperature can make. This keeps that part, token
     for token, and leaves out where the Distiller points. A gain of ESamp over this control is due to the direction.

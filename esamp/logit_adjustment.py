@@ -91,7 +91,7 @@ class CandidateSearch(Protocol):
     """False if tokens may survive that it does not find: those that tie with the k-th of top-k."""
 
     def find(self, logits_RV: Tensor) -> Candidates | None:
-        """The candidates of each row; None if there are too many for this way."""
+        """The candidates of each row; None if there are too many to be found like this."""
         ...
 
     def project(self, prediction_RH: Tensor, candidates: Candidates, head_weight_VH: Tensor) -> Tensor:
@@ -175,7 +175,8 @@ class CandidateAdjustment:
                 return logits_BV.scatter_(1, token_RC, fused_RC)
             logits_BV[rows] = z_ref_RV.scatter_(1, token_RC, fused_RC)
             return logits_BV
-        # A survivor that was not found would be the only one without the row's shift; left out, top-k is what it says.
+        # vLLM's top-k keeps every token that ties with the k-th; topk found only k. The others would be the only ones without the row's
+        # shift, so they are dropped.
         fused_RV = torch.full_like(z_ref_RV, -torch.inf).scatter_(1, token_RC, fused_RC)
         logits_BV[rows] = torch.where(is_adjusted_R1, fused_RV, z_ref_RV)
         return logits_BV

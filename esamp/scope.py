@@ -1,4 +1,4 @@
-"""Who shares a Distiller. One object per scope; whoever must know what a scope means asks it. Standard library only."""
+"""Who shares a Distiller. One object per scope says what it means for groups, slots and trainers. Standard library only."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -113,7 +113,7 @@ class ContrastivePolicy(BaselinePolicy[Text]):
         """The amateur reads the drawn tokens in the next step."""
         tokens = tokens_B.unbind()
         for row, text in self.rows_of(step).items():
-            text.drawn.append(tokens[row])
+            text.generated.append(tokens[row])
 
 
 def text_of(request: NewRequest) -> Text:
@@ -124,13 +124,13 @@ def text_of(request: NewRequest) -> Text:
 
 
 def check_length(text: Text, num_tokens: int, request_id: str) -> None:
-    """Drop tokens that vLLM drew and took back; raise RuntimeError if it has read more than this policy saw drawn."""
+    """Drop tokens that vLLM drew and took back; raise RuntimeError if it has read tokens that this policy never saw."""
     if len(text) < num_tokens:
         raise RuntimeError(
             f"request {request_id}: the expert has read {num_tokens} tokens, the amateur knows {len(text)}; prompts that grow "
             "(streaming input) are not supported by contrastive decoding."
         )
-    del text.drawn[num_tokens - len(text.prompt) :]
+    del text.generated[num_tokens - len(text.prompt) :]
 
 
 def widen(amateur_RU: Tensor, vocab_size: int) -> Tensor:

@@ -45,7 +45,7 @@ class FirePolicy(BaselinePolicy[str]):
         self.config = config
 
     def before_sampling(self, step: BatchStep, *, is_recording: bool) -> StepPlan:
-        """Heat up first tokens. A preempted request that was read again ends on a token it had drawn, so it counts as decoding."""
+        """Plan the first tokens' hot draw. A preempted request that is read again ends on a generated token, so it counts as decoding."""
         rows = [row for row in self.rows_of(step) if not step.is_decode[row]]
         if not rows:
             self.intervene(step, None)

@@ -12,7 +12,7 @@ z + dz_j on the tokens just drawn, averaged over all rows that learn. A head wit
 This follows the authors' code (github.com/shi-rq/OverRIDE, modeling.py); like there, the first token counts like any other, and heads
 learn with the model's plain logits. Different here: weights are fp32 whatever the model's type; the change comes after temperature and
 filters, as dz / temperature, and not before them, so that every policy draws from the same candidates (without filters it is the same);
-and a request says which sample it is, since vLLM's names of siblings cannot be told apart for sure: one request per sample, n=1.
+and a request says which sample it is, since vLLM's names of siblings do not tell which is which: one request per sample, n=1.
 
 Legend: B batch rows, R rows, H hidden size, V vocabulary, r rank.
 """
@@ -74,7 +74,7 @@ class Override:
     rows: Tensor
     """[R]"""
     delta_RV: Tensor
-    """dz at temperature 1; zeros for a row that shall stay vanilla."""
+    """dz at temperature 1; zeros for a row that stays vanilla."""
     strength: float
 
     def __call__(self, logits_BV: Tensor, temperature_B: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ class OverridePolicy(BaselinePolicy[int]):
             )
             for _ in range(config.rounds - 1)
         )
-        """Head t models sample t; the last sample needs none, for nobody follows it."""
+        """Head t models sample t; the last sample needs none, since no sample follows it."""
 
     def before_sampling(self, step: BatchStep, *, is_recording: bool) -> StepPlan:
         """Keep what the heads learn from; plan the change of the others' logits."""

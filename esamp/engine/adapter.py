@@ -58,7 +58,7 @@ def check_worker(worker: Any) -> None:
     check_surface(worker.model_runner)
     if not vllm.__version__.startswith(KNOWN_VERSIONS):
         logger.warning(
-            "esamp was run on vLLM %s only; %s has every name it needs, and nobody has run it there",
+            "esamp was run on vLLM %s only; %s has every name it needs, and is untested",
             ", ".join(v + "x" for v in KNOWN_VERSIONS),
             vllm.__version__,
         )
@@ -101,7 +101,7 @@ def enable_source_layer(worker: Any, source_layer: int) -> None:
 
 
 def check_head(worker: Any) -> None:
-    """Raise UnsupportedEngine if lm_head is quantised: a prediction would be rounded in ways nobody has looked at."""
+    """Raise UnsupportedEngine if lm_head is quantised: how it rounds predictions is untested."""
     head = getattr(worker.model_runner.get_model(), "lm_head", None)
     if isinstance(head, ParallelLMHead) and type(head.quant_method) is not UnquantizedEmbeddingMethod:
         raise UnsupportedEngine(
@@ -157,7 +157,7 @@ def new_requests(scheduled: SchedulerOutput) -> list[NewRequest]:
 
 
 def is_unfiltered(params: SamplingParams) -> bool:
-    """True if masks alone stand between the logits and the draw, and nobody asked for the logits themselves."""
+    """True if masks alone stand between the logits and the draw, and the request does not report logits."""
     return (
         params.top_k in (0, -1)
         and params.top_p == 1
@@ -191,7 +191,7 @@ def read_rows(worker: Any) -> BatchRows:
 def unread_prompts_unseeded(worker: Any) -> Iterator[None]:
     """For the runner's sample_tokens on a CPU: rows whose prompt is only partly read have no generator of their own.
 
-    vLLM draws a token for such rows, throws it away and winds their generators back, which those of a CPU cannot do. What is drawn for
+    vLLM draws a token for such rows, throws it away and rewinds their generators, which CPU generators do not support. What is drawn for
     them does not matter; that their seeds are not spent does.
     """
     runner = worker.model_runner
@@ -304,7 +304,7 @@ class DeferredHead:
         return logits_RV
 
     def set_logits(self, logits_BV: Tensor) -> None:
-        """What the runner shall sample from in this step."""
+        """Replace the logits that the runner samples from in this step."""
         self._runner.execute_model_state = self._runner.execute_model_state._replace(logits=logits_BV)
 
     def _compute_or_defer(self, hidden_RH: Tensor, *args: Any, **kwargs: Any) -> Tensor:

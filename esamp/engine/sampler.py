@@ -56,7 +56,7 @@ class ESampTopKTopPSampler(nn.Module):
 
 @contextmanager
 def random_numbers_kept(device: torch.device, generators: dict[int, torch.Generator]) -> Iterator[None]:
-    """Whatever is drawn inside is drawn again after it."""
+    """Restore the state of all generators afterwards, so that the next draw repeats the random numbers used inside."""
     states = {row: generator.get_state() for row, generator in generators.items()}
     with torch.random.fork_rng([device.index] if device.type == "cuda" else [], device_type=device.type):
         yield

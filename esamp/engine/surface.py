@@ -45,7 +45,7 @@ FUNCTIONS = (
         "vllm.v1.sample.sampler", "Sampler.__init__", ("logprobs_mode", "use_fp64_gumbel"), "take over settings"
     ),
     ReliedFunction(
-        "vllm.v1.sample.sampler", "Sampler.forward", ("logits", "sampling_metadata"), "look at what was drawn"
+        "vllm.v1.sample.sampler", "Sampler.forward", ("logits", "sampling_metadata"), "record what was drawn"
     ),
     ReliedFunction(
         "vllm.v1.sample.ops.topk_topp_sampler",
@@ -128,11 +128,11 @@ RUNNER_ATTRIBUTES = {
     "sampler.use_fp64_gumbel": "take over settings",
     "input_batch.num_reqs": "know the rows of a step",
     "input_batch.req_ids": "know whose rows they are",
-    "input_batch.num_prompt_tokens": "tell decode rows from prompts",
+    "input_batch.num_prompt_tokens": "distinguish decode rows from prompts",
     "input_batch.generators": "keep the seeds of prompts that are only partly read",
     "input_batch.logitsprocs.all": "know whether other processors change the logits",
-    "discard_request_mask.np": "tell prompts that are only partly read",
-    "optimistic_seq_lens_cpu": "tell decode rows from prompts",
+    "discard_request_mask.np": "recognise prompts that are only partly read",
+    "optimistic_seq_lens_cpu": "distinguish decode rows from prompts",
     "query_start_loc.gpu": "find each row's shallow state",
 }
 """Dotted names on the model runner, and why each is needed."""

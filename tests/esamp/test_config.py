@@ -9,7 +9,7 @@ from esamp.config import Scope
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"beta": -0.1}, "beta must be finite and >= 0; got -0.1"),
         ({"beta": math.inf}, "beta must be finite and >= 0; got inf"),
@@ -41,8 +41,8 @@ from esamp.config import Scope
         ({"betta": 0.1}, r"unknown esamp settings \['betta'\]"),
     ],
 )
-def test_bad_settings_are_refused(settings: dict[str, object], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_bad_settings_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         ESampConfig.from_dict(settings)
 
 

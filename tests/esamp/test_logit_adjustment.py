@@ -29,7 +29,7 @@ def project(hidden: torch.Tensor) -> torch.Tensor:
 def make_adjustment(
     rows: torch.Tensor | slice = slice(None), beta: float = 0.7
 ) -> tuple[LogitAdjustment, torch.Tensor]:
-    """A step of B rows of which `rows` are steered, and its hidden states [B, H]."""
+    """A step of B rows of which `rows` are adjusted, and its hidden states [B, H]."""
     hidden, prediction = torch.randn(2, B, H, generator=torch.Generator().manual_seed(2))
     size = B if isinstance(rows, slice) else len(rows)
     adjustment = LogitAdjustment(
@@ -93,7 +93,7 @@ def candidates(
 @pytest.mark.parametrize("fusion", FUSIONS, ids=lambda fusion: type(fusion).__name__)
 @pytest.mark.parametrize("keep", FILTERS, ids=lambda keep: keep.__name__)
 @pytest.mark.parametrize("find", [KnownCandidates(7), CountedCandidates(V)], ids=["known", "counted"])
-def test_steering_candidates_equals_steering_whole_rows(
+def test_fusing_candidates_equals_fusing_whole_rows(
     find: CandidateSearch, keep: Callable[[torch.Tensor], torch.Tensor], fusion: Fusion, rows: torch.Tensor | slice
 ) -> None:
     if isinstance(find, KnownCandidates) and keep in (keep_top_p, keep_min_p):
@@ -104,11 +104,11 @@ def test_steering_candidates_equals_steering_whole_rows(
     few = processor(filtered(hidden, keep), TEMPERATURE)
     torch.testing.assert_close(few, dense, rtol=1e-4, atol=1e-4)
     assert head.calls == 0
-    assert not torch.equal(few, filtered(hidden, keep)), "nothing was steered"
+    assert not torch.equal(few, filtered(hidden, keep)), "nothing was adjusted"
 
 
 @pytest.mark.parametrize("keep", FILTERS, ids=lambda keep: keep.__name__)
-def test_steering_candidates_draws_the_tokens_of_steering_whole_rows(
+def test_fusing_candidates_draws_the_tokens_of_fusing_whole_rows(
     keep: Callable[[torch.Tensor], torch.Tensor],
 ) -> None:
     adjustment, hidden = make_adjustment()
@@ -145,7 +145,7 @@ def test_mixing_hidden_states_is_fusing_logits_under_a_bias_and_not_under_a_soft
     assert not torch.allclose(capped[2], (1 + beta) * capped[0] - beta * capped[1], atol=0.1)
 
 
-def test_rows_that_are_not_steered_keep_every_bit() -> None:
+def test_rows_that_are_not_adjusted_keep_every_bit() -> None:
     rows = torch.tensor([0, 3])
     adjustment, hidden = make_adjustment(rows)
     others = [1, 2, 4, 5]

@@ -13,7 +13,7 @@ from esamp.policy_config import PolicyConfig
 
 
 @pytest.mark.parametrize(
-    ("additional_config", "told"),
+    ("additional_config", "message"),
     [
         ({}, "exactly one policy of esamp, fire, override, contrastive; got none"),
         (None, "exactly one policy"),
@@ -38,8 +38,8 @@ from esamp.policy_config import PolicyConfig
         ),
     ],
 )
-def test_bad_settings_are_refused(additional_config: object, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_bad_settings_are_refused(additional_config: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         parse_policy(additional_config)
 
 

@@ -114,7 +114,7 @@ def test_what_training_raised_is_raised_by_the_next_refresh() -> None:
 
 
 def test_an_error_of_training_that_ends_after_the_prefetch_began_is_raised_by_the_next_step() -> None:
-    """With prefetching nobody waits for training between two steps, so the next step's job took the place of the failed one, whose error
+    """With prefetching no call waits for training between two steps, so the next step's job took the place of the failed one, whose error
     was lost."""
     learner = opened(local_learner(make_bank()), 0)
     is_running, may_end = threading.Event(), threading.Event()

@@ -88,7 +88,7 @@ def record(tag: str, **extra: Any) -> dict[str, Any]:
 
 
 def settle(engine: LLM) -> None:
-    """Two requests that do not explore: vLLM tells its worker of an end with the next step that runs."""
+    """Two requests that do not explore: vLLM reports a finished request to its worker with the next step that runs."""
     for _ in range(2):
         generate(engine, [([1], params(temperature=0.0, max_tokens=1))])
 
@@ -108,7 +108,7 @@ class SeenStep:
     source_RH: torch.Tensor
     target_RH: torch.Tensor
     prediction_RH: torch.Tensor | None
-    """None if no row was steered."""
+    """None if no row was adjusted."""
 
 
 @contextmanager

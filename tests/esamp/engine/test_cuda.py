@@ -1,7 +1,7 @@
-"""The CUDA path: the numbers of the CPU, whichever stream trains, and a host that never waits. Unproven on machines without a GPU, where
+"""The CUDA path: the numbers of the CPU, whichever stream trains, and a host that never waits. Untested on machines without a GPU, where
 these are left out.
 
-What is proven here: training and prediction equal the CPU's; a side stream equals training in step, bit for bit; no part of a decode step
+What is tested here: training and prediction equal the CPU's; a side stream equals training in step, bit for bit; no part of a decode step
 makes the host wait for the device; CUDA graphs change no token. Tensor parallelism: tests/esamp/engine/test_tensor_parallel.py.
 """
 
@@ -159,23 +159,23 @@ def adjustment_of(prediction: Prediction, batch: HiddenRows, index: torch.Tensor
     "fusion", [ProposedFusion(), SubtractionFusion(), ClampedFusion(0.5), EntropyMatchedTemperature()]
 )
 @pytest.mark.parametrize("some_rows", [False, True])
-def test_steering_never_makes_the_host_wait(fusion: Fusion, some_rows: bool) -> None:
+def test_adjusting_logits_never_makes_the_host_wait(fusion: Fusion, some_rows: bool) -> None:
     bank, batch = make_bank("cuda"), rows(1, "cuda")
     size = 9 if some_rows else 5
     index: torch.Tensor | slice = torch.tensor([0, 2, 4, 6, 8], device="cuda") if some_rows else slice(None)
     hidden, logits = torch.randn(size, H, device="cuda"), torch.randn(size, V, device="cuda")
     head, temperature = torch.randn(V, H, device="cuda"), torch.full((size,), 0.8, device="cuda")
 
-    def steer() -> None:
+    def adjust() -> None:
         adjustment = adjustment_of(OwnPrediction(bank).predict(batch), batch, index)
         DenseAdjustment(adjustment, fusion, adjustment.prediction_RH @ head.T)(logits.clone(), temperature)
         few = CandidateAdjustment(adjustment, fusion, KnownCandidates(7), head, lambda h: h @ head.T)
         few(logits.clone(), temperature)
         mix_hidden(hidden, adjustment, ProposedFusion())
 
-    steer()
+    adjust()
     with host_must_not_wait():
-        steer()
+        adjust()
 
 
 @pytest.fixture

@@ -108,7 +108,7 @@ def metadata(temperature: torch.Tensor | None = None, **settings: object) -> Sam
 def draw(
     beta: float, *, is_recording: bool = True, sees_plain_model: bool = True, **settings: object
 ) -> tuple[torch.Tensor, Draw | None]:
-    """Tokens [ROWS] of one step of our sampler, all rows steered, and what it says of them."""
+    """Tokens [ROWS] of one step of our sampler, all rows adjusted, and what it records of them."""
     sampler = ESampSampler(Sampler())
     processor = adjustment(Z_DIST, slice(None), beta) if beta > 0 else None
     sampler.prepare(processor, is_recording=is_recording, sees_plain_model=sees_plain_model)
@@ -123,10 +123,10 @@ def stock_draw(**settings: object) -> torch.Tensor:
 
 
 def test_flipped_tokens_are_those_stock_sampling_would_not_have_drawn_from_the_same_random_numbers() -> None:
-    tokens, told = draw(1.5)
-    assert told is not None
-    assert torch.equal(told.is_flipped_B, tokens != stock_draw())
-    assert 0 < told.is_flipped_B.sum() < ROWS
+    tokens, recorded = draw(1.5)
+    assert recorded is not None
+    assert torch.equal(recorded.is_flipped_B, tokens != stock_draw())
+    assert 0 < recorded.is_flipped_B.sum() < ROWS
 
 
 def test_looking_twice_changes_no_token() -> None:
@@ -145,26 +145,26 @@ def test_looking_twice_leaves_the_random_numbers_of_the_next_step() -> None:
     assert all(torch.equal(a, b) for a, b in zip(*after, strict=True))
 
 
-def test_without_a_stage_recording_changes_nothing_and_flips_nothing() -> None:
-    tokens, told = draw(0.0)
-    assert told is not None and not told.is_flipped_B.any()
+def test_without_a_processor_recording_changes_nothing_and_flips_nothing() -> None:
+    tokens, recorded = draw(0.0)
+    assert recorded is not None and not recorded.is_flipped_B.any()
     assert torch.equal(tokens, stock_draw())
 
 
 def test_behaviour_log_probabilities_are_those_of_the_closed_form_and_add_up_to_one() -> None:
-    tokens, told = draw(0.8)
-    assert told is not None
+    tokens, recorded = draw(0.8)
+    assert recorded is not None
     for row in range(ROWS):
         expected = fused_distribution(LOGITS[row], Z_DIST[row], beta=0.8, temperature=0.9, top_p=0.9)
-        assert told.behaviour_logprobs_B[row].exp().item() == pytest.approx(expected[tokens[row]].item(), abs=1e-4)
-        assert told.num_candidates_B[row] == (expected > 0).sum()
+        assert recorded.behaviour_logprobs_B[row].exp().item() == pytest.approx(expected[tokens[row]].item(), abs=1e-4)
+        assert recorded.num_candidates_B[row] == (expected > 0).sum()
 
 
 def test_policy_log_probabilities_are_the_plain_models_at_temperature_one_without_filters() -> None:
-    tokens, told = draw(0.8)
-    assert told is not None
+    tokens, recorded = draw(0.8)
+    assert recorded is not None
     plain = LOGITS.log_softmax(-1).gather(1, tokens.long().unsqueeze(1)).squeeze(1)
-    torch.testing.assert_close(told.policy_logprobs_B, plain)
+    torch.testing.assert_close(recorded.policy_logprobs_B, plain)
     _, blind = draw(0.8, sees_plain_model=False)
     assert blind is not None and blind.policy_logprobs_B.isnan().all(), "unknown is NaN, not a number"
 
@@ -176,11 +176,11 @@ def test_greedy_rows_of_a_mixed_batch_are_certain_never_flipped_and_the_best() -
     rows = torch.arange(1, ROWS, 2)
     sampler.prepare(adjustment(Z_DIST[rows], rows, 1.5), is_recording=True, sees_plain_model=True)
     tokens = sampler(LOGITS.clone(), metadata(temperature)).sampled_token_ids.squeeze(1)
-    told = sampler.draw
-    assert told is not None
+    recorded = sampler.draw
+    assert recorded is not None
     assert torch.equal(tokens[::2].long(), LOGITS[::2].argmax(-1))
-    assert not told.behaviour_logprobs_B[::2].any() and not told.is_flipped_B[::2].any()
-    assert (told.num_candidates_B[::2] == 1).all() and told.is_flipped_B[1::2].any()
+    assert not recorded.behaviour_logprobs_B[::2].any() and not recorded.is_flipped_B[::2].any()
+    assert (recorded.num_candidates_B[::2] == 1).all() and recorded.is_flipped_B[1::2].any()
 
 
 def test_an_all_greedy_batch_needs_no_temperature() -> None:
@@ -192,7 +192,7 @@ def test_an_all_greedy_batch_needs_no_temperature() -> None:
     assert sampler.draw is not None and not sampler.draw.behaviour_logprobs_B.any()
 
 
-def test_the_stage_of_one_step_is_gone_in_the_next() -> None:
+def test_the_processor_of_one_step_is_gone_in_the_next() -> None:
     sampler = ESampSampler(Sampler())
     sampler.prepare(adjustment(Z_DIST, slice(None), 3.0), is_recording=True, sees_plain_model=True)
     sampler(LOGITS.clone(), metadata())

@@ -143,7 +143,7 @@ class ShardStats:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RotationCounts:
+class RouterCounts:
     """What a ShardRouter has seen of its shards."""
 
     shards: int = 0
@@ -177,7 +177,7 @@ class GroupWeights:
     group: str
     incarnation: str
     """Of the trainer: another after each restart."""
-    opening: int
+    registration: int
     """The latest opening of the group that the trainer knew; see Opening."""
     step: int
     """Optimiser steps of the group, those before a restart included."""
@@ -193,11 +193,11 @@ class GroupWeights:
     @property
     def order(self) -> tuple[int, int]:
         """Sorts the versions of a group by age, whichever incarnation they are of."""
-        return self.opening, self.step
+        return self.registration, self.step
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Offer:
+class RestoreGroup:
     """Weights that a shard has of a group, for a trainer that does not know it (any more)."""
 
     version: GroupWeights
@@ -206,13 +206,13 @@ class Offer:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Opening:
+class RegisterGroup:
     """A shard begins, or begins again, to work on a group."""
 
     group: str
-    opening: int
+    registration: int
     """Larger than any opening of the group that the shard has heard of: versions of earlier ones are out of date from now on."""
-    offer: Offer | None = None
+    offer: RestoreGroup | None = None
     """None for a group that the shard has no weights of."""
 
 
@@ -236,19 +236,19 @@ class StepRows:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Ending:
+class UnregisterGroup:
     """A shard has no more rows of a group."""
 
     group: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Letter:
+class ShardMessage:
     """What a shard tells a trainer in one call; in the object store."""
 
     shard: str
     """Who sends it, as "name/life": a shard that was started again has another life."""
-    items: list[Opening | StepRows | Ending]
+    items: list[RegisterGroup | StepRows | UnregisterGroup]
     """In the order in which they happened."""
     wants_weights: bool
     """Answer with the weights that changed."""

@@ -389,7 +389,7 @@ class RunConfig:
             sampling=self.drawn_with,
             policy=self.policy,
             exchange=self.exchange,
-            spill=self.spills,
+            spread=self.spills,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -274,7 +274,7 @@ class RunConfig:
     def largest_k(self) -> int:
         """The largest k at which pass@k is defined."""
         rule = self.stopping_rule
-        return self.samples if rule is None else rule.hopeless
+        return self.samples if rule is None else rule.give_up_after
 
     @property
     def unit_size(self) -> int:

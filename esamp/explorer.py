@@ -185,6 +185,7 @@ class Explorer(SamplingPolicy):
         if explored is None:
             return
         assert self.learner is not None
+        # After the draw, so that a token is always sampled with weights that have not learned from its own row.
         self.learner.learn(explored.hidden, explored.forward)
         if self.config.trainer == "none":
             return
@@ -254,6 +255,7 @@ class Explorer(SamplingPolicy):
             )
         prefetched = self._prefetcher.take()
         if prefetched is None:
+            # A prefetched prediction was made after all training submitted before it; any other must wait for that training here.
             self.learner.refresh()
         plan = self._plan_of(step)
         if not plan.rows:

@@ -41,6 +41,7 @@ class ESampWorker(PlatformWorker):
         if IS_CPU:
             keep_freed_memory()
         super().load_model(load_dummy_weights=load_dummy_weights)
+        # Before profiling, compilation and graph capture, which must see the sampler and the extra output of the shallow layer.
         adapter.check_worker(self)
         self.telemetry = TelemetryRecorder()
         self.decode_rows = 0
@@ -71,6 +72,7 @@ class ESampWorker(PlatformWorker):
         with adapter.unread_prompts_unseeded(self) if IS_CPU else nullcontext():
             output = super().sample_tokens(grammar_output)
         if self.sampler.draw is not None:
+            # Before after_sampling: training overwrites the losses, and the policy drops what it knows of the step.
             self.telemetry.append(step, self.sampler.draw, self.policy.measures(step))
         assert self.sampler.tokens_B is not None
         self.policy.after_sampling(step, self.sampler.tokens_B)

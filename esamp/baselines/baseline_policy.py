@@ -66,7 +66,7 @@ class BaselinePolicy(SamplingPolicy, Generic[State]):
         self._counters.explored_rows += len(rows_R)
         self._intervened_B[rows_R] = 1.0 if is_finite_R is None else is_finite_R.float()
         if is_finite_R is not None:
-            nonfinite = (~is_finite_R).sum()
+            nonfinite = (~is_finite_R).sum()  # stays on the device: reading it here would make the host wait
             self._nonfinite_total = nonfinite if self._nonfinite_total is None else self._nonfinite_total + nonfinite
 
     def count_training(self, *, rows: int, optimiser_steps: int) -> None:

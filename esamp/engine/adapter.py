@@ -213,6 +213,7 @@ def last_tokens(worker: Any, num_rows: int) -> Tensor:
 def read_step(worker: Any, captured: CapturedRows | None = None) -> BatchStep | None:
     """The step that waits for its tokens; None if the engine ran nothing. What was `captured` of it is not read again."""
     state = worker.model_runner.execute_model_state
+    # execute_model may run nothing (no tokens scheduled); then no state waits for sample_tokens.
     if state is None or state.logits is None:
         return None
     target_BH = state.sample_hidden_states
@@ -267,9 +268,11 @@ class SourceHook:
             self._is_capturing = False
 
     def _source_hook(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        # Layers that are called with keywords give a pre-hook no inputs: the rows then come with the outputs of the pass.
         if self._is_capturing and len(inputs) >= len(LAYER_INPUTS):
             rows = read_rows(self._worker)
             index_B = last_tokens(self._worker, len(rows.request_ids))
+            # vLLM's layers pass the residual stream on in two parts, which the next layer's fused norm adds up.
             _, hidden_TH, residual_TH = inputs[: len(LAYER_INPUTS)]
             self.captured = CapturedRows(rows, hidden_TH[index_B] + residual_TH[index_B])
             self._callback(self.captured)
@@ -309,6 +312,7 @@ class DeferredHead:
 
     def _compute_or_defer(self, hidden_RH: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if self._is_deferring:
+            # Width 0 costs nothing; the runner only stores it until `set_logits`.
             return hidden_RH.new_empty(hidden_RH.shape[0], 0)
         logits_RV: Tensor = self._compute_logits(hidden_RH, *args, **kwargs)
         return logits_RV

@@ -13,8 +13,8 @@ class LockstepConfig:
     """Exploratory Sampling; beta 0 is vanilla."""
     temperature: float = 1.0
     """Softmax temperature, > 0."""
-    waves: int = 1
-    """The samples of a problem are generated in this many equal groups, one after the other, that share the Distiller, >= 1. With one wave
+    rounds: int = 1
+    """The samples of a problem are generated in this many equal groups, one after the other, that share the Distiller, >= 1. With one round
     all samples are at the same token, so that no prefix has been learned from before a sample reaches it."""
     train_steps: int = 1
     """Optimiser steps after each token, >= 1. The paper: 1."""
@@ -25,7 +25,7 @@ class LockstepConfig:
     def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise ValueError(f"temperature must be > 0; got {self.temperature}.")
-        for name, value in (("waves", self.waves), ("train_steps", self.train_steps)):
+        for name, value in (("rounds", self.rounds), ("train_steps", self.train_steps)):
             if value < 1:
                 raise ValueError(f"{name} must be >= 1; got {value}.")
         if self.replay < 0:

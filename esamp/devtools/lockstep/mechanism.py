@@ -1,7 +1,7 @@
 """What the Distiller did to the distributions that samples were drawn from, token by token.
 
 All of it is computed from a condition's logits and shifts (fused minus plain logits). Legend: P problems, N samples each, T longest sample,
-V vocabulary, W waves.
+V vocabulary, W rounds.
 """
 
 from collections import defaultdict
@@ -60,30 +60,30 @@ def flat_entropy(z_PNTV: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Visits:
-    """How siblings of earlier waves continued the same prefix."""
+    """How siblings of earlier rounds continued the same prefix."""
 
     seen_PNT: npt.NDArray[np.int64]
-    """Siblings of earlier waves that had the prefix; -1 where there is no token, in the first wave, and at the first token."""
+    """Siblings of earlier rounds that had the prefix; -1 where there is no token, in the first round, and at the first token."""
     pull_PNT: Array
     """Mean shift on the tokens these siblings went on with, less what is expected of draws from the distributions they were drawn
     from: negative if the Distiller moves away from the tokens they happened to take; NaN if there are none."""
 
 
-def visits(samples: LockstepSamples, waves: int) -> Visits:
+def visits(samples: LockstepSamples, rounds: int) -> Visits:
     """Of every token."""
     tokens = samples.tokens_PNT.numpy()
     shift = samples.shifts_PNTV.float().nan_to_num(0.0)
     drawn_from = (samples.logits_PNTV.float() + shift).softmax(-1).numpy()
     seen = np.full(tokens.shape, -1)
     pull = np.full(tokens.shape, np.nan)
-    per_wave = tokens.shape[1] // waves
+    per_round = tokens.shape[1] // rounds
     for problem in range(tokens.shape[0]):
         siblings: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for wave in range(waves):
-            rows = range(wave * per_wave, (wave + 1) * per_wave)
+        for round_ in range(rounds):
+            rows = range(round_ * per_round, (round_ + 1) * per_round)
             sequences = {n: [int(token) for token in tokens[problem, n] if token != NO_TOKEN] for n in rows}
             for n, sequence in sequences.items():
-                for t in range(1, len(sequence) if wave else 0):
+                for t in range(1, len(sequence) if round_ else 0):
                     before = siblings.get(tuple(sequence[:t]), [])
                     seen[problem, n, t] = len(before)
                     if before:

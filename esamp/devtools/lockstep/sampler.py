@@ -1,12 +1,12 @@
 """Generates all samples of many problems together, with plain transformers and no engine; the parts of ESamp are those of the engine.
 
-    wave 1   prompts -> token 1 -> token 2 -> ...      all samples of a wave are at the same token
-    wave 2   prompts -> ...                            the Distillers keep what they learned from wave 1
+    round 1   prompts -> token 1 -> token 2 -> ...      all samples of a round are at the same token
+    round 2   prompts -> ...                            the Distillers keep what they learned from round 1
 
 Every sample has random numbers of its own (seed, problem, sample, token), the same under every condition: a sample differs between two
 conditions only from the first token on that one of them changes.
 
-Legend: P problems, N samples of each, T longest sample, V vocabulary, H hidden size, M samples of a wave, B = P * M rows.
+Legend: P problems, N samples of each, T longest sample, V vocabulary, H hidden size, M samples of a round, B = P * M rows.
 """
 
 from dataclasses import dataclass
@@ -78,11 +78,11 @@ class LockstepSampler:
     def __init__(
         self, model: PreTrainedModel, config: LockstepConfig, prompts: list[list[int]], *, samples: int, max_tokens: int
     ) -> None:
-        """`prompts`: token ids, at least one each; `samples` must be a multiple of config.waves."""
-        if samples % config.waves:
-            raise ValueError(f"samples must be a multiple of waves={config.waves}; got {samples}.")
+        """`prompts`: token ids, at least one each; `samples` must be a multiple of config.rounds."""
+        if samples % config.rounds:
+            raise ValueError(f"samples must be a multiple of rounds={config.rounds}; got {samples}.")
         self.model, self.config, self.prompts = model, config, prompts
-        self.problems, self.samples, self.wave_samples = len(prompts), samples, samples // config.waves
+        self.problems, self.samples, self.round_samples = len(prompts), samples, samples // config.rounds
         self.max_tokens = max_tokens
         vocabulary: int = model.config.vocab_size
         shape = (self.problems, samples, max_tokens)
@@ -111,10 +111,10 @@ class LockstepSampler:
 
     @torch.inference_mode()
     def draw(self, seeds: list[int]) -> LockstepSamples:
-        """All waves; `seeds` [P], one for each problem."""
+        """All rounds; `seeds` [P], one for each problem."""
         noise_PNTV = torch.stack([self._noise(seed) for seed in seeds])
-        for wave in range(self.config.waves):
-            self._draw_wave(wave, noise_PNTV)
+        for round_ in range(self.config.rounds):
+            self._generate_round(round_, noise_PNTV)
         return self.generated
 
     def _noise(self, seed: int) -> Tensor:
@@ -122,10 +122,10 @@ class LockstepSampler:
         noise_NTV = torch.empty(self.generated.logits_PNTV.shape[1:])
         return -noise_NTV.exponential_(generator=torch.Generator().manual_seed(seed)).log()
 
-    def _draw_wave(self, wave: int, noise_PNTV: Tensor) -> None:
-        m = self.wave_samples
+    def _generate_round(self, round_: int, noise_PNTV: Tensor) -> None:
+        m = self.round_samples
         problem_B = torch.arange(self.problems).repeat_interleave(m)
-        sample_B = torch.arange(wave * m, (wave + 1) * m).repeat(self.problems)
+        sample_B = torch.arange(round_ * m, (round_ + 1) * m).repeat(self.problems)
         ids_BL, mask_BL = self._padded_prompts(m)
         cache, alive_B = None, torch.ones(len(problem_B), dtype=torch.bool)
         for t in range(self.max_tokens):

@@ -52,11 +52,13 @@ def test_shifts_are_those_of_the_reference_token_by_token(tiny_model: Path, mode
 
 
 def test_waves_draw_what_one_wave_draws_while_nothing_is_learned(model: PreTrainedModel) -> None:
-    """Random numbers belong to the sample, not to the wave; the Distiller of a later wave has learned, so its samples do differ."""
+    """Random numbers belong to the sample, not to the round; the Distiller of a later round has learned, so its samples do differ."""
     vanilla = replace(ESAMP, beta=0.0)
-    one, two = (draw(model, LockstepConfig(esamp=vanilla, waves=waves)).tokens_PNT for waves in (1, 2))
+    one, two = (draw(model, LockstepConfig(esamp=vanilla, rounds=rounds)).tokens_PNT for rounds in (1, 2))
     assert torch.equal(one, two)
-    one, two = (draw(model, LockstepConfig(esamp=replace(ESAMP, beta=4.0), waves=waves)).tokens_PNT for waves in (1, 2))
+    one, two = (
+        draw(model, LockstepConfig(esamp=replace(ESAMP, beta=4.0), rounds=rounds)).tokens_PNT for rounds in (1, 2)
+    )
     assert not torch.equal(one, two)
 
 
@@ -75,7 +77,7 @@ def test_a_sample_has_no_more_tokens_after_its_end(model: PreTrainedModel) -> No
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"waves": 0}, "waves"), ({"temperature": 0.0}, "temperature"), ({"train_steps": 0}, "train")],
+    [({"rounds": 0}, "rounds"), ({"temperature": 0.0}, "temperature"), ({"train_steps": 0}, "train")],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -27,7 +27,7 @@ from ray.exceptions import RayError
 from rich.console import Console
 
 from actors.config import ShardConfig
-from actors.errors import EngineStartError
+from actors.errors import EngineStartError, TrainerStartError
 from actors.shards.fleet import Fleet
 from actors.shards.placement import drivers_node
 from actors.shards.router import start_router
@@ -306,6 +306,8 @@ def failures_in_one_line(run: PreparedRun) -> Iterator[None]:
         yield
     except EngineStartError as error:
         raise InputError(f"no engine for model {run.config.model}: {error}") from error
+    except TrainerStartError as error:
+        raise InputError(f"a DistillerTrainer did not start: {error}") from error
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped. {finished_line(run)}") from None
     except (RayError, SystemException, OSError) as error:

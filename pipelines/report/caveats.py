@@ -4,8 +4,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from esamp.baselines.config import OverrideConfig
-from esamp.config import ESampConfig
 from pipelines.report.readable_samples import Reading
 from pipelines.report.run_set import Condition, RunSet
 from pipelines.runs.summary import in_words as groups_in_words
@@ -59,9 +57,7 @@ def about_samples(run_set: RunSet, orders: list[Exchangeability]) -> Iterator[st
 def depends_on_siblings(condition: Condition) -> bool:
     """True if a sample's tokens depend on those of other samples of its prompt."""
     policy = condition.config.policy
-    if isinstance(policy, ESampConfig):
-        return policy.beta > 0 and policy.trainer != "none"
-    return isinstance(policy, OverrideConfig)
+    return policy is not None and policy.couples_samples
 
 
 def about_completeness(run_set: RunSet) -> Iterator[str]:

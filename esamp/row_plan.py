@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from esamp.batch import BatchRows
 from esamp.distiller.hidden_rows import SlotBatch
 from esamp.distiller.prompt_groups import ExploringRequest, GroupTable, PromptGroup
-from esamp.engine.adapter import BatchRows
 
 
 @dataclass(frozen=True, slots=True, eq=False)

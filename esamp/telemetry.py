@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, fields
 import torch
 from torch import Tensor
 
-from esamp.engine.adapter import BatchStep
-from esamp.engine.sampler import Draw
+from esamp.batch import BatchStep, Draw
 
 RECORD_KEY = "esamp_record"
 """extra_args key: name (str) to record this request's tokens under, until they are popped."""
@@ -78,7 +77,7 @@ class RecordedStep:
     """[B]"""
 
 
-class TelemetryBook:
+class TelemetryRecorder:
     """Records of the requests that asked for them (extra_args["esamp_record"])."""
 
     def __init__(self) -> None:

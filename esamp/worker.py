@@ -19,66 +19,56 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
-from vllm.platforms import current_platform
-from vllm.v1.core.sched.output import SchedulerOutput
-from vllm.v1.worker.gpu_worker import Worker
-
-from esamp.engine import adapter as vllm_adapter
+from esamp.engine import adapter
 from esamp.engine.allocator import keep_freed_memory
+from esamp.engine.platform_worker import IS_CPU, PlatformWorker, SchedulerOutput
 from esamp.explorer import Explorer
-from esamp.policies import build_policy, parse_policy
+from esamp.policies import parse_policy
 from esamp.policy import SamplingPolicy
-from esamp.telemetry import RECORD_KEY, TelemetryBook
-
-if current_platform.is_cpu():
-    from vllm.v1.worker.cpu_worker import CPUWorker
-
-    PlatformWorker: type[Worker] = CPUWorker
-else:
-    PlatformWorker = Worker
+from esamp.telemetry import RECORD_KEY, TelemetryRecorder
 
 
 class ESampWorker(PlatformWorker):
     """vLLM's worker for this platform, with a sampling policy between its forward pass and its draw."""
 
     policy: SamplingPolicy
-    telemetry: TelemetryBook
+    telemetry: TelemetryRecorder
     decode_rows: int
 
     def load_model(self, *, load_dummy_weights: bool = False) -> None:
         """Load the model, then attach the policy; raises UnsupportedEngine, or ValueError on a bad setting."""
         config = parse_policy(self.vllm_config.additional_config)
-        if current_platform.is_cpu():
+        if IS_CPU:
             keep_freed_memory()
         super().load_model(load_dummy_weights=load_dummy_weights)
-        vllm_adapter.check_worker(self)
-        self.telemetry = TelemetryBook()
+        adapter.check_worker(self)
+        self.telemetry = TelemetryRecorder()
         self.decode_rows = 0
-        self.sampler = vllm_adapter.install_sampler(self)
-        self.policy = build_policy(config, self)
+        self.sampler = adapter.install_sampler(self)
+        self.policy = config.build(self)
 
     def execute_model(self, scheduler_output: SchedulerOutput) -> Any:
         """Follow the requests, then run the forward pass; an exploring policy predicts meanwhile."""
-        finished, new = scheduler_output.finished_req_ids, vllm_adapter.new_requests(scheduler_output)
+        finished, new = scheduler_output.finished_req_ids, adapter.new_requests(scheduler_output)
         for request_id in finished:
             self.telemetry.forget(request_id)
         for request in new:
             if RECORD_KEY in request.extra_args:
                 self.telemetry.follow(request.request_id, request.extra_args[RECORD_KEY])
         self.policy.follow(finished, new)
-        with self.policy.forward_pass() if isinstance(self.policy, Explorer) else nullcontext():
+        with self.policy.forward_pass():
             return super().execute_model(scheduler_output)
 
     def sample_tokens(self, grammar_output: Any) -> Any:
         """Predict, sample, learn."""
-        step = vllm_adapter.read_step(self, self.policy.heard if isinstance(self.policy, Explorer) else None)
+        step = adapter.read_step(self, self.policy.captured)
         if step is None:
             return super().sample_tokens(grammar_output)
         self.decode_rows += sum(step.is_decode)
         is_recording = self.telemetry.wants(step)
-        order = self.policy.before_sampling(step, is_recording=is_recording)
-        self.sampler.prepare(order.stage, is_recording=is_recording, sees_plain_model=order.sees_plain_model)
-        with vllm_adapter.unread_prompts_unseeded(self) if current_platform.is_cpu() else nullcontext():
+        plan = self.policy.before_sampling(step, is_recording=is_recording)
+        self.sampler.prepare(plan.processor, is_recording=is_recording, sees_plain_model=plan.sees_plain_model)
+        with adapter.unread_prompts_unseeded(self) if IS_CPU else nullcontext():
             output = super().sample_tokens(grammar_output)
         if self.sampler.draw is not None:
             self.telemetry.append(step, self.sampler.draw, self.policy.measures(step))

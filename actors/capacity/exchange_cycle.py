@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from actors.capacity.inputs import FP32, CapacityInputs
 from actors.capacity.trainer_costs import TrainerCosts
+from esamp.scope import SCOPES
 
 MOST_STEPS = 32
 """Decode steps that one letter may carry."""
@@ -33,7 +34,7 @@ class Cycle:
 def step_seconds(inputs: CapacityInputs, costs: TrainerCosts) -> float:
     """One optimiser step of each group in a letter's part of a decode step; with scope="prior" one more of the prior on the same rows."""
     flops = 14 * inputs.num_blocks * inputs.hidden_size * inputs.inner_width * inputs.rows
-    twice, prior = (2, 1) if inputs.scope == "prior" else (1, 0)
+    twice, prior = (2, 1) if SCOPES[inputs.scope].learns_init else (1, 0)
     per_group_s = costs.group_s + FP32 * inputs.parameters * costs.weight_byte_s
     return (
         costs.step_s

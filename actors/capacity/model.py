@@ -32,6 +32,7 @@ from actors.capacity.exchange_cycle import (
 )
 from actors.capacity.inputs import CapacityInputs
 from actors.capacity.trainer_costs import TrainerCosts
+from esamp.scope import SCOPES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,9 +143,9 @@ def least_loads(inputs: CapacityInputs, costs: TrainerCosts) -> dict[str, float]
 
 def trainer_slots(inputs: CapacityInputs) -> int:
     """Of one trainer; as actors.trainers.pool.slots_per_trainer, which leaves slack for groups that are spread unevenly."""
-    everyone = (inputs.max_groups if inputs.is_per_prompt else 1) * (1 if inputs.scope == "cluster" else inputs.shards)
+    everyone = (inputs.max_groups if inputs.is_per_prompt else 1) * SCOPES[inputs.scope].num_banks(inputs.shards)
     each = everyone if inputs.trainers == 1 else min(everyone, math.ceil(1.5 * everyone / inputs.trainers) + 8)
-    return each + (inputs.scope == "prior")
+    return each + SCOPES[inputs.scope].learns_init
 
 
 def local_capacity(inputs: CapacityInputs, costs: TrainerCosts) -> Capacity:

@@ -169,7 +169,7 @@ class Fleet:
 
     def _start_trainers(self) -> None:
         spec: TrainerSpec = patiently(self.shards[0].trainer_spec.remote)
-        banks = 1 if spec.config.scope == "cluster" else self.num_shards
+        banks = spec.config.distiller_scope.num_banks(self.num_shards)
         self._pool = TrainerPool(
             replace(spec, max_groups=spec.max_groups * banks),
             num_trainers=self.num_trainers,

@@ -30,9 +30,8 @@ from actors.types import (
     TrainerSpec,
     TrainerStats,
 )
-from esamp.distiller.bank import DistillerBank
 from esamp.distiller.hidden_rows import HiddenRows
-from esamp.distiller.shared_init import PriorBank
+from esamp.distiller.interface import build_distillers
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +51,7 @@ class DistillerTrainer:
     def __init__(self, spec: TrainerSpec) -> None:
         self.incarnation = uuid.uuid4().hex[:8]
         gain_H = torch.from_numpy(spec.output_gain.copy()).to(spec.device)
-        bank_type = PriorBank if spec.config.scope == "prior" else DistillerBank
-        self._bank = bank_type(spec.config, gain_H, num_slots=spec.max_groups, device=gain_H.device)
+        self._bank = build_distillers(spec.config, gain_H, num_slots=spec.max_groups)
         self._book = GroupBook(spec.max_groups)
         self._trained_rows = 0
         self._refused_rows = 0

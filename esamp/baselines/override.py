@@ -23,12 +23,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from esamp.baselines.baseline_policy import BaselinePolicy, row_index
 from esamp.baselines.config import OverrideConfig
-from esamp.baselines.request_tracker import Participants, row_index
-from esamp.engine import adapter as vllm_adapter
-from esamp.engine.adapter import BatchStep, NewRequest
-from esamp.policy import Counters, SamplingOrder
-from esamp.telemetry import PolicyMeasures
+from esamp.batch import BatchStep, NewRequest
+from esamp.engine import adapter
+from esamp.policy import StepPlan
 
 SAMPLE_KEY = "esamp_sample"
 """extra_args key: which sample of its prompt the request is (int >= 0). Requests without it stay vanilla and are counted."""
@@ -70,7 +69,7 @@ class LowRankHead:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Override:
-    """A LogitStage: z - s dz."""
+    """A FilteredLogitsProcessor: z - s dz."""
 
     rows: Tensor
     """[R]"""
@@ -84,7 +83,7 @@ class Override:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Lesson:
+class TrainingBatch:
     """Rows of one step that one head learns from."""
 
     head: LowRankHead
@@ -95,15 +94,15 @@ class Lesson:
     """The model's logits before temperature and filters."""
 
 
-class OverridePolicy:
+class OverridePolicy(BaselinePolicy[int]):
     """OverRIDE in one worker: a SamplingPolicy."""
 
     def __init__(self, config: OverrideConfig, worker: Any) -> None:
+        super().__init__(self._sample_of)
         self.config = config
         self._worker = worker
-        self._participants = Participants[int](self._sample_of)
-        self._lessons: list[Lesson] = []
-        vocab_size, hidden_size = vllm_adapter.logits_shape(worker)
+        self._training_batches: list[TrainingBatch] = []
+        vocab_size, hidden_size = adapter.logits_shape(worker)
         # Its own generator: the global one draws the tokens of seedless requests.
         generator = torch.Generator().manual_seed(config.seed)
         self.heads = tuple(
@@ -118,49 +117,37 @@ class OverridePolicy:
         )
         """Head t models sample t; the last sample needs none, for nobody follows it."""
 
-    def follow(self, finished: set[str], new: list[NewRequest]) -> None:
-        """See SamplingPolicy."""
-        self._participants.follow(finished, new)
-
-    def before_sampling(self, step: BatchStep, *, is_recording: bool) -> SamplingOrder:
+    def before_sampling(self, step: BatchStep, *, is_recording: bool) -> StepPlan:
         """Keep what heads shall learn from; steer."""
         device = step.target_BH.device
-        samples = self._participants.drawing(step)
-        plain_BV = vllm_adapter.plain_logits(self._worker)
+        samples = self.rows_of(step)
+        plain_BV = adapter.plain_logits(self._worker)
         # Indexing copies, as it must: vLLM scales the logits in place.
-        self._lessons = [
-            Lesson(self.heads[t], rows, step.target_BH[rows].float(), plain_BV[rows].float())
+        self._training_batches = [
+            TrainingBatch(self.heads[t], rows, step.target_BH[rows].float(), plain_BV[rows].float())
             for t, rows in rows_of_heads(samples, device)
             if t < len(self.heads)
         ]
         before = {row: sample - 1 for row, sample in samples.items() if sample > 0}
         if not before:
-            self._participants.take_part(step, None)
-            return SamplingOrder()
-        steering = rows_of_heads(before, device)
-        delta_RV = torch.cat([self.heads[t].delta(step.target_BH[rows].float()) for t, rows in steering])
+            self.intervene(step, None)
+            return StepPlan()
+        adjustment = rows_of_heads(before, device)
+        delta_RV = torch.cat([self.heads[t].delta(step.target_BH[rows].float()) for t, rows in adjustment])
         is_finite_R = torch.isfinite(delta_RV).all(-1)
-        rows_R = torch.cat([rows for _, rows in steering])
-        self._participants.take_part(step, rows_R, is_finite_R)
+        rows_R = torch.cat([rows for _, rows in adjustment])
+        self.intervene(step, rows_R, is_finite_R)
         delta_RV = torch.where(is_finite_R.unsqueeze(1), delta_RV, 0.0)
-        return SamplingOrder(Override(rows_R, delta_RV, self.config.strength))
+        return StepPlan(Override(rows_R, delta_RV, self.config.strength))
 
     def after_sampling(self, step: BatchStep, tokens_B: Tensor) -> None:
         """Each head learns the tokens of its own sample."""
-        num_rows = sum(len(lesson.rows) for lesson in self._lessons)
-        for lesson in self._lessons:
-            tokens_R = tokens_B[lesson.rows].long()
-            lesson.head.learn(lesson.hidden_RH, lesson.plain_RV, tokens_R, num_rows=num_rows)
-        self._participants.learned(rows=num_rows, optimiser_steps=len(self._lessons))
-        self._lessons = []
-
-    def measures(self, step: BatchStep) -> PolicyMeasures:
-        """See SamplingPolicy."""
-        return self._participants.measures(step)
-
-    def counters(self) -> Counters:
-        """See SamplingPolicy."""
-        return self._participants.counters()
+        num_rows = sum(len(batch.rows) for batch in self._training_batches)
+        for batch in self._training_batches:
+            tokens_R = tokens_B[batch.rows].long()
+            batch.head.learn(batch.hidden_RH, batch.plain_RV, tokens_R, num_rows=num_rows)
+        self.count_training(rows=num_rows, optimiser_steps=len(self._training_batches))
+        self._training_batches = []
 
     def _sample_of(self, request: NewRequest) -> int | None:
         sample = request.extra_args.get(SAMPLE_KEY)

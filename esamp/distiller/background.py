@@ -66,9 +66,9 @@ class DistillerThread:
             self._jobs.get().run()
 
 
-Beside: TypeAlias = DistillerThread | torch.cuda.Stream
+BackgroundExecutor: TypeAlias = DistillerThread | torch.cuda.Stream
 
 
-def beside(device: torch.device) -> Beside:
+def background_executor(device: torch.device) -> BackgroundExecutor:
     """The one for this device."""
     return torch.cuda.Stream(device) if device.type == "cuda" else DistillerThread()

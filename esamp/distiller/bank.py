@@ -36,11 +36,11 @@ class SlotLayout:
 
     @property
     def num_parameters(self) -> int:
-        """P: entries of a slot's flat row. U and G, D, and the gain follow one another: see distiller_math.split."""
+        """P: entries of a slot's flat row. U and G, D, and the gain follow one another: see math.split."""
         return 3 * self.num_blocks * self.inner_width * self.hidden_size + self.hidden_size
 
     def split(self, flat_SP: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As distiller_math.split."""
+        """As math.split."""
         return split(flat_SP, self.hidden_size, self.inner_width, self.num_blocks)
 
 
@@ -55,12 +55,12 @@ class Forward:
     output_AMH: Tensor | None = None
     """h_N"""
     saved: tuple[Tensor, ...] = ()
-    """See distiller_math.SAVED_PER_BLOCK."""
+    """See math.SAVED_PER_BLOCK."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SlotViews:
-    """A batch's part of a bank, as distiller_math.descend takes it."""
+    """A batch's part of a bank, as math.descend takes it."""
 
     batch: SlotBatch
     state: list[Tensor]
@@ -100,7 +100,7 @@ class DistillerBank:
             """[S] loss per hidden channel that the latest training found before its step; NaN before the first."""
             self.relative_error_S = torch.full((num_slots,), torch.nan, device=device)
             """[S] |y - f(x)|^2 / |y|^2 over the rows of the latest training; 1 is what predicting zero would give."""
-            self.broken_slots = torch.zeros((), dtype=torch.long, device=device)
+            self.diverged_slots = torch.zeros((), dtype=torch.long, device=device)
             """Times that finite rows gave a slot a non-finite gradient; such a slot predicts NaN until its reset."""
 
     @property
@@ -194,7 +194,7 @@ class DistillerBank:
             spans = (self.theta_SP, self.gradient_SP, self.steps_S, self.loss_S, self.relative_error_S)
             self._views = SlotViews(
                 batch=batch,
-                state=[kept[batch.span] for kept in spans] + [self.broken_slots],
+                state=[kept[batch.span] for kept in spans] + [self.diverged_slots],
                 per_slot=[[[kept[batch.first + a]] for a in live] for kept in matrices],
                 live=live,
             )

@@ -17,7 +17,7 @@ from typing import Protocol
 import torch
 
 from esamp.config import ESampConfig
-from esamp.distiller.background import Beside, DistillerThread, Job
+from esamp.distiller.background import BackgroundExecutor, DistillerThread, Job
 from esamp.distiller.bank import Forward
 from esamp.distiller.hidden_rows import HiddenRows
 from esamp.distiller.interface import Bank
@@ -120,6 +120,9 @@ class LocalLearner(SyncLearner):
             self.refresh()
 
     def _train(self, rows: HiddenRows, forward: Forward | None) -> None:
+        # The last job is over: this step's prediction was computed after it, in the same thread. If it failed after `catch_up` looked,
+        # overwriting it here would lose its error.
+        self.refresh()
         self._pending = self._thread.submit(partial(self.bank.train, rows, forward))
 
 
@@ -169,7 +172,7 @@ class FrozenLearner(SyncLearner):
         pass
 
 
-def build_learner(config: ESampConfig, bank: Bank, beside: Beside) -> Learner | None:
+def build_learner(config: ESampConfig, bank: Bank, executor: BackgroundExecutor) -> Learner | None:
     """The learner that the config asks for, working `beside` the decode loop if it is to; None for one that comes from outside
     (trainer="actor")."""
     if config.trainer == "actor":
@@ -180,9 +183,9 @@ def build_learner(config: ESampConfig, bank: Bank, beside: Beside) -> Learner | 
         return LaggedLearner(bank, config.lag)
     if config.trainer == "sync":
         return SyncLearner(bank)
-    return background_learner(bank, beside)
+    return background_learner(bank, executor)
 
 
-def background_learner(bank: Bank, beside: Beside) -> Learner:
+def background_learner(bank: Bank, executor: BackgroundExecutor) -> Learner:
     """trainer="local": the learner for where the Distiller works."""
-    return StreamLearner(bank, beside) if isinstance(beside, torch.cuda.Stream) else LocalLearner(bank, beside)
+    return StreamLearner(bank, executor) if isinstance(executor, torch.cuda.Stream) else LocalLearner(bank, executor)

@@ -220,4 +220,9 @@ def arithmetic_on(device_type: str) -> Arithmetic:
         return Arithmetic(predict_rows, learn_rows, prediction_error, descend)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        return Arithmetic(*map(torch.jit.script, (predict_rows, learn_rows, prediction_error, descend)))
+        return Arithmetic(
+            torch.jit.script(predict_rows),
+            torch.jit.script(learn_rows),
+            torch.jit.script(prediction_error),
+            torch.jit.script(descend),
+        )

@@ -20,7 +20,7 @@ class ExploringRequest:
     beta: float
     """Exploration strength, > 0."""
     is_unfiltered: bool = True
-    """As in vllm_adapter.NewRequest."""
+    """As in adapter.NewRequest."""
     top_k: int = 0
     """0 or -1: all tokens."""
 

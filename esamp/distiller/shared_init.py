@@ -8,7 +8,7 @@ from esamp.distiller.bank import DistillerBank, Forward
 from esamp.distiller.hidden_rows import HiddenRows, SlotBatch
 
 
-class PriorBank(DistillerBank):
+class SharedInitBank(DistillerBank):
     """A DistillerBank whose slots start from a shared prior. Training costs twice as much: every row is learned from twice.
 
     Not in the paper, whose Table 18 finds shared and per-prompt Distillers each better on some task.
@@ -20,7 +20,7 @@ class PriorBank(DistillerBank):
         self._all_rows: SlotBatch | None = None
 
     @property
-    def prior(self) -> int:
+    def shared_slot(self) -> int:
         """Slot of the prior."""
         return self.num_slots - 1
 
@@ -28,8 +28,8 @@ class PriorBank(DistillerBank):
     def reset(self, slot: int) -> None:
         """Give `slot` the prior's weights, or random ones if the prior broke; zero moments and no history."""
         super().reset(slot)
-        prior_P = self.theta_SP[self.prior]
-        start_P = torch.where(torch.isfinite(prior_P[-1]), prior_P, self._initial_P)
+        shared_P = self.theta_SP[self.shared_slot]
+        start_P = torch.where(torch.isfinite(shared_P[-1]), shared_P, self._initial_P)
         self.theta_SP[slot].copy_(start_P)
 
     @torch.no_grad()
@@ -38,5 +38,5 @@ class PriorBank(DistillerBank):
         super().train(rows, forward)
         # Made once for each size of a batch: on a GPU the host would wait for it.
         if self._all_rows is None or len(self._all_rows.slots) != len(rows.slots):
-            self._all_rows = SlotBatch.of((self.prior,) * len(rows.slots), self.device)
+            self._all_rows = SlotBatch.of((self.shared_slot,) * len(rows.slots), self.device)
         super().train(HiddenRows(rows.source_RH, self._all_rows, rows.target_RH))

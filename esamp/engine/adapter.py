@@ -10,7 +10,6 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import vllm
@@ -25,6 +24,7 @@ from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.sample.logits_processor import BUILTIN_LOGITS_PROCESSORS
 from vllm.v1.sample.sampler import Sampler
 
+from esamp.batch import BatchRows, BatchStep, CapturedRows, NewRequest
 from esamp.engine.sampler import ESampSampler
 from esamp.engine.surface import UnsupportedEngine, check_surface
 
@@ -34,44 +34,6 @@ KNOWN_VERSIONS = ("0.32.",)
 """Releases this module was run against."""
 CHECKED_VERSIONS = ("0.26.", "0.27.", "0.28.", "0.29.", "0.30.", "0.31.")
 """Releases that are tried if they have every name in esamp/engine/surface.py: by API check only, nothing was run there."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatchRows:
-    """The rows of one step, known before its forward pass."""
-
-    request_ids: tuple[str, ...]
-    """[B]"""
-    is_decode: tuple[bool, ...]
-    """[B] the row's last token is one the model has sampled, and a next one will be sampled from it."""
-    draws_token: tuple[bool, ...]
-    """[B] False for a prompt that is only partly read: what is sampled there is thrown away."""
-    num_tokens: tuple[int, ...]
-    """[B] tokens of the row, prompt included, that the model has read."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatchStep(BatchRows):
-    """One step after the forward pass and before sampling."""
-
-    source_BH: Tensor
-    """[B, H] residual stream after the shallow layer; empty [0] where the engine does not output it."""
-    target_BH: Tensor
-    """[B, H] what lm_head consumes."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewRequest:
-    """What a request that was just scheduled asked for."""
-
-    request_id: str
-    prompt_token_ids: tuple[int, ...]
-    temperature: float
-    top_k: int
-    """0 or -1: all tokens."""
-    is_unfiltered: bool
-    """Drawn from softmax(logits / temperature): nothing filters, shifts or reports the logits but masks, which only forbid tokens."""
-    extra_args: dict[str, Any]
 
 
 def check_worker(worker: Any) -> None:
@@ -155,12 +117,13 @@ def final_norm_weights(worker: Any) -> Tensor:
     model = worker.model_runner.get_model()
     text_model = getattr(model, "language_model", model)
     norm = getattr(getattr(text_model, "model", None), "norm", None)
-    if not isinstance(norm, nn.Module) or not isinstance(getattr(norm, "weight", None), Tensor):
+    weight = getattr(norm, "weight", None)
+    if not isinstance(weight, Tensor):
         raise UnsupportedEngine(
             f"{type(model).__name__} has no final norm at model.norm, where esamp takes the Distiller's output scale from."
         )
-    weight = norm.weight.detach()
-    return 1.0 + weight if isinstance(norm, GemmaRMSNorm) else weight
+    # Gemma stores the scale's distance from 1.
+    return 1.0 + weight.detach() if isinstance(norm, GemmaRMSNorm) else weight.detach()
 
 
 def has_custom_logits_processors(worker: Any) -> bool:
@@ -249,24 +212,15 @@ def last_tokens(worker: Any, num_rows: int) -> Tensor:
     return index_B
 
 
-@dataclass(frozen=True, slots=True)
-class HeardRows:
-    """What a SourceTap has heard of the running step."""
-
-    rows: BatchRows
-    source_BH: Tensor
-    """[B, H] as in BatchStep."""
-
-
-def read_step(worker: Any, heard: HeardRows | None = None) -> BatchStep | None:
+def read_step(worker: Any, captured: CapturedRows | None = None) -> BatchStep | None:
     """The step that waits for its tokens; None if the engine ran nothing. What was `heard` of it is not read again."""
     state = worker.model_runner.execute_model_state
     if state is None or state.logits is None:
         return None
     target_BH = state.sample_hidden_states
-    rows = read_rows(worker) if heard is None else heard.rows
-    if heard is not None:
-        source_BH = heard.source_BH
+    rows = read_rows(worker) if captured is None else captured.rows
+    if captured is not None:
+        source_BH = captured.source_BH
     elif state.aux_hidden_states:
         source_BH = state.aux_hidden_states[0][last_tokens(worker, len(rows.request_ids))]
     else:
@@ -280,23 +234,23 @@ LAYER_INPUTS = ["positions", "hidden_states", "residual"]
 """What the decoder layers of Llama, Qwen2, Qwen3 and others like them take."""
 
 
-class SourceTap:
+class SourceHook:
     """Hears of the shallow state in the middle of the forward pass, as the next layer is given it.
 
     Only where Python runs the layers one after the other. In a compiled model, or a CUDA graph, nobody can listen; the same rows come
     with the outputs of the pass.
     """
 
-    def __init__(self, worker: Any, source_layer: int, tell: Callable[[HeardRows], None]) -> None:
-        """`tell` is called once in each forward pass that runs inside `listening`."""
-        self._worker, self._tell = worker, tell
-        self._is_listening = False
-        self.heard: HeardRows | None = None
+    def __init__(self, worker: Any, source_layer: int, callback: Callable[[CapturedRows], None]) -> None:
+        """`callback` is called once in each forward pass that runs inside `listening`."""
+        self._worker, self._callback = worker, callback
+        self._is_capturing = False
+        self.captured: CapturedRows | None = None
         """Of the latest step, until the next begins."""
-        worker.model_runner.get_model().model.layers[source_layer].register_forward_pre_hook(self._tap)
+        worker.model_runner.get_model().model.layers[source_layer].register_forward_pre_hook(self._source_hook)
 
     @staticmethod
-    def can_listen(worker: Any, source_layer: int) -> bool:
+    def can_capture(worker: Any, source_layer: int) -> bool:
         """True if this engine's layers can be listened to."""
         layers = getattr(getattr(worker.model_runner.get_model(), "model", None), "layers", None)
         return (
@@ -306,21 +260,21 @@ class SourceTap:
         )
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """For the runner's execute_model; its dummy runs are not heard."""
-        self._is_listening, self.heard = True, None
+    def capturing(self) -> Iterator[None]:
+        """For the runner's execute_model; its dummy runs are not captured."""
+        self._is_capturing, self.captured = True, None
         try:
             yield
         finally:
-            self._is_listening = False
+            self._is_capturing = False
 
-    def _tap(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if self._is_listening and len(inputs) >= len(LAYER_INPUTS):
+    def _source_hook(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if self._is_capturing and len(inputs) >= len(LAYER_INPUTS):
             rows = read_rows(self._worker)
             index_B = last_tokens(self._worker, len(rows.request_ids))
             _, hidden_TH, residual_TH = inputs[: len(LAYER_INPUTS)]
-            self.heard = HeardRows(rows, hidden_TH[index_B] + residual_TH[index_B])
-            self._tell(self.heard)
+            self.captured = CapturedRows(rows, hidden_TH[index_B] + residual_TH[index_B])
+            self._callback(self.captured)
 
 
 class DeferredHead:

@@ -245,7 +245,7 @@ class RunConfig:
             raise InputError(
                 f"trainers={self.trainers} needs esamp.trainer actor; got {self.policy.trainer!r}. Use --trainers 1."
             )
-        if self.policy.scope in ("cluster", "prior"):
+        if self.policy.distiller_scope.takes_one_trainer:
             raise InputError(
                 f"esamp.scope {self.policy.scope!r} has one Distiller that all groups share, so it takes one trainer; got "
                 f"trainers={self.trainers}. Use --trainers 1, or --esamp.scope prompt."

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from esamp.baselines.config import OverrideConfig
-from esamp.config import ESampConfig
 from pipelines.report.reading import Reading
 from pipelines.report.run_set import Arm, Evidence
 from pipelines.runs.summary import in_words as groups_in_words
@@ -59,9 +57,7 @@ def about_samples(evidence: Evidence, orders: list[Exchangeability]) -> Iterator
 def depends_on_siblings(arm: Arm) -> bool:
     """True if a sample's tokens depend on what other samples of its prompt drew."""
     policy = arm.config.policy
-    if isinstance(policy, ESampConfig):
-        return policy.beta > 0 and policy.trainer != "none"
-    return isinstance(policy, OverrideConfig)
+    return policy is not None and policy.couples_samples
 
 
 def about_completeness(evidence: Evidence) -> Iterator[str]:

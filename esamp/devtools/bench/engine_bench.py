@@ -70,7 +70,7 @@ class Mode:
 
 def local_learner(explorer: Explorer) -> Learner:
     """Training in the background on this device."""
-    return background_learner(explorer.bank, explorer.beside)
+    return background_learner(explorer.bank, explorer.background)
 
 
 def standard_modes() -> list[Mode]:
@@ -137,12 +137,12 @@ def run_point(
     is_eager: bool,
     dtype: torch.dtype,
     seed: int,
-    tell: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> BenchPoint:
     """Measure every mode at one shape; `tokens` decode steps per mode and round, in whole blocks."""
     keep_freed_memory()  # our worker does so on a CPU; here stock vLLM has it too
     with tempfile.TemporaryDirectory() as folder:
-        tell(f"{shape.label}: writing the model and starting engines")
+        log(f"{shape.label}: writing the model and starting engines")
         model = write_peaked_model(Path(folder), shape, entropy_nats=entropy_nats, dtype=dtype, seed=seed)
         needed = {"reference", "exploring", *(mode.engine for mode in modes)}
         engines = {
@@ -158,7 +158,7 @@ def run_point(
             pair = bench.time(mode, round_)
             if round_ >= 0:
                 pairs[mode.name].append(pair)
-        tell(f"{shape.label}: round {round_ + 1} of {rounds}")
+        log(f"{shape.label}: round {round_ + 1} of {rounds}")
     syncs = {mode.name: host_syncs(partial(bench.count_steps, mode)) for mode in modes}
     bank_bytes = worker.explorer.bank.num_bytes
     return BenchPoint(

@@ -13,7 +13,7 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
-from esamp.devtools.lockstep.drawing import NO_TOKEN, LockstepSamples
+from esamp.devtools.lockstep.sampler import NO_TOKEN, LockstepSamples
 from esamp.fusion import entropy
 
 Array = npt.NDArray[np.float64]

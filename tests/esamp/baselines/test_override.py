@@ -11,7 +11,8 @@ from vllm import LLM
 
 from esamp.baselines.config import OverrideConfig
 from esamp.baselines.override import LowRankHead, OverridePolicy
-from esamp.engine.adapter import BatchStep, plain_logits
+from esamp.batch import BatchStep
+from esamp.engine.adapter import plain_logits
 from tests.esamp.baselines.baseline_engines import (
     CROWD,
     STORIES,

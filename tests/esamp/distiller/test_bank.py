@@ -169,7 +169,7 @@ def test_a_broken_slot_says_nothing_until_its_reset_and_no_other_slot_notices(po
         assert torch.equal(bank.theta_SP[others], untouched.theta_SP[others])
         predicted = bank.predict(HiddenRows.of(source, target, slots)).prediction_RH
         assert torch.isfinite(predicted.sum(-1)).tolist() == [True, False, False, True]
-    assert bank.broken_slots == 1, "once per break, not once per step"
+    assert bank.diverged_slots == 1, "once per break, not once per step"
     assert bank.steps_S.tolist() == [4, 0, 4, 0]
     bank.reset(1)
     source, target = rows_of(9, 2)
@@ -177,7 +177,7 @@ def test_a_broken_slot_says_nothing_until_its_reset_and_no_other_slot_notices(po
     fresh, _, _ = make_bank()
     fresh.train(HiddenRows.of(source, target, (1, 1)))
     assert torch.equal(bank.theta_SP[1], fresh.theta_SP[1])
-    assert bank.broken_slots == 1
+    assert bank.diverged_slots == 1
 
 
 def test_a_slot_that_breaks_again_after_its_reset_is_counted_again() -> None:
@@ -186,7 +186,7 @@ def test_a_slot_that_breaks_again_after_its_reset_is_counted_again() -> None:
     for times in (1, 2):
         bank.theta_SP[0, 0] = torch.nan
         bank.train(HiddenRows.of(source, target, (0, 0)))
-        assert bank.broken_slots == times
+        assert bank.diverged_slots == times
         bank.reset(0)
 
 

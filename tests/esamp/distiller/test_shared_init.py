@@ -6,7 +6,7 @@ import torch
 from esamp.config import ESampConfig
 from esamp.distiller.bank import DistillerBank
 from esamp.distiller.hidden_rows import HiddenRows
-from esamp.distiller.shared_init import PriorBank
+from esamp.distiller.shared_init import SharedInitBank
 
 H = 16
 CPU = torch.device("cpu")
@@ -14,8 +14,8 @@ CONFIG = ESampConfig(inner_width=16, learning_rate=3e-3, scope="prior")
 MAP = torch.randn(H, H, generator=torch.Generator().manual_seed(42))
 
 
-def make_prior_bank() -> PriorBank:
-    return PriorBank(CONFIG, torch.linspace(0.5, 2.0, H), num_slots=3, device=CPU)
+def make_prior_bank() -> SharedInitBank:
+    return SharedInitBank(CONFIG, torch.linspace(0.5, 2.0, H), num_slots=3, device=CPU)
 
 
 def rows_of(seed: int, slots: tuple[int, ...]) -> HiddenRows:
@@ -32,7 +32,7 @@ def test_the_prior_learns_what_one_distiller_shared_by_all_would() -> None:
         rows = rows_of(step, slots)
         bank.train(rows)
         shared.train(HiddenRows.of(rows.source_RH, rows.target_RH, (0,) * len(slots)))
-    assert torch.equal(bank.theta_SP[bank.prior], shared.theta_SP[0])
+    assert torch.equal(bank.theta_SP[bank.shared_slot], shared.theta_SP[0])
 
 
 def test_slots_learn_what_they_would_without_a_prior() -> None:
@@ -49,7 +49,7 @@ def test_a_new_slot_starts_at_the_prior_with_a_history_of_its_own() -> None:
     for step in range(200):
         bank.train(rows_of(step, (0, 0, 1, 1)))
     bank.reset(2)
-    assert torch.equal(bank.theta_SP[2], bank.theta_SP[bank.prior])
+    assert torch.equal(bank.theta_SP[2], bank.theta_SP[bank.shared_slot])
     assert bank.steps_S[2] == 0 and bank.loss_S[2].isnan()
     assert not bank.first_moment_SP[2].any() and not bank.second_moment_SP[2].any()
     fresh = make_prior_bank()
@@ -61,17 +61,17 @@ def test_a_new_slot_starts_at_the_prior_with_a_history_of_its_own() -> None:
 def test_a_slot_that_started_warm_leaves_the_prior_alone_when_reset() -> None:
     bank = make_prior_bank()
     bank.train(rows_of(1, (0, 1)))
-    before = bank.theta_SP[bank.prior].clone()
+    before = bank.theta_SP[bank.shared_slot].clone()
     bank.reset(0)
     bank.theta_SP[0].add_(1.0)
-    assert torch.equal(bank.theta_SP[bank.prior], before)
+    assert torch.equal(bank.theta_SP[bank.shared_slot], before)
 
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
 def test_a_broken_prior_is_not_passed_on(poison: float) -> None:
     bank = make_prior_bank()
-    bank.theta_SP[bank.prior, 5] = poison
+    bank.theta_SP[bank.shared_slot, 5] = poison
     bank.train(rows_of(1, (0, 0)))
-    assert bank.broken_slots == 1
+    assert bank.diverged_slots == 1
     bank.reset(1)
     assert torch.equal(bank.theta_SP[1], make_prior_bank().theta_SP[1])

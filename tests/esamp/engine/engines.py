@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from vllm import LLM, SamplingParams
 
-from esamp.engine.adapter import BatchStep
+from esamp.batch import BatchStep
 from esamp.explorer import Explorer
 
 KEPT_ALIVE: list[LLM] = []
@@ -131,7 +131,7 @@ def watched(engine: LLM) -> Iterator[list[SeenStep]]:
                     slots=found.hidden.slots,
                     source_RH=found.hidden.source_RH.float().clone(),
                     target_RH=found.hidden.target_RH.float().clone(),
-                    prediction_RH=None if found.steering is None else found.steering.prediction_RH.clone(),
+                    prediction_RH=None if found.adjustment is None else found.adjustment.prediction_RH.clone(),
                 )
             )
         after_sampling(step, tokens_B)

@@ -14,7 +14,6 @@ from vllm import LLM
 from esamp.config import ESampConfig
 from esamp.distiller.learner import WeightsVersion
 from esamp.explorer import Explorer
-from esamp.policies import build_policy
 from esamp.policy import Counters
 from tests.esamp.engine.engines import (
     PROMPTS,
@@ -56,7 +55,7 @@ def with_settings(engine: LLM, **settings: Any) -> LLM:
 
     [worker] = engine.collective_rpc(lambda wrapper: wrapper.worker)
     vars(worker.model_runner.get_model()).pop("compute_logits", None)
-    worker.policy = build_policy(config, worker)
+    worker.policy = config.build(worker)
     return engine
 
 
@@ -120,7 +119,7 @@ def test_it_steers_every_decode_row_learns_from_it_and_gets_better(
     ], "first tokens are drawn from the prompt"
     assert counters.explored_rows == counters.trained_rows == 16 * 59
     assert counters.optimiser_steps == (59 if settings.get("scope") == "shard" else 4 * 59)
-    assert counters.nonfinite_rows == counters.broken_slots == counters.vanilla_groups == 0
+    assert counters.nonfinite_rows == counters.diverged_slots == counters.vanilla_groups == 0
     assert fall(told) < 0.9
 
 

@@ -134,7 +134,7 @@ def test_a_slot_that_breaks_leaves_its_group_vanilla_and_the_others_alone(explor
     assert broken[1] == healthy[1], "the other group"
     assert broken[0] != healthy[0] and all(len(sample) == 40 for sample in broken[0])
     assert [a[:9] for a in broken[0]] == [b[:9] for b in healthy[0]]
-    assert counters.broken_slots - before.broken_slots == 1
+    assert counters.diverged_slots - before.diverged_slots == 1
     assert counters.nonfinite_rows - before.nonfinite_rows == 3 * (39 - 9)
     assert generate(exploring, requests) == healthy, "its next group starts afresh"
 

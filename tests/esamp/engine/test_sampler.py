@@ -10,24 +10,25 @@ from vllm.v1.sample.metadata import SamplingMetadata
 from vllm.v1.sample.ops.topk_topp_sampler import TopKTopPSampler
 from vllm.v1.sample.sampler import Sampler
 
+from esamp.batch import Draw
 from esamp.distiller.reference import fused_distribution
-from esamp.engine.sampler import Draw, ESampSampler, StagedTopKTopP
+from esamp.engine.sampler import ESampSampler, ESampTopKTopPSampler
 from esamp.fusion import Fusion, ProposedFusion
-from esamp.steering import DenseSteering, Steering
+from esamp.logit_adjustment import DenseAdjustment, LogitAdjustment
 
 pytestmark = pytest.mark.engine
 DRAWS = 40_000
 V = 40
 
 
-def steering(
+def adjustment(
     z_dist: torch.Tensor, rows: torch.Tensor | slice, beta: float, fusion: Fusion | None = None
-) -> DenseSteering:
+) -> DenseAdjustment:
     """The Distiller's logits as they are, for `rows`."""
     size = z_dist.shape[0]
     hidden = torch.zeros(size, 1)
-    plan = Steering(rows, hidden, hidden, hidden, torch.ones(size, dtype=torch.bool), torch.full((size,), beta))
-    return DenseSteering(plan, fusion or ProposedFusion(), z_dist)
+    plan = LogitAdjustment(rows, hidden, hidden, hidden, torch.ones(size, dtype=torch.bool), torch.full((size,), beta))
+    return DenseAdjustment(plan, fusion or ProposedFusion(), z_dist)
 
 
 @pytest.mark.parametrize("temperature", [0.7, 1.0, 1.6])
@@ -35,9 +36,9 @@ def steering(
 def test_sampled_frequencies_match_the_closed_form(filters: dict[str, float], temperature: float) -> None:
     torch.manual_seed(1)
     z_ref, z_dist = torch.randn(2, V) * 2
-    sampler = StagedTopKTopP(TopKTopPSampler())
+    sampler = ESampTopKTopPSampler(TopKTopPSampler())
     sampler.temperature_B = torch.full((DRAWS,), temperature)
-    sampler.stage = steering(z_dist.expand(DRAWS, V), slice(None), 0.6)
+    sampler.processor = adjustment(z_dist.expand(DRAWS, V), slice(None), 0.6)
     k = torch.full((DRAWS,), filters["top_k"]) if "top_k" in filters else None
     p = torch.full((DRAWS,), filters["top_p"]) if "top_p" in filters else None
     tokens, _ = sampler((z_ref / temperature).repeat(DRAWS, 1), {}, k, p)
@@ -63,9 +64,9 @@ def test_sampled_frequencies_match_the_closed_form(filters: dict[str, float], te
 def test_rows_not_intervened_on_draw_what_the_stock_sampler_draws() -> None:
     logits = torch.randn(64, V)
     rows = torch.arange(0, 64, 2)
-    ours = StagedTopKTopP(TopKTopPSampler())
+    ours = ESampTopKTopPSampler(TopKTopPSampler())
     ours.temperature_B = torch.ones(64)
-    ours.stage = steering(torch.randn(32, V) * 5, rows, 3.0)
+    ours.processor = adjustment(torch.randn(32, V) * 5, rows, 3.0)
     torch.manual_seed(3)
     mixed, _ = ours(logits.clone(), {}, None, None)
     torch.manual_seed(3)
@@ -109,8 +110,8 @@ def draw(
 ) -> tuple[torch.Tensor, Draw | None]:
     """Tokens [ROWS] of one step of our sampler, all rows steered, and what it says of them."""
     sampler = ESampSampler(Sampler())
-    stage = steering(Z_DIST, slice(None), beta) if beta > 0 else None
-    sampler.prepare(stage, is_recording=is_recording, sees_plain_model=sees_plain_model)
+    processor = adjustment(Z_DIST, slice(None), beta) if beta > 0 else None
+    sampler.prepare(processor, is_recording=is_recording, sees_plain_model=sees_plain_model)
     torch.manual_seed(4)
     output = sampler(LOGITS.clone(), metadata(**settings))  # type: ignore[arg-type]
     return output.sampled_token_ids.squeeze(1), sampler.draw
@@ -173,7 +174,7 @@ def test_greedy_rows_of_a_mixed_batch_are_certain_never_flipped_and_the_best() -
     temperature[::2] = 0.0
     sampler = ESampSampler(Sampler())
     rows = torch.arange(1, ROWS, 2)
-    sampler.prepare(steering(Z_DIST[rows], rows, 1.5), is_recording=True, sees_plain_model=True)
+    sampler.prepare(adjustment(Z_DIST[rows], rows, 1.5), is_recording=True, sees_plain_model=True)
     tokens = sampler(LOGITS.clone(), metadata(temperature)).sampled_token_ids.squeeze(1)
     told = sampler.draw
     assert told is not None
@@ -193,7 +194,7 @@ def test_an_all_greedy_batch_needs_no_temperature() -> None:
 
 def test_the_stage_of_one_step_is_gone_in_the_next() -> None:
     sampler = ESampSampler(Sampler())
-    sampler.prepare(steering(Z_DIST, slice(None), 3.0), is_recording=True, sees_plain_model=True)
+    sampler.prepare(adjustment(Z_DIST, slice(None), 3.0), is_recording=True, sees_plain_model=True)
     sampler(LOGITS.clone(), metadata())
     sampler.prepare(None, is_recording=False, sees_plain_model=True)
     torch.manual_seed(4)

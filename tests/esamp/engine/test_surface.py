@@ -11,7 +11,7 @@ import vllm
 from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig, PretrainedConfig
 from vllm import LLM
 
-from esamp.engine import adapter as vllm_adapter
+from esamp.engine import adapter
 from esamp.engine import surface as vllm_surface
 from esamp.engine.surface import UnsupportedEngine, check_surface
 from tests.esamp.engine.engines import PROMPTS, generate, params, start_engine
@@ -32,7 +32,7 @@ def worker(engine: LLM) -> Any:
 
 def test_this_vllm_has_everything(worker: Any) -> None:
     check_surface(worker.model_runner)
-    vllm_adapter.check_worker(worker)
+    adapter.check_worker(worker)
 
 
 class Without:
@@ -84,15 +84,15 @@ def test_releases_nobody_ran_are_tried_with_a_warning_and_unknown_ones_refused(
 ) -> None:
     logging.getLogger("esamp").propagate = True
     with caplog.at_level("WARNING"):
-        vllm_adapter.check_worker(worker)
+        adapter.check_worker(worker)
         assert not caplog.records
         monkeypatch.setattr(vllm, "__version__", "0.29.1+cpu")
-        vllm_adapter.check_worker(worker)
+        adapter.check_worker(worker)
     assert "0.29.1+cpu has every name it needs, and nobody has run it there" in caplog.text
     for unknown in ("0.25.9", "0.33.0", "1.26.0"):
         monkeypatch.setattr(vllm, "__version__", unknown)
         with pytest.raises(UnsupportedEngine, match=f"esamp knows vLLM 0.26 to 0.32; this is {unknown}"):
-            vllm_adapter.check_worker(worker)
+            adapter.check_worker(worker)
 
 
 def fake_worker(**changes: Any) -> Any:
@@ -117,7 +117,7 @@ def fake_worker(**changes: Any) -> Any:
 )
 def test_engines_that_cannot_be_built_here_are_refused(changes: dict[str, Any], told: str) -> None:
     with pytest.raises(UnsupportedEngine, match=told):
-        vllm_adapter.check_worker(fake_worker(**changes))
+        adapter.check_worker(fake_worker(**changes))
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_soft_capped_logits_are_refused(worker: Any, monkeypatch: pytest.MonkeyP
     """Mixing hidden states before a soft cap is not fusing logits after it."""
     monkeypatch.setattr(worker.model_runner.get_model().logits_processor, "soft_cap", 30.0)
     with pytest.raises(UnsupportedEngine, match="soft-caps its logits; esamp has not been proven there"):
-        vllm_adapter.enable_source_layer(worker, 1)
+        adapter.enable_source_layer(worker, 1)
 
 
 def test_a_quantised_head_is_refused(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,13 +171,13 @@ def test_a_quantised_head_is_refused(worker: Any, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(worker.model_runner.get_model().lm_head, "quant_method", Rounded())
     with pytest.raises(UnsupportedEngine, match=r"lm_head is quantised \(Rounded\)"):
-        vllm_adapter.check_head(worker)
-    assert vllm_adapter.plain_head_weight(worker) is None
+        adapter.check_head(worker)
+    assert adapter.plain_head_weight(worker) is None
 
 
 def test_somebody_elses_sampler_is_not_replaced(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnsupportedEngine, match="replaces vLLM's own V1 sampler; this engine has ESampSampler"):
-        vllm_adapter.install_sampler(worker)
+        adapter.install_sampler(worker)
 
 
 @pytest.mark.parametrize("model", ["tiny_model", "tied_model"])
@@ -186,7 +186,7 @@ def test_a_plain_heads_weights_give_the_heads_logits_and_no_more(model: str, req
     engine = start_engine(request.getfixturevalue(model), {"beta": 0.5})
     [[weight_VH, hidden, logits]] = engine.collective_rpc(
         lambda wrapper: (
-            vllm_adapter.plain_head_weight(wrapper.worker),
+            adapter.plain_head_weight(wrapper.worker),
             hidden := torch.randn(5, 64),
             wrapper.worker.model_runner.get_model().compute_logits(hidden),
         )

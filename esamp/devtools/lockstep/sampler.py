@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from esamp.devtools.lockstep.config import LockstepConfig
-from esamp.distiller.background import beside
+from esamp.distiller.background import background_executor
 from esamp.distiller.bank import Forward
 from esamp.distiller.hidden_rows import HiddenRows
 from esamp.distiller.interface import build_bank
@@ -72,7 +72,7 @@ class RowMemory:
         return HiddenRows.of(source_RH, target_RH, tuple(slots))
 
 
-class LockstepDrawing:
+class LockstepSampler:
     """The samples of some problems in one arm."""
 
     def __init__(
@@ -96,9 +96,9 @@ class LockstepDrawing:
         esamp = config.esamp
         gain_H: Tensor = model.model.norm.weight.detach().float()
         self.head_weight_VH: Tensor = model.lm_head.weight.detach().float()
-        num_slots = 1 if esamp.scope == "shard" else self.problems
+        num_slots = esamp.distiller_scope.num_slots(self.problems)
         self.bank = build_bank(esamp, gain_H, num_slots=num_slots, head_weight_VH=self.head_weight_VH)
-        self.learner = build_learner(esamp, self.bank, beside(self.bank.device))
+        self.learner = build_learner(esamp, self.bank, background_executor(self.bank.device))
         assert self.learner is not None
         self.predictor, self.fusion, self.warmup = (
             build_predictor(esamp, self.bank),
@@ -143,9 +143,11 @@ class LockstepDrawing:
             target_BH = output.hidden_states[-1][:, -1].float()
             plain_BV = output.logits[:, -1].float()
             # The first token is drawn from the prompt: nothing is steered or learned there.
-            steered_BV = self._steer(source_BH, target_BH, plain_BV, problem_B, sample_B, alive_B, t) if t else plain_BV
+            adjusted_BV = (
+                self._adjust(source_BH, target_BH, plain_BV, problem_B, sample_B, alive_B, t) if t else plain_BV
+            )
             noise_BV = noise_PNTV[problem_B, sample_B, t]
-            token_B = (steered_BV / self.config.temperature + noise_BV).argmax(-1)
+            token_B = (adjusted_BV / self.config.temperature + noise_BV).argmax(-1)
             alive = alive_B.nonzero().squeeze(1)
             place = (problem_B[alive], sample_B[alive], t)
             self.drawn.tokens_PNT[place] = token_B[alive]
@@ -156,7 +158,7 @@ class LockstepDrawing:
             ids_BL = token_B.unsqueeze(1)
             mask_BL = torch.cat([mask_BL, torch.ones_like(ids_BL)], dim=1)
 
-    def _steer(
+    def _adjust(
         self,
         source_BH: Tensor,
         target_BH: Tensor,
@@ -172,7 +174,7 @@ class LockstepDrawing:
             return plain_BV
         assert self.learner is not None
         alive = alive_B.nonzero().squeeze(1)
-        slots_R = torch.zeros_like(alive) if config.esamp.scope == "shard" else problem_B[alive]
+        slots_R = torch.zeros_like(alive) if config.esamp.is_shared else problem_B[alive]
         rows = HiddenRows.of(source_BH[alive], target_BH[alive], tuple(slots_R.tolist()))
         self.learner.refresh()
         prediction = self.predictor.predict(rows)

@@ -1,8 +1,8 @@
 """Where predictions meet the model's: before the head, or after the filters. One class per place; all draw from the same distribution.
 
-    HiddenSteering     no filters: mix hidden states, one projection, nothing more to do
-    CandidateSteering  few candidates survive the filters: the Distiller's logits for those alone
-    DenseSteering      any other case: the Distiller's logits for the whole vocabulary
+    mix_hidden     no filters: mix hidden states, one projection, nothing more to do
+    CandidateAdjustment  few candidates survive the filters: the Distiller's logits for those alone
+    DenseAdjustment      any other case: the Distiller's logits for the whole vocabulary
 
 Legend: B batch rows, R rows steered, H hidden size, V vocabulary, C candidates of a row (padded).
 """
@@ -17,7 +17,7 @@ from torch import Tensor
 from esamp.fusion import Fusion, ProposedFusion
 
 
-class LogitStage(Protocol):
+class FilteredLogitsProcessor(Protocol):
     """Changes what a step draws from, after the filters and before the draw."""
 
     def __call__(self, logits_BV: Tensor, temperature_B: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ class LogitStage(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Steering:
+class LogitAdjustment:
     """The Distillers' say in one step."""
 
     rows: Tensor | slice
@@ -44,30 +44,30 @@ class Steering:
     """[R] strength."""
 
 
-def mix_hidden(hidden_BH: Tensor, steering: Steering, fusion: ProposedFusion) -> Tensor:
+def mix_hidden(hidden_BH: Tensor, adjustment: LogitAdjustment, fusion: ProposedFusion) -> Tensor:
     """Hidden states [B, H] for the head, fused; fp32, for the caller to round once."""
-    mixed_RH = fusion.mix(steering.hidden_RH, steering.error_RH, steering.beta_R)
-    mixed_RH = torch.where(steering.is_finite_R.unsqueeze(1), mixed_RH, steering.hidden_RH)
-    if isinstance(steering.rows, slice):
+    mixed_RH = fusion.mix(adjustment.hidden_RH, adjustment.error_RH, adjustment.beta_R)
+    mixed_RH = torch.where(adjustment.is_finite_R.unsqueeze(1), mixed_RH, adjustment.hidden_RH)
+    if isinstance(adjustment.rows, slice):
         return mixed_RH
-    return hidden_BH.float().index_copy(0, steering.rows, mixed_RH)
+    return hidden_BH.float().index_copy(0, adjustment.rows, mixed_RH)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DenseSteering:
+class DenseAdjustment:
     """Fuses whole rows."""
 
-    steering: Steering
+    adjustment: LogitAdjustment
     fusion: Fusion
     z_dist_RV: Tensor
     """[R, V] the Distiller's logits, before temperature."""
 
     def __call__(self, logits_BV: Tensor, temperature_B: Tensor) -> Tensor:
-        rows = self.steering.rows
+        rows = self.adjustment.rows
         z_dist_RV = self.z_dist_RV.float() / temperature_B[rows].unsqueeze(1)
         z_ref_RV = logits_BV[rows]
-        fused_RV = self.fusion.fuse(z_ref_RV, z_dist_RV, self.steering.beta_R)
-        logits_BV[rows] = torch.where(self.steering.is_finite_R.unsqueeze(1), fused_RV, z_ref_RV)
+        fused_RV = self.fusion.fuse(z_ref_RV, z_dist_RV, self.adjustment.beta_R)
+        logits_BV[rows] = torch.where(self.adjustment.is_finite_R.unsqueeze(1), fused_RV, z_ref_RV)
         return logits_BV
 
 
@@ -144,29 +144,29 @@ class CountedCandidates:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CandidateSteering:
+class CandidateAdjustment:
     """Fuses candidates; where they are too many, falls back to whole rows, which gives the same and is slower."""
 
-    steering: Steering
+    adjustment: LogitAdjustment
     fusion: Fusion
     search: CandidateSearch
     head_weight_VH: Tensor
     project: "Project"
 
     def __call__(self, logits_BV: Tensor, temperature_B: Tensor) -> Tensor:
-        rows, prediction_RH = self.steering.rows, self.steering.prediction_RH
+        rows, prediction_RH = self.adjustment.rows, self.adjustment.prediction_RH
         z_ref_RV = logits_BV[rows]
         candidates = self.search.find(z_ref_RV)
         if candidates is None:
-            return DenseSteering(self.steering, self.fusion, self.project(prediction_RH))(logits_BV, temperature_B)
+            return DenseAdjustment(self.adjustment, self.fusion, self.project(prediction_RH))(logits_BV, temperature_B)
         token_RC, is_first_RC = candidates.token_RC, candidates.is_first_RC
         rounded_RH = prediction_RH.to(self.head_weight_VH.dtype)
         z_dist_RC = self.search.project(rounded_RH, candidates, self.head_weight_VH) / temperature_B[rows].unsqueeze(1)
         z_ref_RC = z_ref_RV.gather(1, token_RC)
         # Only the first place of a token counts, or entropies and means would see it twice.
-        fused_RC = self.fusion.fuse(torch.where(is_first_RC, z_ref_RC, -torch.inf), z_dist_RC, self.steering.beta_R)
-        is_steered_R1 = (self.steering.is_finite_R & (self.steering.beta_R > 0)).unsqueeze(1)
-        fused_RC = torch.where(is_steered_R1, torch.where(is_first_RC, fused_RC, fused_RC[:, :1]), z_ref_RC)
+        fused_RC = self.fusion.fuse(torch.where(is_first_RC, z_ref_RC, -torch.inf), z_dist_RC, self.adjustment.beta_R)
+        is_adjusted_R1 = (self.adjustment.is_finite_R & (self.adjustment.beta_R > 0)).unsqueeze(1)
+        fused_RC = torch.where(is_adjusted_R1, torch.where(is_first_RC, fused_RC, fused_RC[:, :1]), z_ref_RC)
         if self.search.finds_all:
             if isinstance(rows, slice):
                 return logits_BV.scatter_(1, token_RC, fused_RC)
@@ -174,7 +174,7 @@ class CandidateSteering:
             return logits_BV
         # A survivor that was not found would be the only one without the row's shift; left out, top-k is what it says.
         fused_RV = torch.full_like(z_ref_RV, -torch.inf).scatter_(1, token_RC, fused_RC)
-        logits_BV[rows] = torch.where(is_steered_R1, fused_RV, z_ref_RV)
+        logits_BV[rows] = torch.where(is_adjusted_R1, fused_RV, z_ref_RV)
         return logits_BV
 
 

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from esamp.config import ESampConfig
 from esamp.devtools.lockstep.config import LockstepConfig
-from esamp.devtools.lockstep.drawing import NO_TOKEN, LockstepDrawing, LockstepSamples
+from esamp.devtools.lockstep.sampler import NO_TOKEN, LockstepSampler, LockstepSamples
 from esamp.distiller.reference import ReferenceDistiller
 from tests.esamp.distiller.oracle import Oracle
 
@@ -25,7 +25,7 @@ def model(tiny_model: Path) -> PreTrainedModel:
 
 
 def draw(model: PreTrainedModel, config: LockstepConfig, seeds: tuple[int, int] = (1, 2)) -> LockstepSamples:
-    return LockstepDrawing(model, config, PROMPTS, samples=SAMPLES, max_tokens=TOKENS).draw(list(seeds))
+    return LockstepSampler(model, config, PROMPTS, samples=SAMPLES, max_tokens=TOKENS).draw(list(seeds))
 
 
 def assert_steered_as_by_the_reference(tiny_model: Path, model: PreTrainedModel, drawn: LockstepSamples) -> None:

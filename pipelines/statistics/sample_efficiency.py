@@ -1,8 +1,8 @@
 """How many independent samples give the pass@k that a sampler reaches with k: the number that says what a sampler saves.
 
 The baseline's curve m -> pass@m is estimated on the same problems (pass_at_k.py) and joined by straight lines between whole m. The
-sampler's pass@k meets it at m; the sampler saves 1 - k/m of the samples. Both are resampled together, by problem, so that easy and hard problems
-cancel out.
+sampler's pass@k meets it at m; the sampler saves 1 - k/m of the samples. Both are resampled together, by problem, so that easy and
+hard problems cancel out.
 
 Legend: P problems, M sample counts 1..n of the baseline, R resamples.
 """

@@ -12,11 +12,13 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from vllm.config.model import PROCESSED_LOGPROBS_MODES
 from vllm.v1.sample.metadata import SamplingMetadata
 from vllm.v1.sample.ops.topk_topp_sampler import TopKTopPSampler, apply_top_k_top_p
 from vllm.v1.sample.sampler import Sampler
 
 from esamp.batch import GREEDY_TEMPERATURE, Draw
+from esamp.joint.row_draw import RowDraw
 from esamp.logit_adjustment import FilteredLogitsProcessor
 
 
@@ -27,6 +29,7 @@ class ESampTopKTopPSampler(nn.Module):
         super().__init__()
         self.base = base
         self.processor: FilteredLogitsProcessor | None = None
+        self.row_draw: RowDraw | None = None
         self.temperature_B: Tensor | None = None
         self.keeps_logits = False
         self.draws_twice = False
@@ -40,7 +43,7 @@ class ESampTopKTopPSampler(nn.Module):
         self, logits: Tensor, generators: dict[int, torch.Generator], k: Tensor | None, p: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """Token ids [B] and, for processed log-probability modes, the logits or log-probabilities drawn from."""
-        if self.processor is None and not self.keeps_logits:
+        if self.processor is None and self.row_draw is None and not self.keeps_logits:
             return self.base(logits, generators, k, p)
         logits = apply_top_k_top_p(logits, k, p)
         if self.processor is not None:
@@ -51,7 +54,21 @@ class ESampTopKTopPSampler(nn.Module):
             logits = self.processor(logits, self.temperature_B)
         if self.keeps_logits:
             self.drawn_logits_BV = logits
-        return self.base(logits, generators, None, None)
+        if self.row_draw is None:
+            return self.base(logits, generators, None, None)
+        return self._draw_rows(self.row_draw, logits, generators)
+
+    def _draw_rows(
+        self, row_draw: RowDraw, logits_BV: Tensor, generators: dict[int, torch.Generator]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Tokens as `forward` gives them, those of `row_draw` drawn by it."""
+        tokens_R = row_draw(logits_BV)
+        if len(tokens_R) == len(logits_BV) and self.base.logprobs_mode not in PROCESSED_LOGPROBS_MODES:
+            # All rows, in ascending order. The engine's own draw, the dearest pass over the vocabulary on a CPU, is not needed.
+            return tokens_R, None
+        # Copied: the engine's draw may change its logits.
+        tokens_B, returned = self.base(logits_BV.clone() if self.keeps_logits else logits_BV, generators, None, None)
+        return tokens_B.index_copy(0, row_draw.rows, tokens_R.to(tokens_B.dtype)), returned
 
 
 @contextmanager
@@ -79,9 +96,17 @@ class ESampSampler(Sampler):
         self.tokens_B: Tensor | None = None
         """Tokens of the latest step."""
 
-    def prepare(self, processor: FilteredLogitsProcessor | None, *, is_recording: bool, sees_plain_model: bool) -> None:
-        """Set the processor of the coming step, and whether to record its tokens."""
+    def prepare(
+        self,
+        processor: FilteredLogitsProcessor | None,
+        *,
+        is_recording: bool,
+        sees_plain_model: bool,
+        row_draw: RowDraw | None = None,
+    ) -> None:
+        """Set what the coming step does to the logits, which rows it draws elsewhere, and whether to record its tokens."""
         self.topk_topp.processor = processor
+        self.topk_topp.row_draw = row_draw
         self.is_recording = self.topk_topp.keeps_logits = is_recording
         self.sees_plain_model = sees_plain_model
         self.topk_topp.draws_twice = is_recording and sees_plain_model
@@ -96,7 +121,9 @@ class ESampSampler(Sampler):
         self.tokens_B = output.sampled_token_ids.squeeze(1)
         if self.is_recording:
             self.draw = self._describe(output.sampled_token_ids.long(), plain_BV, sampling_metadata)
-        self.topk_topp.processor = self.topk_topp.drawn_logits_BV = self.topk_topp.stock_tokens_B = None
+        self.topk_topp.row_draw = self.topk_topp.processor = self.topk_topp.drawn_logits_BV = (
+            self.topk_topp.stock_tokens_B
+        ) = None
         return output
 
     def _describe(self, tokens_B1: Tensor, plain_BV: Tensor | None, metadata: SamplingMetadata) -> Draw:

@@ -68,7 +68,7 @@ def run_loop(units: list[WorkUnit], is_recording: bool) -> LoopTiming:
     """In the process: all requests in, then step until nothing is left."""
     from actors.shards.engine_workers import the_worker
     from actors.shards.llm_shard import sampling_params
-    from esamp.telemetry import RECORD_KEY
+    from esamp.request_args import RECORD_KEY
 
     [worker] = _engine.collective_rpc(the_worker)
     tokens, started, cpu_started = 0, time.perf_counter(), time.process_time()

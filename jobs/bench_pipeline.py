@@ -39,7 +39,7 @@ def main(args: list[str]) -> None:
         console = Console()
         with TemporaryDirectory() as folder:
             timings = run_pipeline_bench(
-                command.passk, Path(folder), tell=lambda line: console.print(line, style="dim", highlight=False)
+                command.passk, Path(folder), log=lambda line: console.print(line, style="dim", highlight=False)
             )
         path = command.output / "pipeline.json"
         write_timings(path, command.passk, timings, command=" ".join(["python -m jobs.bench_pipeline", *args]))

@@ -46,7 +46,7 @@ def main(args: list[str]) -> None:
         progress = Console(stderr=True, soft_wrap=True)
         configs: dict[str, SimulationConfig] = {name: SIMULATED_POINTS[name] for name in command.points}
         configs = configs or {"simulated": command.simulation}
-        points = run_points(configs, tell=lambda line: progress.print(line, style="dim", highlight=False, markup=False))
+        points = run_points(configs, log=lambda line: progress.print(line, style="dim", highlight=False, markup=False))
         path = command.output / "simulation.json"
         write_points(path, points, command=" ".join(["python -m jobs.simulate_exchange", *args]))
         table = points_table(points)

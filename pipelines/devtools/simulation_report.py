@@ -84,18 +84,18 @@ class SimulatedPoint:
         }
 
 
-def run_points(configs: Mapping[str, SimulationConfig], *, tell: Callable[[str], None]) -> dict[str, SimulatedPoint]:
+def run_points(configs: Mapping[str, SimulationConfig], *, log: Callable[[str], None]) -> dict[str, SimulatedPoint]:
     """Simulate one after the other; predicted with the constants of MEASURED_CPU. Starts a Ray of its own, unless one runs."""
     most = max(config.shards for config in configs.values())
     os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(most // STARTS_PER_WARNING + CPUS))
     points: dict[str, SimulatedPoint] = {}
     with connected_ray(CPUS):
         for name, config in configs.items():
-            tell(f"{name}: {describe(config)}")
+            log(f"{name}: {describe(config)}")
             points[name] = SimulatedPoint(
                 config=config,
                 predicted=estimate_capacity(config.inputs, MEASURED_CPU),
-                measured=simulate(config, tell=tell),
+                measured=simulate(config, log=log),
             )
     return points
 

@@ -22,7 +22,7 @@ class Account:
     units_asked: int
     units_returned: int
     units_returned_again: int
-    drawn_rows: int
+    generated_rows: int
     sent_rows: int
     dropped_rows: int
     """By shards: they were never sent."""
@@ -34,7 +34,7 @@ class Account:
     @property
     def waiting_rows(self) -> int:
         """Neither sent nor dropped."""
-        return self.drawn_rows - self.sent_rows - self.dropped_rows
+        return self.generated_rows - self.sent_rows - self.dropped_rows
 
     @property
     def rows_under_way(self) -> int:
@@ -92,7 +92,7 @@ def account_of(snapshot: Snapshot) -> Account:
         units_asked=snapshot.units.asked,
         units_returned=snapshot.units.returned,
         units_returned_again=snapshot.units.returned_again,
-        drawn_rows=sum(shard.rows for shard in snapshot.shards),
+        generated_rows=sum(shard.rows for shard in snapshot.shards),
         sent_rows=sum(exchange.sent_rows for exchange in exchanges),
         dropped_rows=sum(exchange.dropped_rows for exchange in exchanges),
         lost_rows=sum(exchange.lost_rows for exchange in exchanges),
@@ -116,7 +116,7 @@ def measure(
         return sum(map(count, after.shards)) - sum(map(count, before.shards))
 
     steps = of_shards(lambda shard: shard.steps)
-    drawn, dropped = now.drawn_rows - then.drawn_rows, now.dropped_rows - then.dropped_rows
+    generated, dropped = now.generated_rows - then.generated_rows, now.dropped_rows - then.dropped_rows
     messages = of_shards(lambda shard: shard.exchange.letters)
     lags = np.concatenate([shard.lag_steps for shard in after.shards])
     busy_s = after.trainer.busy_seconds - before.trainer.busy_seconds
@@ -125,7 +125,7 @@ def measure(
         steps_per_s=steps / seconds / config.shards,
         hidden_bytes_per_s=of_shards(lambda shard: shard.exchange.sent_bytes) / seconds,
         trained_rows_per_s=(now.trained_rows - then.trained_rows) / seconds,
-        dropped_share=dropped / drawn,
+        dropped_share=dropped / generated,
         steps_per_message=(now.sent_rows - then.sent_rows) / messages / config.inputs.rows / config.inputs.part,
         trainer_busy=busy_s / seconds / config.trainers,
         trainer_processor=(after.trainer_processor_s - before.trainer_processor_s) / seconds / config.trainers,

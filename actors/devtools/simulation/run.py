@@ -96,9 +96,9 @@ class Simulation:
             time.sleep(POLL_S)
 
 
-def simulate(config: SimulationConfig, *, tell: Callable[[str], None]) -> Measured:
+def simulate(config: SimulationConfig, *, log: Callable[[str], None]) -> Measured:
     """Run and measure. Needs a Ray that is up. Raises EngineStartError if shards cannot start."""
-    tell(f"starting {config.shards} simulated shard(s) and {config.trainers} trainer(s) ...")
+    log(f"starting {config.shards} simulated shard(s) and {config.trainers} trainer(s) ...")
     with SimulatedFleet(
         SimulatedShardConfig.of(config), num_shards=config.shards, num_trainers=config.trainers
     ) as fleet:
@@ -110,27 +110,27 @@ def simulate(config: SimulationConfig, *, tell: Callable[[str], None]) -> Measur
             pids = ray.get([trainer.__ray_call__.remote(lambda _: os.getpid()) for trainer in fleet.trainers])
             ray.get(callers.start.remote())
             simulation = Simulation(config, fleet, callers, pids)
-            tell(f"warming up for {config.warmup_s:g} s ...")
+            log(f"warming up for {config.warmup_s:g} s ...")
             time.sleep(config.warmup_s)
             before = simulation.snapshot()
             psutil.cpu_percent()
-            stored = list(stored_bytes(config.seconds, tell))
+            stored = list(stored_bytes(config.seconds, log))
             machine_busy = psutil.cpu_percent() / 100
             after = simulation.snapshot()
-            tell("waiting for the last messages ...")
+            log("waiting for the last messages ...")
             return measure(config, before, after, stored, machine_busy, simulation.settle())
         finally:
             ray.kill(callers)
             ray.kill(router)
 
 
-def stored_bytes(seconds: float, tell: Callable[[str], None]) -> Iterator[float]:
+def stored_bytes(seconds: float, log: Callable[[str], None]) -> Iterator[float]:
     """Bytes in use of the object store, by Ray's own count, now and then for so long."""
     total = ray.cluster_resources()["object_store_memory"]
-    started, told = time.monotonic(), 0.0
+    started, logged = time.monotonic(), 0.0
     while (passed := time.monotonic() - started) < seconds:
         yield total - ray.available_resources().get("object_store_memory", 0.0)
-        if passed >= told:
-            tell(f"measuring: {passed:.0f} of {seconds:.0f} s")
-            told += 10.0
+        if passed >= logged:
+            log(f"measuring: {passed:.0f} of {seconds:.0f} s")
+            logged += 10.0
         time.sleep(POLL_S)

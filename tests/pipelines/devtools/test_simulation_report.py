@@ -27,16 +27,16 @@ SMALL = SimulationConfig(
 
 @pytest.fixture(scope="module")
 def point(local_ray: None) -> Iterator[SimulatedPoint]:
-    told: list[str] = []
-    yield run_points({"small": SMALL}, tell=told.append)["small"]
-    assert any(line.startswith("measuring") for line in told)
+    lines: list[str] = []
+    yield run_points({"small": SMALL}, log=lines.append)["small"]
+    assert any(line.startswith("measuring") for line in lines)
 
 
 def test_every_work_unit_comes_back_once_and_every_row_is_accounted_for(point: SimulatedPoint) -> None:
     account = point.measured.account
     assert account.units_asked == account.units_returned > SMALL.leases, "every shard was given more than it can hold"
     assert account.units_returned_again == 0
-    assert account.drawn_rows == account.sent_rows + account.dropped_rows
+    assert account.generated_rows == account.sent_rows + account.dropped_rows
     assert account.sent_rows == account.trained_rows > 0 and account.lost_rows == account.refused_rows == 0
 
 

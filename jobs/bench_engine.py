@@ -106,7 +106,7 @@ def measure_engines(command: BenchEngineCommand, args: list[str]) -> None:
                 is_eager=command.eager,
                 dtype=getattr(torch, command.dtype),
                 seed=command.seed,
-                tell=lambda line: console.print(line, style="dim", highlight=False),
+                log=lambda line: console.print(line, style="dim", highlight=False),
             )
             for shape in command.shapes()
         ]

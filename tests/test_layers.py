@@ -14,7 +14,7 @@ FORBIDDEN = {
     "pipelines": {"jobs", "tests", "tyro", "argparse"},
     "jobs": {"tests"},
 }
-VLLM_MODULES = {"engine/sampler.py", "engine/adapter.py", "worker.py", "devtools/bench/engine_bench.py"}
+VLLM_MODULES = {"engine/sampler.py", "engine/adapter.py", "engine/platform_worker.py", "devtools/bench/engine_bench.py"}
 
 
 INSTRUMENTS = {
@@ -80,11 +80,12 @@ class Refuse(importlib.abc.MetaPathFinder):
             raise ImportError(f"{name} is not here")
 sys.meta_path.insert(0, Refuse())
 import esamp, esamp.distiller.interface, esamp.distiller.learner, esamp.distiller.predictors, esamp.distiller.prompt_groups
-import esamp.distiller.reference, esamp.distiller.warmup, esamp.fusion, esamp.policy_config, esamp.steering, pipelines.statistics.pass_at_k
+import esamp.distiller.reference, esamp.distiller.warmup, esamp.fusion, pipelines.statistics.pass_at_k
+import esamp.baselines.amateur, esamp.baselines.fire, esamp.batch, esamp.logit_adjustment, esamp.policies, esamp.policy, esamp.telemetry
 """
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 
 
-def test_the_config_needs_the_standard_library_only() -> None:
-    program = "import sys, esamp.config, actors.config; assert not {'torch', 'numpy', 'ray', 'vllm'} & set(sys.modules)"
+def test_configs_and_the_registry_of_policies_need_the_standard_library_only() -> None:
+    program = "import sys, esamp.policies, esamp.scope, actors.config; assert not {'torch', 'numpy', 'ray', 'vllm'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)

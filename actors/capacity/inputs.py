@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from esamp.config import Scope
+from esamp.scope import SCOPES, Scope
 
 Placement = Literal["local", "actor"]
 
@@ -55,7 +55,7 @@ class CapacityInputs:
                 raise ValueError(f"{name} must be > 0; got {value}.")
             if isinstance(value, int) and value < 1:
                 raise ValueError(f"{name} must be >= 1; got {value}.")
-        if self.scope == "cluster" and self.trainer == "local":
+        if SCOPES[self.scope].spans_engines and self.trainer == "local":
             raise ValueError('scope "cluster" needs a trainer actor; got trainer local.')
         if self.is_per_prompt and self.prompts > self.max_groups:
             raise ValueError(
@@ -65,12 +65,12 @@ class CapacityInputs:
     @property
     def is_per_prompt(self) -> bool:
         """Every prompt has a Distiller of its own."""
-        return self.scope in ("prompt", "prior")
+        return not SCOPES[self.scope].is_shared
 
     @property
     def slots(self) -> int:
         """Distillers that one shard holds."""
-        return (self.max_groups if self.is_per_prompt else 1) + (self.scope == "prior")
+        return (self.max_groups if self.is_per_prompt else 1) + SCOPES[self.scope].learns_init
 
     @property
     def rows(self) -> int:
@@ -110,4 +110,4 @@ class CapacityInputs:
     @property
     def senders(self) -> float:
         """n: shards that send to one trainer, on average. The one group of scope "cluster" has one trainer, however many there are."""
-        return self.shards if self.scope == "cluster" else self.shards / self.trainers / self.part
+        return self.shards if SCOPES[self.scope].spans_engines else self.shards / self.trainers / self.part

@@ -13,8 +13,8 @@ seconds, k = d T steps are in it, and A + B d T + C T <= T must hold for every p
 
     T = max(1/d, max over parts of A / (1 - C - d B))
 
-So a slow trainer gets longer messages. Above send_queue.MOST_STEPS steps the exchange drops rows, and its messages shrink to LEAST_STEPS,
-so that what is learned is recent; then T = max (A + LEAST_STEPS B) / (1 - C). Weight updates come with answers, every T_w >= T, no more
+So a slow trainer gets longer messages. Above send_queue.MAX_STEPS steps the exchange drops rows, and its messages shrink to MIN_STEPS,
+so that what is learned is recent; then T = max (A + MIN_STEPS B) / (1 - C). Weight updates come with answers, every T_w >= T, no more
 often than the rate limit allows. Messages wait at the trainer as in an M/D/1 queue. Constants of time: actors/capacity/trainer_costs.py.
 docs/scaling.md compares the model with a simulation.
 """
@@ -26,6 +26,7 @@ from actors.capacity.inputs import FP32, CapacityInputs
 from actors.capacity.trainer_costs import TrainerCosts
 from actors.exchange import send_queue
 from actors.trainers import pool
+from esamp.scope import SCOPES
 
 ROUNDING = 1 + 1e-9
 """A trainer that is busy all the time answers after exactly one period: rounding must not make that two."""
@@ -93,7 +94,7 @@ class Usage:
 
     def load(self, steps_per_s: float) -> float:
         """Seconds per second, with the longest messages: the least work there can be."""
-        return steps_per_s * (self.message_s / send_queue.MOST_STEPS + self.step_s) + self.share
+        return steps_per_s * (self.message_s / send_queue.MAX_STEPS + self.step_s) + self.share
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,7 +161,7 @@ def actor_capacity(inputs: CapacityInputs, costs: TrainerCosts) -> Capacity:
 def training_seconds(inputs: CapacityInputs, costs: TrainerCosts) -> float:
     """One optimiser step of each group in one trainer's part of a decode step; with scope="prior" one more, of the prior."""
     flops = 14 * inputs.num_blocks * inputs.hidden_size * inputs.inner_width * inputs.rows
-    passes, priors = (2, 1) if inputs.scope == "prior" else (1, 0)
+    passes, priors = (2, 1) if SCOPES[inputs.scope].learns_init else (1, 0)
     per_group_s = costs.group_s + FP32 * inputs.parameters * costs.weight_byte_s
     return (
         costs.step_s
@@ -227,9 +228,9 @@ def exchange_usages(inputs: CapacityInputs, costs: TrainerCosts, *, update_s: fl
 def message_period(usages: dict[str, Usage], steps_per_s: float) -> tuple[float, float]:
     """T, and the decode steps in a message."""
     period_s = max(1 / steps_per_s, *(usage.period(steps_per_s) for usage in usages.values()))
-    if steps_per_s * period_s <= send_queue.MOST_STEPS:
+    if steps_per_s * period_s <= send_queue.MAX_STEPS:
         return period_s, steps_per_s * period_s
-    return max(usage.period_of(send_queue.LEAST_STEPS) for usage in usages.values()), send_queue.LEAST_STEPS
+    return max(usage.period_of(send_queue.MIN_STEPS) for usage in usages.values()), send_queue.MIN_STEPS
 
 
 def trainer_busy(rhythm: Rhythm) -> float:
@@ -270,5 +271,5 @@ def stored_bytes(inputs: CapacityInputs, costs: TrainerCosts, rhythm: Rhythm, an
 
 def trainer_slots(inputs: CapacityInputs) -> int:
     """Of one trainer."""
-    groups = (inputs.max_groups if inputs.is_per_prompt else 1) * (1 if inputs.scope == "cluster" else inputs.shards)
-    return pool.slots_per_trainer(groups, inputs.trainers) + (inputs.scope == "prior")
+    groups = (inputs.max_groups if inputs.is_per_prompt else 1) * SCOPES[inputs.scope].num_banks(inputs.shards)
+    return pool.slots_per_trainer(groups, inputs.trainers) + SCOPES[inputs.scope].learns_init

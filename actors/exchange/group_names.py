@@ -7,7 +7,7 @@ import hashlib
 import itertools
 from typing import Protocol
 
-from esamp.config import Scope
+from esamp.scope import SCOPES, Scope
 
 CLUSTER_GROUP = "cluster"
 """Name of the one group of scope="cluster"."""
@@ -48,12 +48,12 @@ class ClusterGroup:
         return CLUSTER_GROUP
 
 
-def group_names(shard: str, *, scope: Scope, spill: bool) -> GroupNames:
+def group_names(shard: str, *, scope: Scope, spread: bool) -> GroupNames:
     """The names that a shard (name and life) uses."""
-    if scope == "cluster":
+    if SCOPES[scope].spans_engines:
         return ClusterGroup()
     # With scope="shard" the engine's one group is its own, whatever is drawn elsewhere.
-    return SharedGroups() if spill and scope != "shard" else PrivateGroups(shard)
+    return SharedGroups() if spread and not SCOPES[scope].is_shared else PrivateGroups(shard)
 
 
 def trainer_of(group: str, num_trainers: int) -> int:

@@ -146,7 +146,7 @@ class LLMShard:
             explorer.distillers,
             trainers,
             shard=self.name,
-            spill=self.config.spill,
+            spread=self.config.spread,
             config=self.config.exchange,
         )
         explorer.use_learner(self._learner)
@@ -187,7 +187,7 @@ class LLMShard:
             dropped_rows=exchange.dropped_rows if exchange else 0,
             vanilla_groups=explored.vanilla_groups,
             nonfinite_rows=explored.nonfinite_rows,
-            broken_slots=explored.broken_slots,
+            broken_slots=explored.diverged_slots,
             stale_rows=explored.stale_rows,
             versions_received=exchange.versions_received if exchange else 0,
             trainer_failures=exchange.trainer_failures if exchange else 0,

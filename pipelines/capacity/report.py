@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from pipelines.capacity.run import ExchangeCapacity
-from pipelines.report.figure_style import STYLE, colour, marker
+from pipelines.report.figures.style import STYLE, colour, marker
 
 NUMBER_HEADINGS = (
     "shards", "states\nMB/s each", "GB/s\nin all", "load", "rows\ndropped", "weights\nGB/s in all", "lag,\nsteps", "trainer\nGiB each",

@@ -117,7 +117,7 @@ def measure(
 
     steps = of_shards(lambda shard: shard.steps)
     generated, dropped = now.generated_rows - then.generated_rows, now.dropped_rows - then.dropped_rows
-    messages = of_shards(lambda shard: shard.exchange.letters)
+    messages = of_shards(lambda shard: shard.exchange.messages)
     lags = np.concatenate([shard.lag_steps for shard in after.shards])
     busy_s = after.trainer.busy_seconds - before.trainer.busy_seconds
     calls = (now.units_asked - then.units_asked) + (now.units_returned - then.units_returned)

@@ -7,6 +7,7 @@ Legend: P problems, N samples of each, T longest answer, V vocabulary.
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from esamp.devtools.lockstep.config import LockstepConfig
-from esamp.devtools.lockstep.drawing import NO_TOKEN, LockstepDrawing, LockstepSamples
+from esamp.devtools.lockstep.sampler import NO_TOKEN, LockstepSampler, LockstepSamples
 from esamp.engine.allocator import keep_freed_memory
 from pipelines.config.run import EMBEDDED_MODEL
 from pipelines.problems.countdown import CountdownProblem, CountdownStatus, evaluation_problems, verify_answer
@@ -46,11 +47,11 @@ def sample_condition(path: Path, config: LockstepConfig, *, problems: int, sampl
     for first in range(0, problems, TOGETHER):
         part = chosen[first : first + TOGETHER]
         prompts = [tokenizer(problem.prompt)["input_ids"] for problem in part]
-        drawing = LockstepDrawing(model, config, prompts, samples=samples, max_tokens=MAX_TOKENS)
+        drawing = LockstepSampler(model, config, prompts, samples=samples, max_tokens=MAX_TOKENS)
         drawn = drawing.draw([sample_seed(seed, problem.problem_id, 0) for problem in part])
         parts.append(drawn)
         correct += [verdicts(problem, drawn.tokens_PNT[p], tokenizer) for p, problem in enumerate(part)]
-    arrays = {
+    arrays: dict[str, Any] = {
         field.name: torch.cat([getattr(part, field.name) for part in parts]).numpy()
         for field in fields(LockstepSamples)
     }

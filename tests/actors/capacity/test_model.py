@@ -46,14 +46,14 @@ def test_a_trainer_that_keeps_up_drops_nothing(load: float) -> None:
 def test_messages_grow_longer_before_rows_are_dropped() -> None:
     capacity = at_load(0.8, update_s=0.4 / RATE)
     assert capacity.dropped_share == 0
-    assert 1 < capacity.steps_per_message < send_queue.MOST_STEPS
+    assert 1 < capacity.steps_per_message < send_queue.MAX_STEPS
 
 
 @pytest.mark.parametrize("load", [1.5, 4.0, 20.0])
 def test_a_saturated_trainer_learns_what_it_can_and_the_rest_is_dropped(load: float) -> None:
     capacity = at_load(load)
     assert capacity.dropped_share == pytest.approx(1 - 1 / load)
-    assert capacity.steps_per_message == send_queue.LEAST_STEPS
+    assert capacity.steps_per_message == send_queue.MIN_STEPS
     assert capacity.trained_rows_per_s == pytest.approx(RATE * SMALL.rows / load)
     assert not capacity.keeps_up
 
@@ -131,7 +131,7 @@ def test_rows_are_dropped_exactly_where_the_load_is_above_one(
         capacity = estimate_capacity(inputs, costs)
         assert capacity.lag >= 1 and 0 <= capacity.dropped_share < 1 and 0 < capacity.trainer_busy <= 1
         assert (capacity.dropped_share > 0) == (capacity.load > 1), capacity
-        assert 0 < capacity.steps_per_message <= send_queue.MOST_STEPS
+        assert 0 < capacity.steps_per_message <= send_queue.MAX_STEPS
 
 
 def test_impossible_inputs_are_refused() -> None:

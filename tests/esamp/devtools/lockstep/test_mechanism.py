@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from esamp.devtools.lockstep.drawing import LockstepSamples
 from esamp.devtools.lockstep.mechanism import auc_within_places, first_divergence, sharpening, visits
+from esamp.devtools.lockstep.sampler import LockstepSamples
 
 
 def made_up(tokens: list[list[int]], shift_of_logits: float, vocabulary: int = 5) -> LockstepSamples:

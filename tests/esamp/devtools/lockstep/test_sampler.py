@@ -1,4 +1,4 @@
-"""Drawing in step with each other: the algorithm is the reference's, and arms differ only in what they change."""
+"""Generating in lockstep: the algorithm is the reference's, and conditions differ only in what they change."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from esamp.config import ESampConfig
 from esamp.devtools.lockstep.config import LockstepConfig
-from esamp.devtools.lockstep.drawing import NO_TOKEN, LockstepDrawing, LockstepSamples
+from esamp.devtools.lockstep.sampler import NO_TOKEN, LockstepSampler, LockstepSamples
 from esamp.distiller.reference import ReferenceDistiller
 from tests.esamp.distiller.oracle import Oracle
 
@@ -25,10 +25,10 @@ def model(tiny_model: Path) -> PreTrainedModel:
 
 
 def draw(model: PreTrainedModel, config: LockstepConfig, seeds: tuple[int, int] = (1, 2)) -> LockstepSamples:
-    return LockstepDrawing(model, config, PROMPTS, samples=SAMPLES, max_tokens=TOKENS).draw(list(seeds))
+    return LockstepSampler(model, config, PROMPTS, samples=SAMPLES, max_tokens=TOKENS).draw(list(seeds))
 
 
-def assert_steered_as_by_the_reference(tiny_model: Path, model: PreTrainedModel, drawn: LockstepSamples) -> None:
+def assert_sampled_as_by_the_reference(tiny_model: Path, model: PreTrainedModel, drawn: LockstepSamples) -> None:
     """Read every sample again whole, and let the reference learn from the tokens in the order they were drawn in."""
     oracle = Oracle(tiny_model)
     for p, prompt in enumerate(PROMPTS):
@@ -48,7 +48,7 @@ def assert_steered_as_by_the_reference(tiny_model: Path, model: PreTrainedModel,
 
 
 def test_shifts_are_those_of_the_reference_token_by_token(tiny_model: Path, model: PreTrainedModel) -> None:
-    assert_steered_as_by_the_reference(tiny_model, model, draw(model, LockstepConfig(esamp=ESAMP)))
+    assert_sampled_as_by_the_reference(tiny_model, model, draw(model, LockstepConfig(esamp=ESAMP)))
 
 
 def test_waves_draw_what_one_wave_draws_while_nothing_is_learned(model: PreTrainedModel) -> None:

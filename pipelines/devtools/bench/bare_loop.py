@@ -1,4 +1,4 @@
-"""The pipeline bench's yardstick: vLLM's own loop in a process of its own, without Ray, asyncio, records or files."""
+"""The pipeline bench's baseline: vLLM's own loop in a process of its own, without Ray, asyncio, records or files."""
 
 import os
 import time
@@ -43,7 +43,7 @@ class BareLoop:
         self._pool.shutdown(cancel_futures=True)
 
     def run(self, units: list[WorkUnit], *, is_recording: bool = False) -> LoopTiming:
-        """Draw every sample of the units. `is_recording`: with the per-token records that a run keeps."""
+        """Generate every sample of the work units. `is_recording`: with the per-token records that a run keeps."""
         return self._pool.submit(run_loop, units, is_recording).result()
 
 

@@ -15,6 +15,7 @@ from typing import Annotated, get_args, get_type_hints
 import tyro
 
 from jobs.exit_codes import one_line_errors
+from pipelines.config.renamed import check_options
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
 from pipelines.report.config import ReportConfig
@@ -62,6 +63,7 @@ def comparison_runs(command: CompareCommand) -> list[RunConfig]:
 def main(args: list[str]) -> None:
     """Parse, run all, report."""
     with one_line_errors():
+        check_options(args)
         command = tyro.cli(CompareCommand, prog="python -m jobs.compare", description=__doc__, args=args)
         runs = comparison_runs(command)
         # Imported late: Ray and torch take seconds that --help and a mistyped flag need not wait for.

@@ -39,13 +39,13 @@ from pipelines.prepare.load_problems import load_problems
 from pipelines.prepare.model_files import format_prompt, load_model_config, load_tokenizer, model_fingerprint
 from pipelines.problems.problem import data_fingerprint
 from pipelines.runs.extend import extended
-from pipelines.runs.folder import FAILURE, SAMPLES, TODO, RunFolder, Session, UnitCount
+from pipelines.runs.folder import FAILURE, SAMPLES, TODO, RunFolder, Session, WorkUnitCount
 from pipelines.runs.manifest import Manifest, new_manifest
-from pipelines.runs.plan import Plan, plan_run, units_in_flight, units_per_part
+from pipelines.runs.plan import Plan, plan_run, work_units_in_flight, work_units_per_file
 from pipelines.runs.provenance import now
 from pipelines.runs.schema import RunLabels, run_labels
 from pipelines.runs.summary import RunSummary, summarise
-from pipelines.stages.early_stopping import Gate, OpenGate, ScoreboardActor, StoppingGate
+from pipelines.stages.early_stopping import Gate, OpenGate, StoppingActor, StoppingGate
 from pipelines.stages.generate import GenerateSamples
 from pipelines.stages.progress import LiveProgress, Progress
 from pipelines.stages.ray_session import pipeline_cpus, ray_session
@@ -89,9 +89,9 @@ class PreparedRun:
     verifier_line: str
     """Where answers are scored, if that is worth a line."""
 
-    def count_units(self) -> UnitCount:
+    def count_work_units(self) -> WorkUnitCount:
         """How far the run is."""
-        return self.folder.count_units(self.manifest)
+        return self.folder.count_work_units(self.manifest)
 
 
 def run_passk(
@@ -115,17 +115,17 @@ def run_side_by_side(
 
 def complete_runs(runs: list[PreparedRun], *, console: Console, start_fleet: StartFleet) -> list[RunSummary]:
     """Complete runs, one after the other, on one Ray; none is started if there is nothing to do."""
-    is_finished = all(not run.count_units().unfinished for run in runs)
+    is_finished = all(not run.count_work_units().unfinished for run in runs)
     with nullcontext() if is_finished else ray_session([run.config for run in runs]):
         return [complete_run(run, console=console, start_fleet=start_fleet) for run in runs]
 
 
 def complete_run(run: PreparedRun, *, console: Console, start_fleet: StartFleet) -> RunSummary:
     """Draw what is not finished, then summarise; needs Ray."""
-    run.folder.set_torn_parts_aside()
-    if run.count_units().unfinished:
+    run.folder.move_corrupt_files()
+    if run.count_work_units().unfinished:
         with failures_in_one_line(run):
-            draw_units(run, console=console, start_fleet=start_fleet)
+            generate_work_units(run, console=console, start_fleet=start_fleet)
     return summarise(run.folder, pass_at=run.config.pass_at)
 
 
@@ -150,24 +150,26 @@ def prepare_run(config: RunConfig, *, extend: int | None = None) -> PreparedRun:
         num_units=plan.num_units,
         extended_from=extended_from,
     )
-    check_part(manifest)
+    check_partition(manifest)
     folder = RunFolder(config.run_folder)
     folder.check(manifest)
     return PreparedRun(config=config, folder=folder, manifest=manifest, plan=plan, verifier_line=verifier_line)
 
 
-def check_part(manifest: Manifest) -> None:
+def check_partition(manifest: Manifest) -> None:
     """Raise InputError if the part that shall be drawn here is empty."""
     config = manifest.config
-    if config.run_part.count(manifest.num_problems, len(manifest.group_sizes)) == 0:
-        way_out = "Use fewer parts" + (" or a smaller --samples-per-unit." if config.part_by == "samples" else ".")
+    if config.run_partition.count(manifest.num_problems, len(manifest.group_sizes)) == 0:
+        suggestion = "Use fewer parts" + (
+            " or a smaller --samples-per-work-unit." if config.partition_by == "samples" else "."
+        )
         raise InputError(
-            f"part {config.part} by {config.part_by} is empty: the run has {manifest.num_problems} problems of "
-            f"{len(manifest.group_sizes)} units of work each. {way_out}"
+            f"part {config.partition} by {config.partition_by} is empty: the run has {manifest.num_problems} problems of "
+            f"{len(manifest.group_sizes)} units of work each. {suggestion}"
         )
 
 
-def draw_units(run: PreparedRun, *, console: Console, start_fleet: StartFleet) -> None:
+def generate_work_units(run: PreparedRun, *, console: Console, start_fleet: StartFleet) -> None:
     """One session: draw, score and save the units that are not finished. Raises RunError if the session did not do its work."""
     config = run.config
     console.rule("first prompt")
@@ -183,24 +185,24 @@ def draw_units(run: PreparedRun, *, console: Console, start_fleet: StartFleet) -
         manifest = run.folder.open(run.manifest, run.plan)
         labels = run_labels(config, run_id=manifest.run_id, model_fingerprint=manifest.model_fingerprint)
         # Only now: workers of a session that was killed a moment ago may have saved their last part while the engines started.
-        count = run.count_units()
+        count = run.count_work_units()
         console.print(f"{count.finished} of {count.planned} units of work are finished", highlight=False)
         progress = ray.remote(Progress).options(num_cpus=0, scheduling_strategy=drivers_node()).remote()
         router = start_router(
-            fleet.shards, fleet.trainers, units_per_shard=units_in_flight(config), spill=config.spills
+            fleet.shards, fleet.trainers, units_per_shard=work_units_in_flight(config), spill=config.spreads
         )
         fleet.grow(router, other_cpus=pipeline_cpus(config))
         started, clock_start = now(), time.monotonic()
         with LiveProgress(progress, router=router, console=console) as live:
-            # One wave after the other: units of one problem that are under way at the same time may share a Distiller.
-            for wave in range(len(manifest.waves)):
-                todo = run.folder.write_todo(run.manifest, wave)
+            # One extension round after the other: units of one problem that are under way at the same time may share a Distiller.
+            for round_number in range(len(manifest.rounds)):
+                todo = run.folder.write_todo(run.manifest, round_number)
                 if todo.num_rows:
                     ray.get(progress.expect.remote(todo))
-                    part = units_per_part(config, todo.num_rows)
+                    part = work_units_per_file(config, todo.num_rows)
                     save_samples(
                         run.folder,
-                        units_per_part=part,
+                        work_units_per_file=part,
                         config=config,
                         labels=labels,
                         router=router,
@@ -227,7 +229,7 @@ def draw_units(run: PreparedRun, *, console: Console, start_fleet: StartFleet) -
 def save_samples(
     folder: RunFolder,
     *,
-    units_per_part: int,
+    work_units_per_file: int,
     config: RunConfig,
     labels: RunLabels,
     router: ActorHandle,
@@ -235,16 +237,16 @@ def save_samples(
 ) -> None:
     """The pipeline: what happens to a unit of work in todo/, in order. Returns when every unit is on disk."""
     gate, listeners = gate_and_listeners(folder, config.stopping_rule, router, progress)
-    calls = math.ceil(units_in_flight(config) / units_per_part)
+    calls = math.ceil(work_units_in_flight(config) / work_units_per_file)
     todo: Dataset = ray.data.read_parquet(folder.storage.place(TODO), filesystem=folder.storage.ray_filesystem)
     samples = (
         # Without this a small plan is one block: one shard busy, and nothing saved until the end.
-        todo.repartition(target_num_rows_per_block=units_per_part)
+        todo.repartition(target_num_rows_per_block=work_units_per_file)
         .map_batches(
             GenerateSamples,
             fn_constructor_args=(router, labels, gate),
-            fn_constructor_kwargs={"attempts": config.unit_attempts},
-            batch_size=units_per_part,
+            fn_constructor_kwargs={"attempts": config.work_unit_attempts},
+            batch_size=work_units_per_file,
             batch_format="pyarrow",
             compute=ActorPoolStrategy(
                 size=config.shards, max_concurrent_calls_per_actor=calls, max_tasks_in_flight_per_actor=2 * calls
@@ -269,18 +271,18 @@ def gate_and_listeners(
     """Who decides whether a unit is launched, and who hears of verdicts."""
     if rule is None:
         return OpenGate(), [progress]
-    scoreboard = (
-        ray.remote(ScoreboardActor)
+    tracker = (
+        ray.remote(StoppingActor)
         .options(num_cpus=0, scheduling_strategy=drivers_node())
         .remote(rule, folder.finished_samples(), router, progress)
     )
-    return StoppingGate(scoreboard), [progress, scoreboard]
+    return StoppingGate(tracker), [progress, tracker]
 
 
 def check_exploration(config: RunConfig, session: Session) -> None:
     """Raise RunError if ESamp or a baseline was asked for and did nothing: such samples are vanilla samples under another name."""
     policy = config.policy
-    if session.lost_counts:
+    if session.counters_were_reset:
         return  # `summarise` looks at the samples themselves
     if policy is None or session.tokens == 0 or (isinstance(policy, ESampConfig) and policy.beta == 0):
         return
@@ -301,7 +303,7 @@ def check_exploration(config: RunConfig, session: Session) -> None:
 
 @contextmanager
 def failures_in_one_line(run: PreparedRun) -> Iterator[None]:
-    """The named boundary of a session: what Ray, an engine or the disk raise becomes one line. What was finished stays."""
+    """The error boundary of a session: what Ray, an engine or the disk raise becomes one line. What was finished stays."""
     try:
         yield
     except EngineStartError as error:
@@ -318,7 +320,7 @@ def failures_in_one_line(run: PreparedRun) -> Iterator[None]:
 
 def finished_line(run: PreparedRun) -> str:
     """What a stopped run has, and how it goes on."""
-    count = run.count_units()
+    count = run.count_work_units()
     return f"{count.finished} of {count.planned} units of work are saved in {run.folder.path}; the same command goes on from there."
 
 

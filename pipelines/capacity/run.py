@@ -69,7 +69,7 @@ def run_inputs(config: RunConfig) -> CapacityInputs:
         )
     model_config = load_model_config(config).get_text_config()
     batch = config.engine.max_num_seqs
-    samples = min(config.samples_per_unit or config.samples, config.samples, batch)
+    samples = min(config.samples_per_work_unit or config.samples, config.samples, batch)
     return CapacityInputs(
         hidden_size=model_config.hidden_size,
         steps_per_s=tokens_per_s(config, num_parameters(model_config)) / batch,

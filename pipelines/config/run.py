@@ -12,8 +12,9 @@ from actors.config import EngineConfig, ExchangeConfig, SamplingConfig, ShardCon
 from esamp.baselines.config import ContrastiveConfig, FireConfig, OverrideConfig
 from esamp.config import ESampConfig
 from esamp.policy_config import PolicyConfig
-from pipelines.config.early_stopping import WAVES, StoppingConfig
-from pipelines.config.partition import Part, PartBy, parse_part
+from pipelines.config.early_stopping import WORK_UNITS_PER_PROBLEM, StoppingConfig
+from pipelines.config.partition import Partition, PartitionBy, parse_partition
+from pipelines.config.renamed import to_stored
 from pipelines.config.samplers import SAMPLERS, SECTIONS, SamplerName, SamplerSettings
 from pipelines.config.yaml_flags import config_from_dict, flatten
 from pipelines.errors import InputError
@@ -48,18 +49,18 @@ COLUMN_FLAGS = ("problem_column", "answer_column", "id_column")
 MAY_CHANGE = frozenset(
     {
         "output",
-        "part",
-        "part_by",
+        "partition",
+        "partition_by",
         "pass_at",
         "shards",
         "trainers",
         "min_shards",
-        "unit_attempts",
+        "work_unit_attempts",
         "verifiers",
         "judge_url",
         "judge_key_variable",
         "allow_unsafe_execution",
-        "units_per_part",
+        "work_units_per_file",
         "engine.num_gpus",
         "engine.num_cpus",
         "engine.kv_cache_gib",
@@ -126,9 +127,9 @@ class RunConfig:
     """Environment variable that holds the judge's API key, on every node that scores; None for a server that wants none."""
     allow_unsafe_execution: bool = False
     """Run the code that a model wrote even where it cannot be locked in. Only on a machine you can afford to lose."""
-    part: str | None = None
+    partition: str | None = None
     """Draw only this part of the run, such as 2/4, the second of four; other places draw the others, and jobs.merge joins them."""
-    part_by: PartBy = "problems"
+    partition_by: PartitionBy = "problems"
     """What parts differ in: problems, or samples (units of work) of the same problems."""
     output: str | Path | None = None
     """Run folder: a path, or a URL such as s3://bucket/runs/x (fsspec says which package it needs); by default
@@ -139,22 +140,22 @@ class RunConfig:
     """DistillerTrainer actors, each with its part of the problems; used with esamp.trainer actor."""
     min_shards: int | None = None
     """Shards that must be ready before the first sample is drawn; the others join as the cluster grows. By default all."""
-    unit_attempts: int = 3
+    work_unit_attempts: int = 3
     """Engines that may end while they draw a unit of work, before it is given up and its rows say why."""
-    samples_per_unit: int | None = None
+    samples_per_work_unit: int | None = None
     """Samples of one problem that are drawn, and saved, as one unit of work; by default all of them, so that they share a Distiller, an
-    eighth of them where problems may --stop early, and no more than a shard's batch where they spill."""
-    spill: bool | None = None
+    eighth of them where problems may --stop early, and no more than a shard's batch where they spread."""
+    spread: bool | None = None
     """Draw a problem's samples on several shards at a time; a trainer actor lets them share the problem's Distiller. By default only
     where they are more than a shard's batch (engine.max_num_seqs) and the sampler allows it."""
-    units_per_part: int | None = None
+    work_units_per_file: int | None = None
     """Units of work per output file: what a kill can lose, besides the units under way. By default 4, and more in runs of thousands."""
     verifiers: int = 1
     """Processes that score samples."""
     seed: int = 0
     """Seed of the run; every sample's seed follows from it, the problem's id and the sample's index."""
     stop: StoppingConfig = field(default_factory=StoppingConfig)
-    """Adaptive k: stop a problem when it is solved so often, or hopeless."""
+    """Adaptive k: stop a problem when it is solved so often, or given up after too many wrong samples."""
     engine: EngineConfig = field(default_factory=EngineConfig)
     """One shard's engine."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
@@ -171,20 +172,20 @@ class RunConfig:
     """Contrastive decoding; used with --sampler contrastive. The amateur must have the model's vocabulary."""
 
     def __post_init__(self) -> None:
-        for name in ("samples", "shards", "trainers", "unit_attempts", "units_per_part", "verifiers"):
+        for name in ("samples", "shards", "trainers", "work_unit_attempts", "work_units_per_file", "verifiers"):
             value = asdict(self)[name]
             if value is not None and value < 1:
                 raise InputError(f"{name} must be >= 1; got {value}.")
         if isinstance(self.output, str) and "://" not in self.output:
             object.__setattr__(self, "output", Path(self.output))
-        parse_part(self.part, self.part_by)
+        parse_partition(self.partition, self.partition_by)
         if self.limit is not None and self.limit < 1:
             raise InputError(f"limit must be >= 1; got {self.limit}. Leave it out to use every problem.")
         if self.min_shards is not None and not 1 <= self.min_shards <= self.shards:
             raise InputError(f"min_shards must be in 1..shards; got {self.min_shards} with shards={self.shards}.")
-        if self.samples_per_unit is not None and self.samples_per_unit < 1:
+        if self.samples_per_work_unit is not None and self.samples_per_work_unit < 1:
             raise InputError(
-                f"samples_per_unit must be >= 1; got {self.samples_per_unit}. Leave it out to draw all at once."
+                f"samples_per_work_unit must be >= 1; got {self.samples_per_work_unit}. Leave it out to draw all at once."
             )
         self._check_ks()
         if self.template is not None and "{problem}" not in self.template:
@@ -200,15 +201,15 @@ class RunConfig:
                 f"verifier judge needs --judge-url and --judge-model; got {self.judge_url} and {self.judge_model}."
             )
         self._check_trainers()
-        if self.spill and not self._may_spill:
+        if self.spread and not self._may_spread:
             raise InputError(
-                f"spill draws a problem's samples on several shards, but with sampler {self.sampler} and trainer {self.esamp.trainer} "
-                "what they learn stays on one. Use --esamp.trainer actor with --sampler esamp, or leave spill out."
+                f"spread draws a problem's samples on several shards, but with sampler {self.sampler} and trainer {self.esamp.trainer} "
+                "what they learn stays on one. Use --esamp.trainer actor with --sampler esamp, or leave spread out."
             )
-        if self.spill and self.unit_size >= self.samples:
+        if self.spread and self.work_unit_size >= self.samples:
             raise InputError(
-                f"spill spreads a problem's units over shards, but all its {self.samples} samples are one unit; give a --samples-per-unit "
-                f"below {self.samples}."
+                f"spread puts a problem's work units on several shards, but all its {self.samples} samples are one work unit; give a "
+                f"--samples-per-work-unit below {self.samples}."
             )
         try:
             _ = self.shard
@@ -222,15 +223,15 @@ class RunConfig:
             raise InputError(
                 "stop.successes needs a verifier that says what is correct; leave it out, or give --verifier."
             )
-        if rule is not None and self.part is not None and self.part_by == "samples":
+        if rule is not None and self.partition is not None and self.partition_by == "samples":
             raise InputError(
-                "a problem that may stop early must be drawn in one place; use --part-by problems, or leave --stop out."
+                "a problem that may stop early must be drawn in one place; use --partition-by problems, or leave --stop out."
             )
         impossible = [k for k in self.pass_at if not 1 <= k <= self.largest_k]
         if impossible and impossible[0] <= self.samples:
             raise InputError(
                 f"problems are given up after {self.largest_k} samples, so pass@k is not defined at k={impossible[0]}. "
-                "Raise --stop.hopeless or ask for a smaller --pass-at."
+                "Raise --stop.give-up-after or ask for a smaller --pass-at."
             )
         if impossible:
             raise InputError(
@@ -274,15 +275,15 @@ class RunConfig:
     def largest_k(self) -> int:
         """The largest k at which pass@k is defined."""
         rule = self.stopping_rule
-        return self.samples if rule is None else rule.hopeless
+        return self.samples if rule is None else rule.give_up_after
 
     @property
-    def unit_size(self) -> int:
+    def work_unit_size(self) -> int:
         """Samples in one unit of work, but for the last of a problem."""
-        usual = self.samples if self.stopping_rule is None else max(1, self.samples // WAVES)
-        if self.spills:
+        usual = self.samples if self.stopping_rule is None else max(1, self.samples // WORK_UNITS_PER_PROBLEM)
+        if self.spreads:
             usual = min(usual, self.engine.max_num_seqs)
-        return min(self.samples_per_unit or usual, self.samples)
+        return min(self.samples_per_work_unit or usual, self.samples)
 
     @property
     def chosen_task(self) -> Task:
@@ -308,9 +309,9 @@ class RunConfig:
         return self.template if self.template is not None else self.chosen_task.template(is_chat=is_chat)
 
     @property
-    def run_part(self) -> Part:
+    def run_partition(self) -> Partition:
         """What is drawn here."""
-        return parse_part(self.part, self.part_by)
+        return parse_partition(self.partition, self.partition_by)
 
     @property
     def run_folder(self) -> str | Path:
@@ -338,16 +339,16 @@ class RunConfig:
         return VERIFIER_TIMEOUT_S.get(self.verifier_name, USUAL_TIMEOUT_S)
 
     @property
-    def _may_spill(self) -> bool:
+    def _may_spread(self) -> bool:
         """False where samples of a problem learn from each other on one shard only."""
         policy = self.policy
         return policy is None or (isinstance(policy, ESampConfig) and (policy.beta == 0 or policy.trainer != "local"))
 
     @property
-    def spills(self) -> bool:
+    def spreads(self) -> bool:
         """True if a problem's samples may be drawn on several shards at a time."""
-        wanted = self.samples > self.engine.max_num_seqs if self.spill is None else self.spill
-        return wanted and self._may_spill
+        wanted = self.samples > self.engine.max_num_seqs if self.spread is None else self.spread
+        return wanted and self._may_spread
 
     @property
     def beta(self) -> float:
@@ -361,7 +362,7 @@ class RunConfig:
         return SAMPLERS[self.sampler].policy(self._sampler_settings)
 
     @property
-    def drawn_with(self) -> SamplingConfig:
+    def effective_sampling(self) -> SamplingConfig:
         """The sampling parameters that the sampler makes of the run's."""
         return SAMPLERS[self.sampler].sampling(self._sampler_settings)
 
@@ -386,10 +387,10 @@ class RunConfig:
         return ShardConfig(
             model=self.model_path,
             engine=self.engine,
-            sampling=self.drawn_with,
+            sampling=self.effective_sampling,
             policy=self.policy,
             exchange=self.exchange,
-            spill=self.spills,
+            spill=self.spreads,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -420,7 +421,9 @@ class RunConfig:
     @property
     def config_hash(self) -> str:
         """Short sha256 of `settings_that_matter`."""
-        return hashlib.sha256(json.dumps(self.settings_that_matter, sort_keys=True).encode()).hexdigest()[:12]
+        return hashlib.sha256(json.dumps(to_stored(self.settings_that_matter), sort_keys=True).encode()).hexdigest()[
+            :12
+        ]
 
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> "RunConfig":

@@ -50,7 +50,7 @@ def dry_run(config: RunConfig, console: Console, *, extend: int | None = None) -
         console.print(run.verifier_line, markup=False, highlight=False, soft_wrap=True)
     console.rule("estimate")
     at_most = "" if config.stopping_rule is None else "at most "
-    part = "" if config.part is None else f", part {config.part} by {config.part_by}"
+    part = "" if config.partition is None else f", part {config.partition} by {config.partition_by}"
     console.print(
         f"{estimate.problems} problems x {at_most}{config.samples} samples{part} = {estimate.samples} samples in "
         f"{estimate.units} units of work\n"
@@ -65,7 +65,7 @@ def estimate_run(run: PreparedRun) -> Estimate:
     """Tokens and time of a run."""
     config = run.config
     model_config = load_model_config(config).get_text_config()
-    units = config.run_part.count(run.manifest.num_problems, len(run.manifest.group_sizes))
+    units = config.run_partition.count(run.manifest.num_problems, len(run.manifest.group_sizes))
     # Units are all of one size, but for the last of a problem.
     samples = run.manifest.num_problems * config.samples * units // run.plan.num_units
     prompt_tokens = len(load_tokenizer(config)(run.plan.first_prompt).input_ids)

@@ -34,7 +34,7 @@ def about_samples(evidence: Evidence, orders: list[Exchangeability]) -> Iterator
         )
     for run in (run for arm in evidence.arms for run in arm.runs if run.manifest.extended_from):
         yield (
-            f"{run.path} was extended ({' -> '.join(map(str, run.manifest.waves))} samples): each extension is a group of its own, so its "
+            f"{run.path} was extended ({' -> '.join(map(str, run.manifest.rounds))} samples): each extension is a group of its own, so its "
             f"pass@k is that of k out of {groups_in_words(run.manifest.group_sizes)}, not of one group of {run.group_size}."
         )
     for arm, order in zip(evidence.arms, orders, strict=True):

@@ -29,7 +29,7 @@ from pipelines.report.run_set import Evidence, gather_evidence
 from pipelines.report.tables import differences_csv, measures_csv, problems_csv
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.provenance import now
-from pipelines.runs.storage import write_whole
+from pipelines.runs.storage import write_atomically
 
 COSTS_WITHOUT_VERDICTS = ("tokens per sample", "tokens/s", "wall clock, s")
 """Measures of tasks in which nothing is right or wrong."""
@@ -64,12 +64,12 @@ def write_report(folders: Sequence[RunFolder], output: Path, config: ReportConfi
     )
     for folder in (output, output / "figures", output / "tables"):
         folder.mkdir(parents=True, exist_ok=True)
-    write_whole(output / "report.html", html.encode())
+    write_atomically(output / "report.html", html.encode())
     for figure in figures:
-        write_whole(output / "figures" / f"{figure.name}.png", figure.png)
-    write_whole(output / "tables" / "measures.csv", measures_csv(evidence, [*measures, *diversity]).encode())
-    write_whole(output / "tables" / "differences.csv", differences_csv(comparisons).encode())
-    write_whole(output / "tables" / "problems.csv", problems_csv(evidence).encode())
+        write_atomically(output / "figures" / f"{figure.name}.png", figure.png)
+    write_atomically(output / "tables" / "measures.csv", measures_csv(evidence, [*measures, *diversity]).encode())
+    write_atomically(output / "tables" / "differences.csv", differences_csv(comparisons).encode())
+    write_atomically(output / "tables" / "problems.csv", problems_csv(evidence).encode())
     return "\n".join(conclusions)
 
 

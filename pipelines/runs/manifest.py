@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from pipelines.config.renamed import from_stored, to_stored
 from pipelines.config.run import RunConfig
-from pipelines.runs.plan import unit_groups
+from pipelines.runs.plan import work_unit_groups
 from pipelines.runs.provenance import git_commit, now, package_versions
 
 
@@ -51,8 +52,8 @@ class Manifest:
     """What was done to the run since, oldest first."""
 
     @property
-    def waves(self) -> tuple[int, ...]:
-        """Samples per problem after each wave of the plan: the samples of a wave are siblings, those of another wave are not."""
+    def rounds(self) -> tuple[int, ...]:
+        """Samples per problem after each extension round; the first round is the run as it was begun. Rounds share no Distiller."""
         return (*self.extended_from, self.config.samples)
 
     @property
@@ -68,11 +69,11 @@ class Manifest:
     @property
     def group_sizes(self) -> list[int]:
         """Sizes of the groups of siblings that a problem's samples are drawn in, in launch order."""
-        return [len(unit) for wave in unit_groups(self.config, self.waves) for unit in wave]
+        return [len(unit) for extension_round in work_unit_groups(self.config, self.rounds) for unit in extension_round]
 
     def grown_to(self, wanted: "Manifest") -> "Manifest":
-        """This run with the waves that an extension adds to it; this run as it is if `wanted` adds none."""
-        if len(wanted.waves) <= len(self.waves) or wanted.waves[: len(self.waves)] != self.waves:
+        """This run with the rounds that an extension adds to it; this run as it is if `wanted` adds none."""
+        if len(wanted.rounds) <= len(self.rounds) or wanted.rounds[: len(self.rounds)] != self.rounds:
             return self
         grown = replace(
             self,
@@ -93,7 +94,7 @@ class Manifest:
         """The text of run.json."""
         plain = {name: value for name, value in asdict(self).items() if name != "config"}
         return json.dumps(
-            {**plain, "config_hash": self.config.config_hash, "config": self.config.to_dict()},
+            {**plain, "config_hash": self.config.config_hash, "config": to_stored(self.config.to_dict())},
             indent=2,
             ensure_ascii=False,
         )
@@ -106,7 +107,7 @@ class Manifest:
         return cls(
             **{
                 **plain,
-                "config": RunConfig.from_dict(plain["config"]),
+                "config": RunConfig.from_dict(from_stored(plain["config"])),
                 "extended_from": tuple(plain.get("extended_from", ())),
                 "events": tuple(Event(**event) for event in plain.get("events", ())),
             }

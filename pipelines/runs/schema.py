@@ -42,7 +42,7 @@ def run_labels(config: RunConfig, *, run_id: str, model_fingerprint: str) -> Run
         config_hash=config.config_hash,
         sampler=config.sampler,
         beta=config.beta,
-        **asdict(config.drawn_with),
+        **asdict(config.effective_sampling),
     )
 
 

@@ -280,7 +280,7 @@ def tokens_per_s(sessions: list[Session]) -> float | None:
 
 def busy_seconds(session: Session) -> float:
     """What `tokens_per_s` divides by."""
-    if session.lost_counts or not session.shards:
+    if session.counters_were_reset or not session.shards:
         return session.seconds
     return max(shard["generation_seconds"] for shard in session.shards)
 
@@ -347,7 +347,7 @@ def stopping_rows(summaries: list[RunSummary]) -> Iterable[tuple[str, list[str]]
     )
     yield (
         "samples that count, surplus, cancelled",
-        [f"{s.counted_samples}, {s.surplus_samples}, {s.cancelled_samples}" if s else "-" for s in stopping],
+        [f"{s.counted_samples}, {s.discarded_samples}, {s.cancelled_samples}" if s else "-" for s in stopping],
     )
     yield "tokens saved, about", [f"{s.saved_share:.0%}" if s else "-" for s in stopping]
 
@@ -370,7 +370,7 @@ def loss_cell(summary: RunSummary) -> str:
 def read_summary(folder: RunFolder) -> RunSummary:
     """The summary that `summarise` wrote."""
     plain = json.loads(folder.storage.read(SUMMARY))
-    stopping = StoppingSummary(**plain["stopping"]) if plain.get("stopping") else None
+    stopping = StoppingSummary.from_dict(plain["stopping"]) if plain.get("stopping") else None
     return RunSummary(
         **{**plain, "pass_at": [PassAtK(**point) for point in plain["pass_at"]], "stopping": stopping},
     )

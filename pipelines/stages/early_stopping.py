@@ -1,6 +1,6 @@
-"""Adaptive k: a problem stops once it is solved often enough, or hopeless, and its siblings in flight are cancelled.
+"""Adaptive k: a problem stops once it is solved often enough, or given up, and its siblings in flight are cancelled.
 
-    VerifySamples --verdicts--> Scoreboard, in launch order --stop--> ShardRouter --> shards: cancel what is in flight
+    VerifySamples --verdicts--> StoppingTracker, in launch order --stop--> ShardRouter --> shards: cancel what is in flight
                                     ^                      \\--stop--> Progress
     GenerateSamples: may this unit be launched? (StoppingGate)
 
@@ -24,7 +24,7 @@ from pipelines.statistics.stopping_rule import StoppingRule
 class Stop:
     """Where a problem stopped."""
 
-    drawn: int
+    samples: int
     """n: the samples 0 ... n-1 count, in launch order."""
     correct: int
     """c of them."""
@@ -39,7 +39,7 @@ class Prefix:
     stop: Stop | None = None
 
 
-class Scoreboard:
+class StoppingTracker:
     """Verdicts in, in any order; stops out, decided in launch order."""
 
     def __init__(self, rule: StoppingRule) -> None:
@@ -47,7 +47,7 @@ class Scoreboard:
         self._ahead: dict[str, dict[int, bool]] = defaultdict(dict)
         self._prefixes: dict[str, Prefix] = defaultdict(Prefix)
 
-    def hear(self, problem_id: str, sample_index: int, is_correct: bool) -> bool:
+    def record(self, problem_id: str, sample_index: int, is_correct: bool) -> bool:
         """Take a verdict; True if the problem stops with it. A sample heard of again changes nothing."""
         prefix, ahead = self._prefixes[problem_id], self._ahead[problem_id]
         if prefix.stop is not None or sample_index < prefix.length:
@@ -57,7 +57,7 @@ class Scoreboard:
             prefix.correct += ahead.pop(prefix.length)
             prefix.length += 1
             if self._rule.allows(prefix.length, prefix.correct):
-                prefix.stop = Stop(drawn=prefix.length, correct=prefix.correct)
+                prefix.stop = Stop(samples=prefix.length, correct=prefix.correct)
                 del self._ahead[problem_id]
                 return True
         return False
@@ -71,8 +71,8 @@ class Scoreboard:
         return problem_id in self._prefixes and self._prefixes[problem_id].stop is not None
 
 
-class ScoreboardActor:
-    """A Scoreboard that acts: cancels a stopped problem on every shard. One small Ray actor per session of an adaptive run."""
+class StoppingActor:
+    """A StoppingTracker that acts: cancels a stopped problem on every shard. One small Ray actor per session of an adaptive run."""
 
     def __init__(
         self,
@@ -82,22 +82,22 @@ class ScoreboardActor:
         progress: ActorHandle,
     ) -> None:
         """`known`: verdicts that earlier sessions left; `router`: who tells every shard."""
-        self._scoreboard = Scoreboard(rule)
+        self._tracker = StoppingTracker(rule)
         self._router = router
         self._progress = progress
         for sample in known:
-            self._scoreboard.hear(sample.problem_id, sample.sample_index, sample.is_correct)
+            self._tracker.record(sample.problem_id, sample.sample_index, sample.is_correct)
 
     def add(self, samples: Sequence[FinishedSample]) -> None:
         """Hear of samples that have their verdict. One that could not be drawn leaves a gap, since it will be tried again."""
         for sample in samples:
-            if sample.is_drawn and self._scoreboard.hear(sample.problem_id, sample.sample_index, sample.is_correct):
+            if sample.is_generated and self._tracker.record(sample.problem_id, sample.sample_index, sample.is_correct):
                 self._progress.stop.remote(sample.problem_id)
                 self._router.cancel.remote(sample.problem_id)
 
     def has_stopped(self, problem_id: str) -> bool:
-        """See Scoreboard."""
-        return self._scoreboard.has_stopped(problem_id)
+        """See StoppingTracker."""
+        return self._tracker.has_stopped(problem_id)
 
 
 class Gate(Protocol):
@@ -116,18 +116,18 @@ class OpenGate:
 
 
 class StoppingGate:
-    """Of an adaptive run: asks its scoreboard."""
+    """Of an adaptive run: asks its tracker."""
 
-    def __init__(self, scoreboard: ActorHandle) -> None:
-        self._scoreboard = scoreboard
+    def __init__(self, tracker: ActorHandle) -> None:
+        self._tracker = tracker
 
     async def is_open(self, problem_id: str) -> bool:
-        return not await self._scoreboard.has_stopped.remote(problem_id)
+        return not await self._tracker.has_stopped.remote(problem_id)
 
 
 def stops_of(samples: Iterable[FinishedSample], rule: StoppingRule) -> dict[str, Stop]:
     """Where the problems of stored samples stopped. A sample that could not be drawn counts as not correct, as it does in every run."""
-    scoreboard = Scoreboard(rule)
+    tracker = StoppingTracker(rule)
     for sample in samples:
-        scoreboard.hear(sample.problem_id, sample.sample_index, sample.is_correct)
-    return scoreboard.stops()
+        tracker.record(sample.problem_id, sample.sample_index, sample.is_correct)
+    return tracker.stops()

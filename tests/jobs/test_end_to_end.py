@@ -174,7 +174,7 @@ def test_a_code_task_from_the_command_line_to_its_verdicts(
 def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path: Path) -> None:
     command = [
         *(sys.executable, "-m", "jobs.passk", "--limit", "60", "--samples", "16", "--sampler", "esamp"),
-        *("--esamp.trainer", "local", "--units-per-part", "2", "--output", str(tmp_path / "run"), *ENGINE_FLAGS),
+        *("--esamp.trainer", "local", "--work-units-per-file", "2", "--output", str(tmp_path / "run"), *ENGINE_FLAGS),
     ]
     root = Path(passk.__file__).parents[1]
     process = subprocess.Popen(

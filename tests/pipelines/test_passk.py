@@ -38,7 +38,7 @@ def config_for(dataset: Path, output: Path, **settings: Any) -> RunConfig:
             "output": output,
             "verifier": "exact",
             "samples": 4,
-            "units_per_part": 1,
+            "work_units_per_file": 1,
             **settings,
         }
     )
@@ -68,7 +68,7 @@ def test_every_sample_is_stored_once_with_its_verdict(six_problems: Path, tmp_pa
     assert rows[0]["novelty_mean"] == 0.5
     assert rows[0]["intervened_tokens"] == 3
 
-    parts = RunFolder(tmp_path / "run").parts()
+    parts = RunFolder(tmp_path / "run").files()
     assert len(parts) == 6, "with one unit to a part, a kill loses no more than what is under way"
     assert pq.read_schema(tmp_path / "run" / parts[0]).equals(STORED_SCHEMA)
     shards = {(row["problem_id"], row["shard"]) for row in rows}

@@ -39,7 +39,7 @@ def samples(folder: RunFolder) -> list[tuple[Any, ...]]:
 
 
 def generated(folder: RunFolder) -> dict[str, bytes]:
-    return {name: folder.storage.read(name) for name in [*folder.parts(), "plan/plan.parquet", "answers.parquet"]}
+    return {name: folder.storage.read(name) for name in [*folder.files(), "plan/plan.parquet", "answers.parquet"]}
 
 
 @pytest.mark.ray

@@ -40,8 +40,8 @@ class CountedRun:
         """pass@k of one problem."""
         rule, count = self.manifest.config.stopping_rule, self.counts[problem_id]
         if rule is None:
-            return pass_at_k(count.drawn, count.correct, k)
-        return adaptive_pass_at_k(count.drawn, count.correct, k, rule)
+            return pass_at_k(count.samples, count.correct, k)
+        return adaptive_pass_at_k(count.samples, count.correct, k, rule)
 
 
 def has_adaptive(folders: Sequence[RunFolder]) -> bool:
@@ -85,7 +85,7 @@ def count_run(folder: RunFolder) -> CountedRun:
         for sample in samples:
             correct_of.setdefault(sample.problem_id, []).append(sample.is_correct)
         counts = {
-            problem_id: Stop(drawn=len(correct), correct=sum(correct))
+            problem_id: Stop(samples=len(correct), correct=sum(correct))
             for problem_id, correct in correct_of.items()
             if len(correct) == config.samples
         }

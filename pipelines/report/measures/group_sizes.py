@@ -24,7 +24,7 @@ def group_size_sweeps(evidence: Evidence) -> list[GroupSizeSweep]:
     """
     families: dict[str, list[Arm]] = {}
     for arm in evidence.arms:
-        if arm.config.samples_per_unit in (None, arm.group_size):
+        if arm.config.samples_per_work_unit in (None, arm.group_size):
             families.setdefault(str(sorted(without_size(arm).items())), []).append(arm)
     sweeps = []
     for arms in families.values():
@@ -39,4 +39,4 @@ def group_size_sweeps(evidence: Evidence) -> list[GroupSizeSweep]:
 def without_size(arm: Arm) -> dict[str, Any]:
     """An arm's settings but for the size of its groups."""
     settings = arm_settings(arm.runs[0].manifest)
-    return {name: value for name, value in settings.items() if name not in ("samples", "samples_per_unit")}
+    return {name: value for name, value in settings.items() if name not in ("samples", "samples_per_work_unit")}

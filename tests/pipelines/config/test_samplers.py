@@ -18,14 +18,14 @@ def test_every_name_has_a_sampler() -> None:
 def test_no_two_samplers_are_the_same() -> None:
     """Tree of Thoughts draws as vanilla does; its prompt differs."""
     configs = [RunConfig(sampler=name) for name in SAMPLERS if name != "tree-of-thoughts"]
-    assert len({(config.drawn_with, config.policy) for config in configs}) == len(configs)
+    assert len({(config.effective_sampling, config.policy) for config in configs}) == len(configs)
 
 
 def test_the_sharpened_control_divides_the_temperature() -> None:
     config = RunConfig(
         sampler="sharpened", sampling=SamplingConfig(temperature=0.8), esamp=ESampConfig(beta=0.6, trainer="actor")
     )
-    assert config.drawn_with.temperature == pytest.approx(0.5)
+    assert config.effective_sampling.temperature == pytest.approx(0.5)
     assert config.policy is None and config.beta == 0
 
 
@@ -34,8 +34,8 @@ def test_the_sharpened_control_divides_the_temperature() -> None:
 )
 def test_filters_take_the_usual_value_unless_one_is_given(name: SamplerName, field: str, usual: float) -> None:
     own = {"top_p": 0.5, "top_k": 7, "min_p": 0.3}[field]
-    assert getattr(RunConfig(sampler=name).drawn_with, field) == usual
-    assert getattr(RunConfig(sampler=name, sampling=SamplingConfig(**{field: own})).drawn_with, field) == own
+    assert getattr(RunConfig(sampler=name).effective_sampling, field) == usual
+    assert getattr(RunConfig(sampler=name, sampling=SamplingConfig(**{field: own})).effective_sampling, field) == own
 
 
 def test_controls_change_one_thing_of_the_esamp_they_control() -> None:

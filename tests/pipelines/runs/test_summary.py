@@ -71,8 +71,8 @@ def test_what_a_verifier_could_not_do_is_in_the_table(tmp_path: Path) -> None:
 
 def test_a_run_without_one_correct_sample_warns(tmp_path: Path) -> None:
     """A prompt or a verifier that does not fit looks just like this, and so do math-verify's time limits off the main thread."""
-    hopeless = summarise(make_run(tmp_path / "a", CONFIG, [[wrong(0, 0), wrong(0, 1), wrong(1, 0), wrong(1, 1)]]))
-    assert "warning: esamp (beta 0.25): not one of 4 samples is correct" in printed([hopeless])
+    give_up_after = summarise(make_run(tmp_path / "a", CONFIG, [[wrong(0, 0), wrong(0, 1), wrong(1, 0), wrong(1, 1)]]))
+    assert "warning: esamp (beta 0.25): not one of 4 samples is correct" in printed([give_up_after])
     weak = summarise(make_run(tmp_path / "b", CONFIG, [[row(0, 0), wrong(0, 1), wrong(1, 0), wrong(1, 1)]]))
     assert "warning" not in printed([weak])
 

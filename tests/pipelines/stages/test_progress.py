@@ -14,7 +14,7 @@ def sample(problem_id: str, *, is_correct: bool = False, is_error: bool = False)
         num_tokens=10,
         is_correct=is_correct,
         is_error=is_error,
-        is_drawn=not is_error,
+        is_generated=not is_error,
     )
 
 

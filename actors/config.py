@@ -117,7 +117,7 @@ class ShardConfig:
     """Exploratory Sampling or a baseline; None draws as vLLM does."""
     exchange: ExchangeConfig = field(default_factory=ExchangeConfig)
     """Its side of the exchange with trainers."""
-    spill: bool = False
+    spread: bool = False
     """Other shards may draw samples of the same problems: with a trainer actor they then share a problem's Distiller."""
 
     def __post_init__(self) -> None:

@@ -5,11 +5,40 @@ Distiller.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from ray import ObjectRef
 
 from esamp.config import ESampConfig
+
+WarningKind = Literal[
+    "diverged_slot",
+    "dropped_rows",
+    "lost_rows",
+    "refused_rows",
+    "shard_died",
+    "shard_lost",
+    "trainer_failed",
+    "vanilla_group",
+]
+"""What an actor may warn of; see the counters of these names in ShardStats, TrainerStats and RotationCounts."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ActorWarning:
+    """What an actor has to say to the user, since its own log stays on its node. See actors/warning_log.py.
+
+    Example: ActorWarning(source="shard-0", kind="diverged_slot", message="a Distiller met non-finite numbers ...", count=2)
+    """
+
+    source: str
+    """The actor: the name of a shard, "router", or "trainer" and its incarnation."""
+    kind: WarningKind
+    message: str
+    """The latest of this kind, one line."""
+    count: int
+    """Times it happened since the actor started, >= 1; for a kind that is named after rows, the rows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,10 +138,12 @@ class ShardStats:
     """Groups that a restarted trainer began anew, since this shard had no weights of them yet."""
     generation_seconds: float
     """Time in which the engine had work."""
+    warnings: tuple[ActorWarning, ...] = ()
+    """What the shard warns of; no counter."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RotationCounts:
+class RouterCounts:
     """What a ShardRouter has seen of its shards."""
 
     shards: int = 0
@@ -122,6 +153,8 @@ class RotationCounts:
     """Times a shard came back as another process."""
     units_run_again: int = 0
     """Calls that did not come back, since their shard or the actor that made them was lost."""
+    warnings: tuple[ActorWarning, ...] = ()
+    """What the router warns of: shards that were lost."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,7 +177,7 @@ class GroupWeights:
     group: str
     incarnation: str
     """Of the trainer: another after each restart."""
-    opening: int
+    registration: int
     """The latest opening of the group that the trainer knew; see Opening."""
     step: int
     """Optimiser steps of the group, those before a restart included."""
@@ -160,11 +193,11 @@ class GroupWeights:
     @property
     def order(self) -> tuple[int, int]:
         """Sorts the versions of a group by age, whichever incarnation they are of."""
-        return self.opening, self.step
+        return self.registration, self.step
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Offer:
+class RestoreGroup:
     """Weights that a shard has of a group, for a trainer that does not know it (any more)."""
 
     version: GroupWeights
@@ -173,13 +206,13 @@ class Offer:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Opening:
+class RegisterGroup:
     """A shard begins, or begins again, to work on a group."""
 
     group: str
-    opening: int
+    registration: int
     """Larger than any opening of the group that the shard has heard of: versions of earlier ones are out of date from now on."""
-    offer: Offer | None = None
+    offer: RestoreGroup | None = None
     """None for a group that the shard has no weights of."""
 
 
@@ -203,19 +236,19 @@ class StepRows:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Ending:
+class UnregisterGroup:
     """A shard has no more rows of a group."""
 
     group: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Letter:
+class ShardMessage:
     """What a shard tells a trainer in one call; in the object store."""
 
     shard: str
     """Who sends it, as "name/life": a shard that was started again has another life."""
-    items: list[Opening | StepRows | Ending]
+    items: list[RegisterGroup | StepRows | UnregisterGroup]
     """In the order in which they happened."""
     wants_weights: bool
     """Answer with the weights that changed."""
@@ -262,6 +295,8 @@ class TrainerStats:
     """Answers with weights."""
     published_bytes: int
     """Of those weights."""
+    warnings: tuple[ActorWarning, ...] = ()
+    """What the trainers warn of; no counter."""
 
     @classmethod
     def total(cls, of: "list[TrainerStats]") -> "TrainerStats":
@@ -276,4 +311,5 @@ class TrainerStats:
             busy_seconds=sum(stats.busy_seconds for stats in of),
             publications=sum(stats.publications for stats in of),
             published_bytes=sum(stats.published_bytes for stats in of),
+            warnings=tuple(warning for stats in of for warning in stats.warnings),
         )

@@ -31,7 +31,7 @@ from actors.errors import EngineStartError
 from actors.shards.fleet import Fleet
 from actors.shards.placement import drivers_node
 from actors.shards.router import start_router
-from actors.types import RotationCounts, ShardStats, TrainerStats
+from actors.types import RouterCounts, ShardStats, TrainerStats
 from esamp.config import ESampConfig
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError, RunError, root_cause
@@ -189,7 +189,7 @@ def generate_work_units(run: PreparedRun, *, console: Console, start_fleet: Star
         console.print(f"{count.finished} of {count.planned} units of work are finished", highlight=False)
         progress = ray.remote(Progress).options(num_cpus=0, scheduling_strategy=drivers_node()).remote()
         router = start_router(
-            fleet.shards, fleet.trainers, units_per_shard=work_units_in_flight(config), spill=config.spreads
+            fleet.shards, fleet.trainers, units_per_shard=work_units_in_flight(config), spread=config.spreads
         )
         fleet.grow(router, other_cpus=pipeline_cpus(config))
         started, clock_start = now(), time.monotonic()
@@ -209,7 +209,7 @@ def generate_work_units(run: PreparedRun, *, console: Console, start_fleet: Star
                         progress=progress,
                     )
         counts = live.counts()
-        rotation: RotationCounts = ray.get(router.counts.remote())
+        rotation: RouterCounts = ray.get(router.counts.remote())
         session = Session(
             started=started,
             seconds=time.monotonic() - clock_start,

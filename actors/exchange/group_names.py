@@ -48,12 +48,12 @@ class ClusterGroup:
         return CLUSTER_GROUP
 
 
-def group_names(shard: str, *, scope: Scope, spill: bool) -> GroupNames:
+def group_names(shard: str, *, scope: Scope, spread: bool) -> GroupNames:
     """The names that a shard (name and life) uses."""
     if scope == "cluster":
         return ClusterGroup()
     # With scope="shard" the engine's one group is its own, whatever is drawn elsewhere.
-    return SharedGroups() if spill and scope != "shard" else PrivateGroups(shard)
+    return SharedGroups() if spread and scope != "shard" else PrivateGroups(shard)
 
 
 def trainer_of(group: str, num_trainers: int) -> int:

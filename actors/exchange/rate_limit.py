@@ -1,15 +1,15 @@
 """Keeps an activity to a share of the time: after each piece of work it rests in proportion to what the work cost."""
 
-MOST_REST_S = 5.0
+MAX_BACKOFF_S = 5.0
 """Longest rest: one piece of work that cost far more than most, such as a garbage collection, must not stop the activity for long."""
 
 
-class Pace:
+class RateLimit:
     """Decides when the next piece of work is due. All times are seconds of one clock."""
 
     def __init__(self, share: float) -> None:
         """`share` in (0, 1]: largest part of the time that the work may take in the long run."""
-        self._rest_per_work = 1 / share - 1
+        self._backoff_per_work = 1 / share - 1
         self.due_at = 0.0
         """When the next piece may begin."""
 
@@ -19,4 +19,4 @@ class Pace:
 
     def spend(self, now: float, cost: float) -> None:
         """Work that took `cost` has ended, or was added to what ended before."""
-        self.due_at = min(max(self.due_at, now) + cost * self._rest_per_work, now + MOST_REST_S)
+        self.due_at = min(max(self.due_at, now) + cost * self._backoff_per_work, now + MAX_BACKOFF_S)

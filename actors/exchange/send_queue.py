@@ -20,12 +20,12 @@ import numpy as np
 import torch
 
 from actors.config import ExchangeConfig
-from actors.types import Ending, Opening, StepRows
+from actors.types import RegisterGroup, StepRows, UnregisterGroup
 from esamp.distiller.hidden_rows import HiddenRows
 
-MOST_STEPS = 32
+MAX_STEPS = 32
 """Decode steps that wait while the trainer keeps up: what one letter may carry."""
-LEAST_STEPS = 4
+MIN_STEPS = 4
 """The same once a trainer has fallen far behind. A letter then carries as many, so the lag is bounded by twice the time that a trainer
 takes for them."""
 
@@ -117,7 +117,7 @@ def together(steps: list[WaitingStep]) -> StepRows:
 class PressurePolicy(Protocol):
     """Which rows a trainer gets when there are more than it can take."""
 
-    def most_waiting(self, limit: int) -> int:
+    def max_waiting(self, limit: int) -> int:
         """Steps that may wait while letters carry `limit`; the oldest makes room."""
         ...
 
@@ -129,7 +129,7 @@ class PressurePolicy(Protocol):
 class NewestFirst:
     """The newest steps, whole."""
 
-    def most_waiting(self, limit: int) -> int:
+    def max_waiting(self, limit: int) -> int:
         return limit
 
     def select(self, steps: list[WaitingStep], share: float) -> list[list[WaitingStep]]:
@@ -146,7 +146,7 @@ class UniformSubsample:
     def __init__(self, seed: int = 0) -> None:
         self._generator = random.Random(seed)
 
-    def most_waiting(self, limit: int) -> int:
+    def max_waiting(self, limit: int) -> int:
         return self.REACH * limit
 
     def select(self, steps: list[WaitingStep], share: float) -> list[list[WaitingStep]]:
@@ -162,10 +162,10 @@ def pressure_policy(config: ExchangeConfig) -> PressurePolicy:
     return UniformSubsample() if config.under_pressure == "uniform" else NewestFirst()
 
 
-Item = Opening | WaitingStep | Ending
+Item = RegisterGroup | WaitingStep | UnregisterGroup
 
 
-class Outbox:
+class SendQueue:
     """A queue between the decode thread and the exchange thread."""
 
     def __init__(self, policy: PressurePolicy) -> None:
@@ -176,9 +176,9 @@ class Outbox:
         self._never_sent: set[str] = set()
         """Groups whose opening waits and was in no letter yet."""
         self._waiting_steps = 0
-        self._limit = MOST_STEPS
+        self._limit = MAX_STEPS
         self._has_overflowed = False
-        self.letters = 0
+        self.messages = 0
         """Taken so far."""
         self.dropped_rows = 0
 
@@ -195,21 +195,21 @@ class Outbox:
         with self._lock:
             self._items.append(step)
             self._waiting_steps += 1
-            if self._waiting_steps > self._policy.most_waiting(self._limit):
+            if self._waiting_steps > self._policy.max_waiting(self._limit):
                 oldest = next(item for item in self._items if isinstance(item, WaitingStep))
                 self._items.remove(oldest)
                 self._waiting_steps -= 1
                 self._has_overflowed = True
                 self.dropped_rows += len(oldest.group_of_row)
 
-    def put_opening(self, opening: Opening) -> int:
+    def put_register(self, registration: RegisterGroup) -> int:
         """Add the opening of a group that the trainer does not know; the number of the letter that will carry it."""
         with self._lock:
-            self._items.append(opening)
-            self._never_sent.add(opening.group)
-            return self.letters + 1
+            self._items.append(registration)
+            self._never_sent.add(registration.group)
+            return self.messages + 1
 
-    def put_ending(self, ending: Ending) -> None:
+    def put_unregister(self, ending: UnregisterGroup) -> None:
         """Add the end of a group. If its opening still waits, nobody need hear of either, nor of its rows: while a trainer is away, groups
         may come and go without end."""
         with self._lock:
@@ -218,21 +218,21 @@ class Outbox:
             else:
                 self._items.append(ending)
 
-    def put_back(self, notices: list[Opening | Ending]) -> None:
+    def put_first(self, notices: list[RegisterGroup | UnregisterGroup]) -> None:
         """Notices that must come before everything else."""
         with self._lock:
             self._items.extendleft(reversed(notices))
 
-    def take(self) -> list[Opening | StepRows | Ending]:
+    def take(self) -> list[RegisterGroup | StepRows | UnregisterGroup]:
         """Everything that waits, as the next letter carries it."""
         with self._lock:
-            self.letters += 1
+            self.messages += 1
             items, self._items = self._items, deque()
             share = min(1.0, self._limit / max(1, self._waiting_steps))
             self._waiting_steps = 0
             self._never_sent.clear()
             self._has_overflowed = False
-        taken: list[Opening | StepRows | Ending] = []
+        taken: list[RegisterGroup | StepRows | UnregisterGroup] = []
         run: list[WaitingStep] = []
         for item in items:
             if isinstance(item, WaitingStep):
@@ -246,9 +246,9 @@ class Outbox:
         """A letter was answered: halve the limit if steps were dropped meanwhile, raise it if not."""
         with self._lock:
             if self._has_overflowed:
-                self._limit = max(LEAST_STEPS, self._limit // 2)
+                self._limit = max(MIN_STEPS, self._limit // 2)
             else:
-                self._limit = min(MOST_STEPS, self._limit + LEAST_STEPS)
+                self._limit = min(MAX_STEPS, self._limit + MIN_STEPS)
 
     def _selected(self, steps: list[WaitingStep], share: float) -> list[StepRows]:
         if not steps:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from actors.exchange.trainer_client import TrainerLink
-from actors.types import Ending, GroupWeights, Offer, Opening, Reply
+from actors.exchange.trainer_client import TrainerClient
+from actors.types import GroupWeights, RegisterGroup, Reply, RestoreGroup, UnregisterGroup
 from esamp.distiller.bank import DistillerBank
 
 
@@ -20,10 +20,10 @@ class SlotState:
 
     group: str
     """Name at the trainer."""
-    link: TrainerLink
+    link: TrainerClient
     version: GroupWeights
-    opening: int
-    first_letter: int
+    registration: int
+    first_message: int
     """The letter that opens the group at its trainer: replies to earlier ones are about a former life of its name."""
     steps: int = 0
     """Decode steps with rows of the group."""
@@ -44,7 +44,7 @@ def untrained(group: str) -> GroupWeights:
     return GroupWeights(
         group=group,
         incarnation="initial",
-        opening=0,
+        registration=0,
         step=0,
         rows=0,
         learned=0,
@@ -53,7 +53,7 @@ def untrained(group: str) -> GroupWeights:
     )
 
 
-class SlotBook:
+class SlotTable:
     """Open slots of one bank. Newer weights replace older ones, never the other way round."""
 
     def __init__(self, bank: DistillerBank) -> None:
@@ -70,13 +70,13 @@ class SlotBook:
     def __getitem__(self, slot: int) -> SlotState:
         return self._slots[slot]
 
-    def open(self, slot: int, group: str, link: TrainerLink) -> None:
+    def open(self, slot: int, group: str, link: TrainerClient) -> None:
         """`slot` starts as new and serves `group` of that trainer, which is told."""
         with self._lock:
             self._bank.reset(slot)
             self._last_opening += 1
-            letter = link.outbox.put_opening(Opening(group=group, opening=self._last_opening))
-            self._slots[slot] = SlotState(group, link, untrained(group), self._last_opening, letter)
+            message = link.send_queue.put_register(RegisterGroup(group=group, registration=self._last_opening))
+            self._slots[slot] = SlotState(group, link, untrained(group), self._last_opening, message)
             self._slot_of_group[group] = slot
 
     def close(self, slot: int) -> None:
@@ -85,26 +85,26 @@ class SlotBook:
             state = self._slots.pop(slot)
             del self._slot_of_group[state.group]
             self._arrived.pop(state.group, None)
-        state.link.outbox.put_ending(Ending(group=state.group))
+        state.link.send_queue.put_unregister(UnregisterGroup(group=state.group))
 
     def has_arrived(self) -> bool:
         """True if `flip` has anything to do."""
         return bool(self._arrived)
 
-    def flip(self) -> None:
+    def swap_in(self) -> None:
         """Put weights that have arrived into the bank."""
         with self._lock:
             arrived, self._arrived = self._arrived, {}
         for weights in arrived.values():
             with self._lock:
-                self._flip_one(weights)
+                self._swap_in_one(weights)
 
-    def keep(self, arrived: ArrivedWeights, *, letter: int) -> None:
+    def keep(self, arrived: ArrivedWeights, *, message: int) -> None:
         """Keep weights of the reply to `letter` for the next flip, unless newer ones wait for it."""
         name = arrived.version.group
         with self._lock:
             state, kept = self._state_of(name), self._arrived.get(name)
-            if state is None or letter < state.first_letter:
+            if state is None or message < state.first_message:
                 return
             if kept is None or kept.version.order < arrived.version.order:
                 self._arrived[name] = arrived
@@ -119,28 +119,28 @@ class SlotBook:
                     self.restarted_groups += state.is_known and name in reply.new_groups
                     state.is_known = True
 
-    def open_again(self, groups: list[str]) -> list[Opening]:
+    def register_again(self, groups: list[str]) -> list[RegisterGroup]:
         """Openings of those of `groups` that still live, for a trainer that does not know them (any more), with the weights that are
         here."""
-        openings = []
+        registers = []
         for name in groups:
             with self._lock:
                 state = self._state_of(name)
                 if state is None:
                     continue
-                self._last_opening = state.opening = self._last_opening + 1
+                self._last_opening = state.registration = self._last_opening + 1
                 offer = None
                 if state.version.step > 0:
                     weights_P = self._bank.theta_SP[self._slot_of_group[name]]
-                    offer = Offer(version=state.version, weights=weights_P.cpu().numpy().copy())
-                openings.append(Opening(group=name, opening=state.opening, offer=offer))
-        return openings
+                    offer = RestoreGroup(version=state.version, weights=weights_P.cpu().numpy().copy())
+                registers.append(RegisterGroup(group=name, registration=state.registration, offer=offer))
+        return registers
 
-    def _flip_one(self, arrived: ArrivedWeights) -> None:
+    def _swap_in_one(self, arrived: ArrivedWeights) -> None:
         version, state = arrived.version, self._state_of(arrived.version.group)
         if state is None:
             return  # its group has ended while the weights were on their way
-        if version.opening < state.opening or version.order <= state.version.order:
+        if version.registration < state.registration or version.order <= state.version.order:
             return  # of a former life of the group or the trainer, out of order, or a duplicate
         self._bank.load(
             self._slot_of_group[version.group],
@@ -150,7 +150,7 @@ class SlotBook:
             relative_error=version.relative_error,
         )
         state.version = version
-        self._last_opening = max(self._last_opening, version.opening)
+        self._last_opening = max(self._last_opening, version.registration)
         self.versions_received += 1
 
     def _state_of(self, group: str) -> SlotState | None:

@@ -64,7 +64,7 @@ def has_room(engine: EngineConfig, num_shards: int, *, other_cpus: float) -> boo
     ) and num_shards * engine.num_gpus <= total.get("GPU", 0)
 
 
-def patiently(call: Callable[[], ObjectRef]) -> Any:
+def get_when_available(call: Callable[[], ObjectRef]) -> Any:
     """The answer of a shard that may be killed, and started again, before the run has begun. Raises ActorDiedError if it cannot start."""
     while True:
         try:
@@ -98,11 +98,11 @@ class Fleet:
         try:
             self.shards = [self._new_shard(index) for index in range(self.min_shards)]
             for shard in self.shards:
-                patiently(shard.stats.remote)
+                get_when_available(shard.stats.remote)
             if learns_elsewhere(self.config.policy):
                 self._start_trainers()
             for shard in self.shards:
-                patiently(partial(shard.join.remote, self.trainers))
+                get_when_available(partial(shard.join.remote, self.trainers))
         except RayError as error:
             self.stop()
             raise EngineStartError(last_line(error)) from error
@@ -168,7 +168,7 @@ class Fleet:
         )
 
     def _start_trainers(self) -> None:
-        spec: TrainerSpec = patiently(self.shards[0].trainer_spec.remote)
+        spec: TrainerSpec = get_when_available(self.shards[0].trainer_spec.remote)
         banks = 1 if spec.config.scope == "cluster" else self.num_shards
         self._pool = TrainerPool(
             replace(spec, max_groups=spec.max_groups * banks),

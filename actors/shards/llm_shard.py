@@ -146,7 +146,7 @@ class LLMShard:
             explorer.distillers,
             trainers,
             shard=self.name,
-            spill=self.config.spill,
+            spread=self.config.spread,
             config=self.config.exchange,
         )
         explorer.use_learner(self._learner)

@@ -1,9 +1,9 @@
 """Which shard draws which unit, and what becomes of a unit whose shard ended.
 
-    ShardPool.generate(unit) --take--> ShardRouter            waits until a live shard has room
+    ShardPool.generate(unit) --acquire--> ShardRouter         waits until a live shard has room
           |                                                   puts shards in the rotation once they answer `join`,
           +--generate(unit)--> shard                          and takes them out when a call tells that they are lost
-          +--give_back, or lost--> ShardRouter
+          +--release, or report_lost--> ShardRouter
 
 Promise: a unit comes back drawn once, by one shard, or with the reason. A shard that ends takes its units with it only until another
 (or the same, started again) is live. A unit under way on `attempts` engines that ended is given up, since it may be what ends them; its
@@ -24,13 +24,13 @@ from ray.exceptions import ActorDiedError, RayError
 from actors.errors import SHARD_LOST, NoShardLeft, UnitGivenUp, last_line
 from actors.shards.placement import drivers_node
 from actors.shards.shard_loads import ShardLoads
-from actors.types import RotationCounts, Sample, WorkUnit
+from actors.types import RouterCounts, Sample, WorkUnit
 
 logger = logging.getLogger(__name__)
 
 RETRY_S = 1.0
 """Between two questions to a shard that does not answer."""
-DEAD_FOR_GOOD = 5
+MAX_DEATH_REPORTS = 5
 """Answers in a row that say so; Ray may call an actor dead for a moment while it decides to start it again."""
 CALLS_AT_A_TIME = 10_000
 """Calls the router holds at a time: nearly all of them wait for a shard."""
@@ -41,11 +41,11 @@ class Caller:
     """Who takes units. Ray starts an actor that ended again under the same id: its former life's units are no more."""
 
     actor: str
-    life: str
+    incarnation: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Seat:
+class Lease:
     """Room for one unit on a shard."""
 
     number: int
@@ -53,7 +53,7 @@ class Seat:
     caller: Caller
     shard: int
     handle: ActorHandle
-    alone: bool
+    exclusive: bool
     """True if the shard has nothing else under way."""
 
 
@@ -71,12 +71,12 @@ class KnownShard:
 class ShardRouter:
     """Knows the shards in the rotation and what each has under way. One small Ray actor per session."""
 
-    def __init__(self, trainers: Sequence[ActorHandle], *, units_per_shard: int, spill: bool) -> None:
+    def __init__(self, trainers: Sequence[ActorHandle], *, units_per_shard: int, spread: bool) -> None:
         self._trainers = list(trainers)
-        self._loads = ShardLoads(units_per_shard=units_per_shard, spill=spill)
+        self._loads = ShardLoads(units_per_shard=units_per_shard, spread=spread)
         self._shards: list[KnownShard] = []
-        self._lives: dict[str, str] = {}
-        self._seats: dict[int, Seat] = {}
+        self._incarnations: dict[str, str] = {}
+        self._leases: dict[int, Lease] = {}
         self._numbers = itertools.count()
         self._changed = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -86,40 +86,40 @@ class ShardRouter:
     async def add(self, shard: ActorHandle) -> None:
         """Put a shard in the rotation, once it answers."""
         self._shards.append(KnownShard(shard))
-        self._bring_up(self._loads.add())
+        self._start_joining(self._loads.add())
 
-    async def enter(self, caller: Caller) -> None:
+    async def register_caller(self, caller: Caller) -> None:
         """A caller begins; what its former life had taken is free again, and comes again as new units."""
-        self._lives[caller.actor] = caller.life
-        for seat in [seat for seat in self._seats.values() if seat.caller.actor == caller.actor]:
+        self._incarnations[caller.actor] = caller.incarnation
+        for lease in [lease for lease in self._leases.values() if lease.caller.actor == caller.actor]:
             self._run_again += 1
-            await self.give_back(seat)
+            await self.release(lease)
 
-    async def take(self, problem_id: str, caller: Caller, *, alone: bool) -> Seat:
+    async def acquire(self, problem_id: str, caller: Caller, *, exclusive: bool) -> Lease:
         """Room for a unit of this problem; waits for it. Raises NoShardLeft."""
         async with self._changed:
-            shard = await (self._take_alone(caller) if alone else self._take_any(problem_id, caller))
+            shard = await (self._acquire_exclusive(caller) if exclusive else self._acquire_shared(problem_id, caller))
         handle = self._shards[shard].handle
-        seat = Seat(number=next(self._numbers), caller=caller, shard=shard, handle=handle, alone=alone)
-        self._seats[seat.number] = seat
-        return seat
+        lease = Lease(number=next(self._numbers), caller=caller, shard=shard, handle=handle, exclusive=exclusive)
+        self._leases[lease.number] = lease
+        return lease
 
-    async def give_back(self, seat: Seat) -> None:
+    async def release(self, lease: Lease) -> None:
         """A unit has ended."""
-        if self._seats.pop(seat.number, None) is not None:
-            self._loads.give_back(seat.shard, alone=seat.alone)
-            await self._tell_of_change()
+        if self._leases.pop(lease.number, None) is not None:
+            self._loads.release(lease.shard, exclusive=lease.exclusive)
+            await self._notify_change()
 
-    async def lost(self, seat: Seat, reason: str) -> None:
+    async def report_lost(self, lease: Lease, reason: str) -> None:
         """A unit did not come back, for a reason that is the shard's: the shard leaves the rotation until it answers again."""
         self._run_again += 1
-        if seat.number not in self._seats:
+        if lease.number not in self._leases:
             return  # another unit of that shard told it first
-        logger.warning("shard %d left the rotation: %s", seat.shard, reason)
-        self._loads.set_lost(seat.shard)
-        self._seats = {number: held for number, held in self._seats.items() if held.shard != seat.shard}
-        self._bring_up(seat.shard)
-        await self._tell_of_change()
+        logger.warning("shard %d left the rotation: %s", lease.shard, reason)
+        self._loads.set_lost(lease.shard)
+        self._leases = {number: held for number, held in self._leases.items() if held.shard != lease.shard}
+        self._start_joining(lease.shard)
+        await self._notify_change()
 
     async def cancel(self, problem_id: str) -> None:
         """Have every shard abort the samples of a problem, now and later; a shard that joins later is told as well."""
@@ -127,28 +127,28 @@ class ShardRouter:
         for shard in self._shards:
             shard.handle.cancel.remote(problem_id)
 
-    async def counts(self) -> RotationCounts:
+    async def counts(self) -> RouterCounts:
         """What has happened so far."""
-        return RotationCounts(
+        return RouterCounts(
             shards=len(self._shards),
             live_shards=self._loads.num_live(),
             shard_restarts=self._restarts,
             units_run_again=self._run_again,
         )
 
-    async def _take_any(self, problem_id: str, caller: Caller) -> int:
-        while (index := self._loads.take(problem_id)) is None:
+    async def _acquire_shared(self, problem_id: str, caller: Caller) -> int:
+        while (index := self._loads.acquire(problem_id)) is None:
             await self._wait(caller)
         return index
 
-    async def _take_alone(self, caller: Caller) -> int:
+    async def _acquire_exclusive(self, caller: Caller) -> int:
         while True:
             if (shard := self._loads.reserve()) is None:
                 await self._wait(caller)
                 continue
             try:
                 while self._loads.is_live(shard):
-                    if self._loads.take_reserved(shard):
+                    if self._loads.acquire_reserved(shard):
                         return shard
                     await self._wait(caller)
             except BaseException:
@@ -163,21 +163,21 @@ class ShardRouter:
                 f"no shard is left; the last one ended with: {deaths[-1] if deaths else 'none was started'}"
             )
         await self._changed.wait()
-        if self._lives[caller.actor] != caller.life:
+        if self._incarnations[caller.actor] != caller.incarnation:
             raise RuntimeError(f"{caller} was started again")
 
-    async def _tell_of_change(self) -> None:
+    async def _notify_change(self) -> None:
         async with self._changed:
             self._changed.notify_all()
 
-    def _bring_up(self, index: int) -> None:
+    def _start_joining(self, index: int) -> None:
         task = asyncio.get_running_loop().create_task(self._join(index))
         self._tasks.add(task)  # asyncio itself holds tasks only weakly
         task.add_done_callback(self._tasks.discard)
 
     async def _join(self, index: int) -> None:
         shard, deaths = self._shards[index], 0
-        while deaths < DEAD_FOR_GOOD:
+        while deaths < MAX_DEATH_REPORTS:
             try:
                 incarnation: str = await shard.handle.join.remote(self._trainers)
             except RayError as error:
@@ -195,17 +195,17 @@ class ShardRouter:
         else:
             shard.death = reason
             logger.error("shard %d ended for good: %s", index, reason)
-        await self._tell_of_change()
+        await self._notify_change()
 
 
 def start_router(
-    shards: Sequence[ActorHandle], trainers: Sequence[ActorHandle], *, units_per_shard: int, spill: bool
+    shards: Sequence[ActorHandle], trainers: Sequence[ActorHandle], *, units_per_shard: int, spread: bool
 ) -> ActorHandle:
     """A router for these shards."""
     router: ActorHandle = (
         ray.remote(ShardRouter)
         .options(num_cpus=0, max_concurrency=CALLS_AT_A_TIME, scheduling_strategy=drivers_node())
-        .remote(list(trainers), units_per_shard=units_per_shard, spill=spill)
+        .remote(list(trainers), units_per_shard=units_per_shard, spread=spread)
     )
     ray.get([router.add.remote(shard) for shard in shards])
     return router
@@ -218,25 +218,25 @@ class ShardPool:
         """`attempts`: engines that may end with a unit under way before it is given up."""
         self._router = router
         self._attempts = attempts
-        self._caller = Caller(actor=ray.get_runtime_context().get_actor_id() or "driver", life=uuid.uuid4().hex)
-        ray.get(router.enter.remote(self._caller))
+        self._caller = Caller(actor=ray.get_runtime_context().get_actor_id() or "driver", incarnation=uuid.uuid4().hex)
+        ray.get(router.register_caller.remote(self._caller))
 
     async def generate(self, unit: WorkUnit) -> list[Sample]:
         """Draw the samples of a unit. Raises ValueError if the model cannot take it, UnitGivenUp and NoShardLeft."""
         reason = ""
         for attempt in range(1, self._attempts + 1):
-            alone = attempt == self._attempts > 1
-            seat: Seat = await self._router.take.remote(unit.problem_id, self._caller, alone=alone)
+            exclusive = attempt == self._attempts > 1
+            lease: Lease = await self._router.acquire.remote(unit.problem_id, self._caller, exclusive=exclusive)
             try:
-                samples: list[Sample] = await seat.handle.generate.remote(unit)
+                samples: list[Sample] = await lease.handle.generate.remote(unit)
             except SHARD_LOST as error:
                 reason = last_line(error)
-                await self._router.lost.remote(seat, reason)
+                await self._router.report_lost.remote(lease, reason)
             except BaseException:
-                self._router.give_back.remote(seat)
+                self._router.release.remote(lease)
                 raise
             else:
-                self._router.give_back.remote(seat)
+                self._router.release.remote(lease)
                 return samples
         raise UnitGivenUp(
             f"{self._attempts} engine(s) ended while they drew this unit, the last of them with nothing else to do: {reason}"

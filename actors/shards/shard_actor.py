@@ -15,7 +15,7 @@ from ray.actor import ActorHandle
 
 from actors.config import ShardConfig
 from actors.errors import EngineFailed, NotJoined
-from actors.shards.start_lock import start_turn
+from actors.shards.start_lock import engine_start_lock
 from actors.types import Sample, ShardStats, TrainerSpec, WorkUnit
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class ShardActor:
     def __init__(self, config: ShardConfig, *, name: str) -> None:
         from actors.shards.llm_shard import LLMShard
 
-        with start_turn(ray.get_runtime_context().get_actor_id()):
+        with engine_start_lock(ray.get_runtime_context().get_actor_id()):
             self._be(LLMShard(config, name=name))
 
     def _be(self, shard: Shard) -> None:

@@ -8,9 +8,9 @@ class ShardLoads:
     least to do. No shard has more than `units_per_shard` under way.
     """
 
-    def __init__(self, *, units_per_shard: int, spill: bool) -> None:
+    def __init__(self, *, units_per_shard: int, spread: bool) -> None:
         self._limit = units_per_shard
-        self._spill = spill
+        self._spread = spread
         self._units: list[int] = []
         self._live: set[int] = set()
         self._reserved: set[int] = set()
@@ -37,10 +37,10 @@ class ShardLoads:
     def num_live(self) -> int:
         return len(self._live)
 
-    def take(self, problem_id: str) -> int | None:
+    def acquire(self, problem_id: str) -> int | None:
         """The shard that shall draw the next unit of this problem; None if the unit must wait."""
         home = self._home.get(problem_id)
-        if home in self._live and not self._spill:
+        if home in self._live and not self._spread:
             shard = home if self._has_room(home) else None
         else:
             shard = self._least_loaded([s for s in sorted(self._live) if self._has_room(s)], prefer=home)
@@ -56,17 +56,17 @@ class ShardLoads:
             self._reserved.add(shard)
         return shard
 
-    def take_reserved(self, shard: int) -> bool:
+    def acquire_reserved(self, shard: int) -> bool:
         """True, and the shard is taken, once nothing is under way on it."""
         if self._units[shard] > 0:
             return False
         self._units[shard] += 1
         return True
 
-    def give_back(self, shard: int, *, alone: bool) -> None:
+    def release(self, shard: int, *, exclusive: bool) -> None:
         """A unit of a shard that is live has ended."""
         self._units[shard] -= 1
-        if alone:
+        if exclusive:
             self._reserved.discard(shard)
 
     def drop_reservation(self, shard: int) -> None:

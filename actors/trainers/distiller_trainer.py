@@ -18,17 +18,17 @@ import numpy as np
 import ray
 import torch
 
-from actors.trainers.group_table import GroupBook, OpenGroup
+from actors.trainers.group_table import GroupTable, OpenGroup
 from actors.types import (
-    Ending,
     GroupWeights,
-    Letter,
-    Offer,
-    Opening,
+    RegisterGroup,
     Reply,
+    RestoreGroup,
+    ShardMessage,
     StepRows,
     TrainerSpec,
     TrainerStats,
+    UnregisterGroup,
 )
 from esamp.distiller.bank import DistillerBank
 from esamp.distiller.hidden_rows import HiddenRows
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class OpenedGroups:
+class RegisteredGroups:
     """Groups that one letter opened; as in Reply."""
 
     new: list[str] = field(default_factory=list)
@@ -54,7 +54,7 @@ class DistillerTrainer:
         gain_H = torch.from_numpy(spec.output_gain.copy()).to(spec.device)
         bank_type = PriorBank if spec.config.scope == "prior" else DistillerBank
         self._bank = bank_type(spec.config, gain_H, num_slots=spec.max_groups, device=gain_H.device)
-        self._book = GroupBook(spec.max_groups)
+        self._table = GroupTable(spec.max_groups)
         self._trained_rows = 0
         self._refused_rows = 0
         self._restored_groups = 0
@@ -65,22 +65,22 @@ class DistillerTrainer:
         """The incarnation, once the bank stands."""
         return self.incarnation
 
-    def exchange(self, letter: Letter) -> Reply:
+    def exchange(self, message: ShardMessage) -> Reply:
         """Learn from a letter, item by item; answer with what the shard must know."""
         started = time.monotonic()
-        self._book.hear(letter.shard, started)
-        opened = OpenedGroups()
+        self._table.heartbeat(message.shard, started)
+        opened = RegisteredGroups()
         unknown: set[str] = set()
         refused_before = self._refused_rows
-        for item in letter.items:
-            if isinstance(item, Opening):
-                self._open(letter.shard, item, opened)
+        for item in message.items:
+            if isinstance(item, RegisterGroup):
+                self._open(message.shard, item, opened)
             elif isinstance(item, StepRows):
-                unknown |= self.train(letter.shard, item)
+                unknown |= self.train(message.shard, item)
             else:
-                self._book.leave(letter.shard, item.group)
-        versions, weights = self.publish(letter.shard) if letter.wants_weights else ([], [])
-        ended = {item.group for item in letter.items if isinstance(item, Ending)}
+                self._table.leave(message.shard, item.group)
+        versions, weights = self.publish(message.shard) if message.wants_weights else ([], [])
+        ended = {item.group for item in message.items if isinstance(item, UnregisterGroup)}
         self._busy_seconds += time.monotonic() - started
         return Reply(
             incarnation=self.incarnation,
@@ -95,7 +95,7 @@ class DistillerTrainer:
 
     def train(self, shard: str, step: StepRows) -> set[str]:
         """One optimiser step of every group in the step that the shard has open; the others, whose rows are refused."""
-        groups = [self._book.held(name, shard) for name in step.groups]
+        groups = [self._table.held(name, shard) for name in step.groups]
         keep = [row for row, index in enumerate(step.group_of_row) if groups[index] is not None]
         self._refused_rows += len(step.group_of_row) - len(keep)
         if keep:
@@ -116,7 +116,7 @@ class DistillerTrainer:
         """Versions and weights of the shard's groups that changed since it was last sent them, whoever taught them."""
         changed = [
             group
-            for group in self._book.held_by(shard)
+            for group in self._table.held_by(shard)
             if group.step > 0 and group.holders[shard].sent_step != group.step
         ]
         if not changed:
@@ -138,11 +138,11 @@ class DistillerTrainer:
         """Counters since this incarnation began."""
         return TrainerStats(
             incarnation=self.incarnation,
-            groups=len(self._book),
+            groups=len(self._table),
             trained_rows=self._trained_rows,
             refused_rows=self._refused_rows,
             restored_groups=self._restored_groups,
-            abandoned_groups=self._book.abandoned_groups,
+            abandoned_groups=self._table.abandoned_groups,
             busy_seconds=self._busy_seconds,
             publications=self._publications,
             published_bytes=self._published_bytes,
@@ -152,7 +152,7 @@ class DistillerTrainer:
         return GroupWeights(
             group=group.name,
             incarnation=self.incarnation,
-            opening=group.opening,
+            registration=group.registration,
             step=group.step,
             rows=group.rows,
             learned=group.holders[shard].learned,
@@ -160,15 +160,15 @@ class DistillerTrainer:
             relative_error=relative_error,
         )
 
-    def _open(self, shard: str, opening: Opening, opened: OpenedGroups) -> None:
+    def _open(self, shard: str, registration: RegisterGroup, opened: RegisteredGroups) -> None:
         """Open a group for the shard. Of the weights that its shards offer the ones with the most steps win."""
-        is_new = opening.group not in self._book
-        group = self._book.join(shard, opening)
+        is_new = registration.group not in self._table
+        group = self._table.join(shard, registration)
         if group is None:
             return  # its rows will be refused, and the shard hears of it
         if is_new:
             self._bank.reset(group.slot)
-        offer = opening.offer
+        offer = registration.offer
         if offer is None:
             (opened.new if is_new else opened.joined).append(group.name)
             return
@@ -178,7 +178,7 @@ class DistillerTrainer:
             holder = group.holders[shard]
             holder.learned, holder.sent_step = offer.version.learned, group.step
 
-    def _restore(self, group: OpenGroup, offer: Offer) -> None:
+    def _restore(self, group: OpenGroup, offer: RestoreGroup) -> None:
         version = offer.version
         # Adam begins again: its bias correction must count from its zero moments, not from the group's first step.
         self._bank.reset(group.slot)

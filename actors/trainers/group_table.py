@@ -6,7 +6,7 @@ another life, or has been silent for SILENCE_S, so that no slot is held for ever
 
 from dataclasses import dataclass, field
 
-from actors.types import Opening
+from actors.types import RegisterGroup
 
 SILENCE_S = 120.0
 """A shard with open groups sends a letter every HEARTBEAT_S (actors/exchange/trainer_client.py), whatever else it does."""
@@ -16,7 +16,7 @@ SILENCE_S = 120.0
 class Holder:
     """What a trainer knows of one shard that has a group open."""
 
-    opening: int
+    registration: int
     learned: int = 0
     """The shard's newest decode step that the group has learned from."""
     sent_step: int = 0
@@ -29,7 +29,7 @@ class OpenGroup:
 
     name: str
     slot: int
-    opening: int = 0
+    registration: int = 0
     step: int = 0
     rows: int = 0
     holders: dict[str, Holder] = field(default_factory=dict)
@@ -41,7 +41,7 @@ def span_with(slot: int, others: list[int]) -> int:
     return max(slot, *others) - min(slot, *others)
 
 
-class GroupBook:
+class GroupTable:
     """Open groups, their slots, and the shards that hold them."""
 
     def __init__(self, num_slots: int) -> None:
@@ -51,7 +51,7 @@ class GroupBook:
         """Slot -> the shard that opened its latest group."""
         self._held: dict[str, set[str]] = {}
         """Shard -> names of the groups it holds; only shards that hold any."""
-        self._last_heard: dict[str, float] = {}
+        self._last_heartbeat: dict[str, float] = {}
         self.abandoned_groups = 0
 
     def __len__(self) -> int:
@@ -60,29 +60,29 @@ class GroupBook:
     def __contains__(self, name: str) -> bool:
         return name in self._groups
 
-    def hear(self, shard: str, now: float) -> None:
+    def heartbeat(self, shard: str, now: float) -> None:
         """`shard` gave a sign of life. Gives up what its former lives hold, and what silent shards hold."""
         name = shard.rpartition("/")[0]
-        for other, heard in list(self._last_heard.items()):
-            is_former_life = other != shard and other.rpartition("/")[0] == name
-            if is_former_life or now - heard > SILENCE_S:
-                self._give_up(other)
-        self._last_heard[shard] = now
+        for other, seen_at in list(self._last_heartbeat.items()):
+            is_former_incarnation = other != shard and other.rpartition("/")[0] == name
+            if is_former_incarnation or now - seen_at > SILENCE_S:
+                self._abandon(other)
+        self._last_heartbeat[shard] = now
 
-    def join(self, shard: str, opening: Opening) -> OpenGroup | None:
+    def join(self, shard: str, registration: RegisterGroup) -> OpenGroup | None:
         """`shard` opens a group, which is made if it is not open; None if every slot is taken."""
-        group = self._groups.get(opening.group)
+        group = self._groups.get(registration.group)
         if group is None:
             if not self._free:
                 return None
             slot = self._free_slot(shard)
             self._free.remove(slot)
             self._owners[slot] = shard
-            group = self._groups[opening.group] = OpenGroup(opening.group, slot)
-        group.opening = max(group.opening, opening.opening)
+            group = self._groups[registration.group] = OpenGroup(registration.group, slot)
+        group.registration = max(group.registration, registration.registration)
         holder = group.holders.get(shard)
-        if holder is None or holder.opening < opening.opening:
-            group.holders[shard] = Holder(opening.opening)
+        if holder is None or holder.registration < registration.registration:
+            group.holders[shard] = Holder(registration.registration)
         self._held.setdefault(shard, set()).add(group.name)
         return group
 
@@ -125,8 +125,8 @@ class GroupBook:
     def _is_anothers(self, slot: int, shard: str) -> bool:
         return self._owners.get(slot, shard) != shard
 
-    def _give_up(self, shard: str) -> None:
+    def _abandon(self, shard: str) -> None:
         for name in list(self._held.get(shard, ())):
             self.abandoned_groups += self.leave(shard, name)
         self._owners = {slot: owner for slot, owner in self._owners.items() if owner != shard}
-        del self._last_heard[shard]
+        del self._last_heartbeat[shard]

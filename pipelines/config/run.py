@@ -390,7 +390,7 @@ class RunConfig:
             sampling=self.effective_sampling,
             policy=self.policy,
             exchange=self.exchange,
-            spill=self.spreads,
+            spread=self.spreads,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -92,7 +92,7 @@ class SimulatedShard:
         )
         assert isinstance(bank, DistillerBank)
         self._learner = ActorLearner(
-            bank, trainers, shard=self.name, spill=self.config.spill, config=self.config.exchange
+            bank, trainers, shard=self.name, spread=self.config.spread, config=self.config.exchange
         )
 
     async def generate(self, unit: WorkUnit) -> list[Sample]:

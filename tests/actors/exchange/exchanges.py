@@ -60,11 +60,11 @@ def is_taught(learner: ActorLearner, slot: int, step: int) -> bool:
     return learner.version(slot).learned == step
 
 
-def version_of(group: str, incarnation: str, opening: int, step: int) -> GroupWeights:
+def version_of(group: str, incarnation: str, registration: int, step: int) -> GroupWeights:
     return GroupWeights(
         group=group,
         incarnation=incarnation,
-        opening=opening,
+        registration=registration,
         step=step,
         rows=8 * step,
         learned=step,

@@ -10,9 +10,9 @@ import torch
 
 from actors.exchange.group_names import trainer_of
 from actors.exchange.remote_learner import ActorLearner
-from actors.exchange.send_queue import MOST_STEPS, Outbox
+from actors.exchange.send_queue import MAX_STEPS, SendQueue
 from actors.exchange.slot_table import ArrivedWeights
-from actors.types import Letter, Reply
+from actors.types import Reply, ShardMessage
 from tests.actors.exchange.exchanges import is_taught, make_bank, make_rows, start_trainer, version_of, wait_until
 
 pytestmark = pytest.mark.ray
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.ray
 class SlowTrainer:
     """Takes a second per letter, as a trainer on a busy machine would."""
 
-    def exchange(self, letter: Letter) -> Reply:
+    def exchange(self, message: ShardMessage) -> Reply:
         time.sleep(1.0)
         return Reply(
             incarnation="slow",
@@ -60,7 +60,7 @@ def test_what_the_trainer_learned_arrives_and_equals_learning_at_home(learner: A
 
 def test_several_trainers_share_the_groups_and_teach_the_same(local_ray: None) -> None:
     trainers = [start_trainer() for _ in range(3)]
-    learner, home = ActorLearner(make_bank(), trainers, shard="s", spill=True), make_bank()
+    learner, home = ActorLearner(make_bank(), trainers, shard="s", spread=True), make_bank()
     groups = ["a", "b", "c", "d"]
     owners = [trainer_of(f"shared/{group}", 3) for group in groups]
     assert len(set(owners)) > 1
@@ -89,8 +89,8 @@ def test_groups_that_end_leave_the_trainer_and_never_crowd_it(learner: ActorLear
             time.sleep(0.02)
         for slot in range(4):
             learner.close(slot)
-    [link] = learner._links
-    wait_until(lambda: not len(link.outbox) and ray.get(link._trainer.stats.remote()).groups == 0)
+    [link] = learner._clients
+    wait_until(lambda: not len(link.send_queue) and ray.get(link._trainer.stats.remote()).groups == 0)
     stats = ray.get(link._trainer.stats.remote())
     assert stats.refused_rows == 0
     assert stats.trained_rows == learner.counters.sent_rows == 10 * 3 * 4 - learner.counters.dropped_rows
@@ -100,14 +100,14 @@ def test_a_slow_trainer_costs_rows_and_never_time(local_ray: None) -> None:
     trainer = ray.remote(SlowTrainer).options(num_cpus=0).remote()
     learner = ActorLearner(make_bank(), [trainer], shard="s")
     learner.open(0, "g")
-    [link] = learner._links
+    [link] = learner._clients
     for step in range(200):
         learner.refresh()
         learner.learn(make_rows(step, (0, 0)))
-        assert link.outbox.waiting_steps <= MOST_STEPS
+        assert link.send_queue.waiting_steps <= MAX_STEPS
         time.sleep(0.01)
     learner.close(0)
-    wait_until(lambda: not len(link.outbox))
+    wait_until(lambda: not len(link.send_queue))
     assert learner.counters.dropped_rows > 0
     assert learner.counters.sent_rows + learner.counters.dropped_rows == 2 * 200
     learner.stop()
@@ -116,15 +116,15 @@ def test_a_slow_trainer_costs_rows_and_never_time(local_ray: None) -> None:
 
 def test_late_repeated_and_reordered_versions_never_take_a_group_back(learner: ActorLearner) -> None:
     """Every order of arrival, with repetitions, ends at the newest version, and on the way there no version is older than one before."""
-    letter = learner._links[0].outbox.letters + 100
+    message = learner._clients[0].send_queue.messages + 100
     for trial in range(30):
         generator = random.Random(trial)
         learner.open(0, "g")
-        name = learner._book[0].group
-        first = learner._book[0].opening
+        name = learner._table[0].group
+        first = learner._table[0].registration
         versions = [
-            version_of(name, f"incarnation {opening}", first + opening, step)
-            for opening in range(3)
+            version_of(name, f"incarnation {registration}", first + registration, step)
+            for registration in range(3)
             for step in (1, 2, 5, 9)
         ]
         arrivals = generator.choices(versions, k=40) + versions
@@ -133,30 +133,30 @@ def test_late_repeated_and_reordered_versions_never_take_a_group_back(learner: A
         for version in arrivals:
             value = float(version.order[0] * 100 + version.order[1])
             weights = torch.full((learner.bank.layout.num_parameters,), value)
-            learner._book.keep(ArrivedWeights(version, weights), letter=letter)
+            learner._table.keep(ArrivedWeights(version, weights), message=message)
             if generator.random() < 0.5:
                 learner.refresh()
-                present = learner._book[0].version
+                present = learner._table[0].version
                 assert present.order >= seen[-1]
                 assert learner.bank.theta_SP[0, 0] == present.order[0] * 100 + present.order[1]
                 seen.append(present.order)
         learner.refresh()
-        assert learner._book[0].version == versions[-1]
+        assert learner._table[0].version == versions[-1]
         learner.close(0)
 
 
 def test_versions_of_a_former_life_of_a_name_are_dropped(local_ray: None) -> None:
     """With shared names a group that ended may be opened again while weights of its former life are on their way."""
     trainer = start_trainer()
-    learner = ActorLearner(make_bank(), [trainer], shard="s", spill=True)
+    learner = ActorLearner(make_bank(), [trainer], shard="s", spread=True)
     weights = torch.ones(learner.bank.layout.num_parameters)
     learner.open(0, "g")
     learner.learn(make_rows(1, (0,)))
     wait_until(lambda: is_taught(learner, 0, 1))
-    late, sent = version_of("shared/g", "x", 500, 9), learner._links[0].outbox.letters
+    late, sent = version_of("shared/g", "x", 500, 9), learner._clients[0].send_queue.messages
     learner.close(0)
     learner.open(0, "g")
-    learner._book.keep(ArrivedWeights(late, weights), letter=sent)
+    learner._table.keep(ArrivedWeights(late, weights), message=sent)
     learner.refresh()
     assert learner.version(0).step == 0
     learner.learn(make_rows(2, (0,)))
@@ -167,10 +167,10 @@ def test_versions_of_a_former_life_of_a_name_are_dropped(local_ray: None) -> Non
 
 
 def test_a_bug_in_the_exchange_ends_generation_loudly(learner: ActorLearner, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self: Outbox) -> list[object]:
+    def broken(self: SendQueue) -> list[object]:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(Outbox, "take", broken)
+    monkeypatch.setattr(SendQueue, "take", broken)
     learner.open(0, "g")
     wait_until(lambda: learner._failure is not None)
     with pytest.raises(ZeroDivisionError):

@@ -36,15 +36,15 @@ def test_with_cluster_scope_every_shard_steers_by_what_all_of_them_saw(
 ) -> None:
     trainer = trainer_for("cluster")
     shards = [ActorLearner(make_bank(config_of("cluster")), [trainer], shard=name) for name in ("a", "b")]
-    alone = make_bank(config_of("cluster"))
+    exclusive = make_bank(config_of("cluster"))
     for shard in shards:
         shard.open(0, "shared")
     for step in range(6):
         rows, shard = make_rows(step, (0, 0)), shards[step % 2]
         shard.learn(rows)
-        alone.train(rows)
+        exclusive.train(rows)
         # A shard asks for weights after rows of its own, and then gets what the others taught as well.
-        wait_until(lambda it=shard: (it.refresh(), torch.equal(it.bank.theta_SP[0], alone.theta_SP[0]))[1])
+        wait_until(lambda it=shard: (it.refresh(), torch.equal(it.bank.theta_SP[0], exclusive.theta_SP[0]))[1])
     assert ray.get(trainer.stats.remote()).groups == 1
     assert [shard.version(0).learned for shard in shards] == [3, 3], "lag counts the shard's own steps"
     assert str(shards[1].version(0)).split(":")[1:] == ["6", "12"], "the version counts everybody's"
@@ -57,15 +57,17 @@ def test_with_prior_scope_the_trainer_starts_later_groups_from_earlier_ones(
 ) -> None:
     trainer = trainer_for("prior")
     shard = ActorLearner(make_bank(config_of("prior")), [trainer], shard="a")
-    alone = make_bank(config_of("prior"))
+    exclusive = make_bank(config_of("prior"))
     for group, steps in enumerate(([0, 1, 2], [3])):
         shard.open(group, f"group {group}")
-        alone.reset(group)
+        exclusive.reset(group)
         for step in steps:
             rows = make_rows(step, (group, group))
             shard.learn(rows)
-            alone.train(rows)
+            exclusive.train(rows)
             wait_until(
-                lambda slot=group: (shard.refresh(), torch.equal(shard.bank.theta_SP[slot], alone.theta_SP[slot]))[1]
+                lambda slot=group: (shard.refresh(), torch.equal(shard.bank.theta_SP[slot], exclusive.theta_SP[slot]))[
+                    1
+                ]
             )
     shard.stop()

@@ -33,8 +33,8 @@ def trainer(local_ray: None) -> Iterator[ActorHandle]:
 
 def teach_until_reborn(learner: ActorLearner, step: int) -> int:
     """Decode on, a step at a time, until a new incarnation teaches every slot; the last step."""
-    dead = {learner.version(slot).incarnation for slot in learner._book._slots}
-    rows = tuple(learner._book._slots)
+    dead = {learner.version(slot).incarnation for slot in learner._table._slots}
+    rows = tuple(learner._table._slots)
 
     def is_reborn() -> bool:
         nonlocal step
@@ -42,7 +42,7 @@ def teach_until_reborn(learner: ActorLearner, step: int) -> int:
         learner.refresh()
         learner.learn(make_rows(step, rows))
         time.sleep(0.02)
-        return not dead & {learner.version(slot).incarnation for slot in learner._book._slots}
+        return not dead & {learner.version(slot).incarnation for slot in learner._table._slots}
 
     wait_until(is_reborn, timeout_s=120)
     return step
@@ -83,7 +83,7 @@ def test_a_group_whose_weights_were_never_published_begins_anew_and_is_counted(t
     learner = ActorLearner(make_bank(), [trainer], shard="s")
     learner.open(0, "g")
     wait_until(lambda: ray.get(trainer.stats.remote()).groups == 1)
-    wait_until(lambda: learner._book[0].is_known)
+    wait_until(lambda: learner._table[0].is_known)
     kill_process(trainer)
     dead = "initial"
     step = 0
@@ -102,7 +102,7 @@ def test_a_group_whose_weights_were_never_published_begins_anew_and_is_counted(t
 
 
 def test_of_two_shards_that_share_a_group_the_newest_weights_win(trainer: ActorHandle) -> None:
-    ahead, behind = (ActorLearner(make_bank(), [trainer], shard=name, spill=True) for name in ("a", "b"))
+    ahead, behind = (ActorLearner(make_bank(), [trainer], shard=name, spread=True) for name in ("a", "b"))
     behind.open(0, "p")
     behind.learn(make_rows(1, (0,)))
     wait_until(lambda: is_taught(behind, 0, 1))
@@ -118,7 +118,7 @@ def test_of_two_shards_that_share_a_group_the_newest_weights_win(trainer: ActorH
     wait_until(lambda: (behind.learn(make_rows(9, (0,))), behind.refresh(), behind.version(0).step > 21)[-1])
     assert ray.get(trainer.stats.remote()).groups == 1
     for learner in (ahead, behind):
-        wait_until(lambda it=learner: not len(it._links[0].outbox) and it._links[0].reply is None)
+        wait_until(lambda it=learner: not len(it._clients[0].send_queue) and it._clients[0].reply is None)
     behind.learn(make_rows(10, (0,)))
     wait_until(lambda: (behind.refresh(), ahead.refresh(), behind.version(0).step > ahead.version(0).step)[-1])
     ahead.learn(make_rows(11, (0,)))

@@ -75,10 +75,10 @@ class LocalPool(ShardPool):
 
     def __init__(self, router: ShardRouter, *, attempts: int) -> None:
         self._router = self._attempts = self._caller = None  # type: ignore[assignment]
-        for name in ("take", "give_back", "lost"):
+        for name in ("acquire", "release", "report_lost"):
             setattr(self, name, Calls(getattr(router, name)))
         self._router, self._attempts = self, attempts  # type: ignore[assignment]
-        self._caller = Caller(actor="a", life="1")
+        self._caller = Caller(actor="a", incarnation="1")
 
 
 def units(poison: set[int]) -> list[WorkUnit]:
@@ -96,12 +96,12 @@ def units(poison: set[int]) -> list[WorkUnit]:
 
 async def draw_all(seed: int, *, poison: set[int], shards: int, kills: int) -> tuple[list[Any], list[FakeShard]]:
     chance = random.Random(seed)
-    router = ShardRouter([], units_per_shard=UNITS_PER_SHARD, spill=seed % 2 == 0)
+    router = ShardRouter([], units_per_shard=UNITS_PER_SHARD, spread=seed % 2 == 0)
     fakes = [FakeShard(chance) for _ in range(shards)]
     for fake in fakes:
         await router.add(fake)  # type: ignore[arg-type]
     pool = LocalPool(router, attempts=kills + 3)
-    await router.enter(pool._caller)
+    await router.register_caller(pool._caller)
 
     async def kill_at_random() -> None:
         for _ in range(kills):

@@ -9,9 +9,9 @@ from esamp.config import ESampConfig
 from pipelines.capacity.advice import carries, verdict
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
-from pipelines.passk import prepare_run
 from pipelines.prepare.dry_run import estimate_run, num_parameters, tokens_per_s
 from pipelines.prepare.model_files import load_model_config
+from pipelines.prepare.run import prepare_run
 
 DRIVER_BYTES = 0.76e9
 """Of the driver's process before it knows many problems: Python, torch, transformers, Ray and its session."""

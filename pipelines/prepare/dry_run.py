@@ -6,9 +6,10 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from pipelines.config.identity import config_hash
 from pipelines.config.run import RunConfig
-from pipelines.passk import PreparedRun, prepare_run
 from pipelines.prepare.model_files import load_model_config, load_tokenizer
+from pipelines.prepare.run import PreparedRun, prepare_run
 from pipelines.stages.progress import clock
 
 CPU_FLOPS_PER_CORE = 2e10
@@ -56,7 +57,7 @@ def dry_run(config: RunConfig, console: Console, *, extend: int | None = None) -
         f"{estimate.units} units of work\n"
         f"first prompt {estimate.prompt_tokens} tokens; at most {estimate.answer_tokens:,} answer tokens\n"
         f"at most about {clock(estimate.seconds)} on {config.shards} shard(s), engine start not included (an order of magnitude)\n"
-        f"run folder {run.folder.path}, config hash {config.config_hash}",
+        f"run folder {run.folder.path}, config hash {config_hash(config)}",
         highlight=False,
     )
 

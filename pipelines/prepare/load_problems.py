@@ -8,7 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pipelines.config.run import LOCAL_SUFFIXES, RunConfig
+from pipelines.config.problem_settings import LOCAL_SUFFIXES
+from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
 from pipelines.problems.dataset_rows import file_rows, hub_rows
 from pipelines.problems.problem import Problem

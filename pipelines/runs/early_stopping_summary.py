@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.runs.early_stopping import Stop
 from pipelines.runs.finished_sample import FinishedSample
 from pipelines.runs.folder import Session
-from pipelines.stages.early_stopping import Stop
 from pipelines.statistics.adaptive import adaptive_curve
 from pipelines.statistics.pass_at_k import PassAtK
 from pipelines.statistics.stopping_rule import StoppingRule

@@ -23,7 +23,7 @@ the length of prompts or answers, but for the columns that `read_samples` is ask
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ import pyarrow.parquet
 
 from actors.types import ShardStats
 from pipelines.errors import InputError
+from pipelines.runs.early_stopping import stops_of
 from pipelines.runs.finished_sample import FINISHED_COLUMNS, FinishedSample, finished_sample
 from pipelines.runs.manifest import Manifest, differing
 from pipelines.runs.plan import GROUP_UNITS, Plan, work_unit_groups, write_plan
@@ -43,7 +44,6 @@ from pipelines.runs.rescored_verdicts import VERDICTS, StoredVerdicts
 from pipelines.runs.sample_index import SampleIndex, find_samples
 from pipelines.runs.schema import VERDICT_SCHEMA
 from pipelines.runs.storage import storage_at
-from pipelines.stages.early_stopping import stops_of
 
 logger = logging.getLogger(__name__)
 
@@ -77,9 +77,12 @@ class Session:
     units_run_again: int = 0
     """Units under way on a shard, or for a stage, that ended, each time."""
 
+    warnings: list[dict[str, Any]] = field(default_factory=list)
+    """What the actors warned of (actors.types.ActorWarning)."""
+
     @property
     def counters_were_reset(self) -> bool:
-        """True if a shard may have been started again: its counters in `shards` then began from nought."""
+        """True if a shard may have been started again: its counters in `shards` were then reset."""
         return bool(self.units_run_again or self.shard_restarts)
 
 
@@ -104,6 +107,10 @@ class RunFolder:
         """`path`: a folder, or a URL that fsspec knows."""
         self.path = path
         self.storage = storage_at(path)
+        # A file of samples is never changed once it can be read (a writer renames it into place, an object store puts it as a whole), so
+        # what was found in it holds for as long as it is there.
+        self._readable: set[str] = set()
+        self._index: tuple[list[str], int, SampleIndex] | None = None
 
     @property
     def answers(self) -> str:
@@ -168,7 +175,9 @@ class RunFolder:
 
     def files(self, folder: str = SAMPLES) -> list[str]:
         """Names of the parts of samples/, or of a folder of verdicts, that can be read."""
-        return [name for name in self.storage.names(folder, suffix=".parquet") if self._is_readable(name)]
+        names = self.storage.names(folder, suffix=".parquet")
+        self._readable |= {name for name in names if name not in self._readable and self._is_readable(name)}
+        return [name for name in names if name in self._readable]
 
     def move_corrupt_files(self, folder: str = SAMPLES) -> None:
         """Move parts that a killed session left unreadable to corrupt/, and say so. Not while anything writes to the folder."""
@@ -178,8 +187,11 @@ class RunFolder:
             logger.warning("%s was left unreadable by a killed session: moved to %s, and made again", name, aside)
 
     def sample_index(self) -> SampleIndex:
-        """Where each sample lies."""
-        return find_samples(self.storage, self.files(), self.problem_ids(), self.manifest().config.samples)
+        """Where each sample lies. Looked up again only when there are other files than the last time."""
+        files, samples = self.files(), self.manifest().config.samples
+        if self._index is None or self._index[:2] != (files, samples):
+            self._index = files, samples, find_samples(self.storage, files, self.problem_ids(), samples)
+        return self._index[2]
 
     def finished_samples(self) -> list[FinishedSample]:
         """Every sample that holds an answer, in short; a folder may hold none."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from pipelines.config.identity import config_hash, settings_that_matter
 from pipelines.config.renamed import from_stored, to_stored
 from pipelines.config.run import RunConfig
 from pipelines.runs.plan import work_unit_groups
@@ -60,7 +61,7 @@ class Manifest:
     def identity(self) -> dict[str, Any]:
         """What must not change while the run goes on, flat."""
         return {
-            **self.config.settings_that_matter,
+            **settings_that_matter(self.config),
             "extended_from": self.extended_from,
             "data_fingerprint": self.data_fingerprint,
             "model_fingerprint": self.model_fingerprint,
@@ -94,7 +95,7 @@ class Manifest:
         """The text of run.json."""
         plain = {name: value for name, value in asdict(self).items() if name != "config"}
         return json.dumps(
-            {**plain, "config_hash": self.config.config_hash, "config": to_stored(self.config.to_dict())},
+            {**plain, "config_hash": config_hash(self.config), "config": to_stored(self.config.to_dict())},
             indent=2,
             ensure_ascii=False,
         )
@@ -104,7 +105,7 @@ class Manifest:
         """The manifest that `to_json` gave, or that of an older version, which knew neither extensions nor events."""
         plain = json.loads(text)
         del plain["config_hash"]
-        return cls(
+        manifest = cls(
             **{
                 **plain,
                 "config": RunConfig.from_dict(from_stored(plain["config"])),
@@ -112,6 +113,17 @@ class Manifest:
                 "events": tuple(Event(**event) for event in plain.get("events", ())),
             }
         )
+        return manifest.as_planned()
+
+    def as_planned(self) -> "Manifest":
+        """This run with work units of the size that its plan on disk has.
+
+        Older versions planned samples beyond a batch as one work unit, where this one plans one for each batch.
+        """
+        is_split = self.config.spreads and self.config.samples_per_work_unit is None
+        if is_split and self.num_units < self.num_problems * len(self.group_sizes):
+            return replace(self, config=replace(self.config, samples_per_work_unit=self.config.samples))
+        return self
 
 
 def new_manifest(

@@ -93,12 +93,11 @@ class Plan:
 
 def work_unit_groups(config: RunConfig, rounds: tuple[int, ...]) -> list[list[range]]:
     """The samples of a problem, by extension round and by work unit. `rounds`: samples per problem after each round."""
-    size = config.samples_per_work_unit if config.stopping_rule is None else config.work_unit_size
-    return sample_groups(rounds, size)
+    return sample_groups(rounds, config.work_unit_size)
 
 
-def sample_groups(rounds: tuple[int, ...], samples_per_work_unit: int | None) -> list[list[range]]:
-    """The same with units of so many samples, or of all of their round.
+def sample_groups(rounds: tuple[int, ...], size: int) -> list[list[range]]:
+    """The same with work units of `size` samples; a work unit never reaches over a round's end.
 
     >>> sample_groups((4, 10), 4)
     [[range(0, 4)], [range(4, 8), range(8, 10)]]
@@ -106,7 +105,6 @@ def sample_groups(rounds: tuple[int, ...], samples_per_work_unit: int | None) ->
     return [
         [range(start, min(start + size, end)) for start in range(first, end, size)]
         for first, end in pairwise((0, *rounds))
-        for size in [samples_per_work_unit or end - first]
     ]
 
 

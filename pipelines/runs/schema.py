@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from actors.types import Sample, WorkUnit
+from pipelines.config.identity import config_hash
 from pipelines.config.run import RunConfig
 
 
@@ -39,7 +40,7 @@ def run_labels(config: RunConfig, *, run_id: str, model_fingerprint: str) -> Run
         run_id=run_id,
         model=config.model,
         model_fingerprint=model_fingerprint,
-        config_hash=config.config_hash,
+        config_hash=config_hash(config),
         sampler=config.sampler,
         beta=config.beta,
         **asdict(config.effective_sampling),

@@ -15,11 +15,12 @@ from actors.config import EngineConfig
 from pipelines.config.early_stopping import StoppingConfig
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
-from pipelines.passk import prepare_run, run_passk
+from pipelines.passk import run_passk
+from pipelines.prepare.run import prepare_run
 from pipelines.report.page import write_report
+from pipelines.runs.early_stopping import Stop, stops_of
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.plan import sample_seed
-from pipelines.stages.early_stopping import Stop, stops_of
 from pipelines.statistics.adaptive import adaptive_pass_at_k
 from tests.pipelines.conftest import write_jsonl
 from tests.pipelines.stand_in import StandInFleet

@@ -15,9 +15,11 @@ import pytest
 from rich.console import Console
 
 from actors.config import EngineConfig
+from pipelines.config.identity import config_hash
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError, RunError
-from pipelines.passk import prepare_run, run_passk, run_side_by_side
+from pipelines.passk import run_passk, run_side_by_side
+from pipelines.prepare.run import prepare_run
 from pipelines.rollouts.export import write_rollouts
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.plan import sample_seed
@@ -64,13 +66,13 @@ def test_every_sample_is_stored_once_with_its_verdict(six_problems: Path, tmp_pa
     assert all(row["seed"] == sample_seed(0, row["problem_id"], row["sample_index"]) for row in rows)
     assert all((row["status"] == "correct") == (row["seed"] % 2 == 0) for row in rows)
     assert summary.pass_at[0].estimate == pytest.approx(sum(row["score"] for row in rows) / 24)
-    assert {row["config_hash"] for row in rows} == {config.config_hash}
+    assert {row["config_hash"] for row in rows} == {config_hash(config)}
     assert rows[0]["novelty_mean"] == 0.5
     assert rows[0]["intervened_tokens"] == 3
 
-    parts = RunFolder(tmp_path / "run").files()
-    assert len(parts) == 6, "with one unit to a part, a kill loses no more than what is under way"
-    assert pq.read_schema(tmp_path / "run" / parts[0]).equals(STORED_SCHEMA)
+    files = RunFolder(tmp_path / "run").files()
+    assert len(files) == 6, "with one work unit to a file, a kill loses no more than what is under way"
+    assert pq.read_schema(tmp_path / "run" / files[0]).equals(STORED_SCHEMA)
     shards = {(row["problem_id"], row["shard"]) for row in rows}
     assert len(shards) == 6, "the samples of a problem come from one shard"
     assert {shard for _, shard in shards} == {"shard-0", "shard-1"}, "and both shards had work"

@@ -35,7 +35,8 @@ from pipelines.config.run import RunConfig
 from pipelines.devtools.bench.bare_loop import BareLoop
 from pipelines.devtools.bench.shape import PipelineShape
 from pipelines.devtools.bench.word_model import write_word_model, write_word_problems
-from pipelines.passk import generate_work_units, prepare_run
+from pipelines.prepare.run import prepare_run
+from pipelines.session import generate_work_units
 from pipelines.stages.ray_session import ray_session
 
 

@@ -15,10 +15,10 @@ from rich.console import Console
 from pipelines.errors import InputError
 from pipelines.report.measures.comparison import ArmComparison, DifferenceAtK, conclusion
 from pipelines.report.run_set import arm_settings
+from pipelines.runs.early_stopping import Stop, stops_of
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.manifest import Manifest
 from pipelines.runs.summary import RunSummary, summarise, summary_table
-from pipelines.stages.early_stopping import Stop, stops_of
 from pipelines.statistics.adaptive import adaptive_pass_at_k
 from pipelines.statistics.paired import compare_paired, holm
 from pipelines.statistics.pass_at_k import ks_up_to, pass_at_k

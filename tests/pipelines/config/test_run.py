@@ -8,6 +8,7 @@ import pytest
 from actors.config import EngineConfig, ExchangeConfig, SamplingConfig
 from esamp.config import ESampConfig
 from pipelines.config.early_stopping import StoppingConfig
+from pipelines.config.identity import config_hash
 from pipelines.config.run import RunConfig
 from pipelines.config.yaml_flags import flags_from_yaml
 from pipelines.errors import InputError
@@ -49,7 +50,7 @@ def test_where_a_run_runs_does_not_change_its_hash() -> None:
     there = RunConfig(
         shards=8, trainers=4, output=Path("x"), pass_at=(1,), engine=EngineConfig(num_gpus=1, kv_cache_gib=4.0)
     )
-    assert here.config_hash == there.config_hash
+    assert config_hash(here) == config_hash(there)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_where_a_run_runs_does_not_change_its_hash() -> None:
     ],
 )
 def test_what_decides_samples_and_verdicts_changes_the_hash(changed: RunConfig) -> None:
-    assert changed.config_hash != RunConfig().config_hash
+    assert config_hash(changed) != config_hash(RunConfig())
 
 
 @pytest.mark.parametrize(
@@ -75,15 +76,15 @@ def test_a_verifier_has_its_own_time_limit_unless_the_run_names_one(verifier: st
     judge = {"judge_url": "http://localhost:8000/v1", "judge_model": "m"}
     usual = RunConfig(verifier=verifier, **judge)  # type: ignore[arg-type]
     assert usual.verdict_timeout_s == verifier_settings(usual).timeout_s == seconds
-    assert usual.config_hash == replace(usual, verifier_timeout_s=seconds).config_hash
-    assert usual.config_hash != replace(usual, verifier_timeout_s=5.0).config_hash
+    assert config_hash(usual) == config_hash(replace(usual, verifier_timeout_s=seconds))
+    assert config_hash(usual) != config_hash(replace(usual, verifier_timeout_s=5.0))
 
 
 def test_esamp_settings_do_not_matter_to_a_vanilla_run() -> None:
     strong = RunConfig(
         sampler="vanilla", trainers=2, esamp=ESampConfig(beta=2.0), exchange=ExchangeConfig(under_pressure="uniform")
     )
-    assert strong.config_hash == RunConfig(sampler="vanilla").config_hash
+    assert config_hash(strong) == config_hash(RunConfig(sampler="vanilla"))
     assert strong.beta == 0
 
 
@@ -133,13 +134,13 @@ def test_the_run_folder_is_named_after_the_run() -> None:
     assert RunConfig(dataset="data/train.v2.jsonl").run_folder == Path("runs/train.v2-esamp-0")
 
 
-def test_samples_spill_over_several_shards_where_they_exceed_a_batch_or_the_user_asks() -> None:
+def test_samples_spread_over_several_shards_where_they_exceed_a_batch_or_the_user_asks() -> None:
     few, many = {"samples": 64}, {"samples": 100}
     assert not RunConfig(**few, sampler="vanilla").spreads
     assert RunConfig(**many, sampler="vanilla").spreads
     assert RunConfig(**many, sampler="vanilla").work_unit_size == 64, "a shard's batch"
     assert RunConfig(**few, sampler="vanilla", samples_per_work_unit=16, spread=True).spreads
-    with pytest.raises(InputError, match="all its 64 samples are one unit"):
+    with pytest.raises(InputError, match="all its 64 samples are one work unit"):
         RunConfig(**few, sampler="vanilla", spread=True)
     assert not RunConfig(**many, sampler="vanilla", spread=False).spreads
     assert RunConfig(**many, esamp=ESampConfig(trainer="actor")).spreads

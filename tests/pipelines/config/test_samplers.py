@@ -7,6 +7,7 @@ import pytest
 
 from actors.config import SamplingConfig
 from esamp.config import ESampConfig
+from pipelines.config.identity import settings_that_matter
 from pipelines.config.run import EMBEDDED_MODEL, RunConfig
 from pipelines.config.samplers import SAMPLERS, SECTIONS, SamplerName
 
@@ -56,7 +57,7 @@ def test_controls_change_one_thing_of_the_esamp_they_control() -> None:
 @pytest.mark.parametrize("section", SECTIONS)
 def test_a_run_depends_on_the_settings_of_its_own_sampler_only(section: str) -> None:
     for name, sampler in SAMPLERS.items():
-        names = RunConfig(sampler=name).settings_that_matter
+        names = settings_that_matter(RunConfig(sampler=name))
         assert any(setting.startswith(f"{section}.") for setting in names) == (sampler.section == section), name
 
 

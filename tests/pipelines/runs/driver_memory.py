@@ -25,7 +25,8 @@ import pyarrow.parquet
 from rich.console import Console
 
 from pipelines.config.run import RunConfig
-from pipelines.passk import prepare_run, run_passk
+from pipelines.passk import run_passk
+from pipelines.prepare.run import prepare_run
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.schema import STORED_SCHEMA
 from tests.pipelines.stand_in import StandInFleet

@@ -35,8 +35,8 @@ def statuses(folder: RunFolder) -> dict[tuple[str, int], str]:
 
 def two_places(path: Path) -> list[RunFolder]:
     """One drew problem p0 and failed at p1, the other drew p1 and, as it happens, one sample of p0."""
-    here = make_run(path / "a", replace(CONFIG, part="1/2"), [[row(0, 0), wrong(0, 1)], [failed(1, 0)]])
-    there = make_run(path / "b", replace(CONFIG, part="2/2", shards=3), [[row(1, 0), row(1, 1), wrong(0, 1)]])
+    here = make_run(path / "a", replace(CONFIG, partition="1/2"), [[row(0, 0), wrong(0, 1)], [failed(1, 0)]])
+    there = make_run(path / "b", replace(CONFIG, partition="2/2", shards=3), [[row(1, 0), row(1, 1), wrong(0, 1)]])
     return [here, there]
 
 
@@ -141,13 +141,13 @@ def test_kill_9_in_the_middle_of_a_merge_leaves_what_the_same_command_completes(
     assert len(output.manifest().events) == 1
 
 
-def test_parts_share_a_run_without_gap_or_overlap(tmp_path: Path) -> None:
+def test_partitions_share_a_run_without_gap_or_overlap(tmp_path: Path) -> None:
     config = RunConfig(samples=5, samples_per_work_unit=2, limit=7)
     folder = make_run(tmp_path / "run", config, [], num_problems=7)
     for by in ("problems", "samples"):
         seen: list[tuple[str, int]] = []
         for number in range(1, 4):
-            manifest = replace(folder.manifest(), config=replace(config, part=f"{number}/3", partition_by=by))
+            manifest = replace(folder.manifest(), config=replace(config, partition=f"{number}/3", partition_by=by))
             count = folder.count_work_units(manifest)
             todo = folder.write_todo(manifest, 0)
             assert todo.num_rows == count.planned == count.unfinished > 0
@@ -163,4 +163,4 @@ def test_a_part_that_is_none_says_what_one_looks_like(text: str) -> None:
 
 def test_a_problem_that_may_stop_early_is_drawn_in_one_place() -> None:
     with pytest.raises(InputError, match="drawn in one place"):
-        RunConfig(stop=StoppingConfig(successes=1), part="1/2", partition_by="samples")
+        RunConfig(stop=StoppingConfig(successes=1), partition="1/2", partition_by="samples")

@@ -17,7 +17,7 @@ PROBLEMS = [Problem(f"p{i}", f"say {i}", str(i)) for i in range(3)]
 
 
 def units(config: RunConfig, problems: list[Problem] = PROBLEMS) -> list[PlannedWorkUnit]:
-    return list(plan_run(problems, lambda problem: f"Please {problem.text}", config).units())
+    return list(plan_run(problems, lambda problem: f"Please {problem.text}", config).work_units())
 
 
 def test_all_samples_of_a_problem_are_one_unit() -> None:
@@ -57,6 +57,16 @@ def test_an_adaptive_run_draws_an_eighth_at_a_time_unless_told_otherwise() -> No
     assert RunConfig(samples=64, stop=stop, samples_per_work_unit=32).work_unit_size == 32
 
 
+def test_a_run_whose_samples_exceed_a_batch_is_planned_in_work_units_of_a_batch() -> None:
+    """The plan once took all 128 samples as one work unit, so that nothing could be spread over shards (docs/failures.md)."""
+    config = RunConfig(samples=128, sampler="vanilla", engine=EngineConfig(max_num_seqs=64))
+    assert config.spreads
+    sizes = [len(unit.work.sample_indices) for unit in units(config, PROBLEMS[:1])]
+    assert sizes == [64, 64]
+    extended = plan_run(PROBLEMS[:1], lambda problem: problem.text, config, extended_from=(16,))
+    assert extended.rounds == [[range(16)], [range(16, 80), range(80, 128)]]
+
+
 def test_seeds_do_not_depend_on_the_other_problems() -> None:
     alone = units(RunConfig(samples=4), PROBLEMS[2:])
     assert alone[0].work.seeds == units(RunConfig(samples=4))[2].work.seeds
@@ -84,8 +94,8 @@ def test_a_plan_survives_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_extension_adds_units_and_leaves_those_there_as_they_are() -> None:
     first = plan_run(PROBLEMS, lambda problem: problem.text, RunConfig(samples=2))
     extended = plan_run(PROBLEMS, lambda problem: problem.text, RunConfig(samples=7), extended_from=(2,))
-    assert list(extended.units(0)) == list(first.units())
-    assert [unit.work.unit_id for unit in extended.units(1)] == ["p0#2", "p1#2", "p2#2"]
-    assert next(extended.units(1)).work.sample_indices == (2, 3, 4, 5, 6)
-    assert next(extended.units(1)).work.seeds == units(RunConfig(samples=7))[0].work.seeds[2:]
+    assert list(extended.work_units(0)) == list(first.work_units())
+    assert [unit.work.unit_id for unit in extended.work_units(1)] == ["p0#2", "p1#2", "p2#2"]
+    assert next(extended.work_units(1)).work.sample_indices == (2, 3, 4, 5, 6)
+    assert next(extended.work_units(1)).work.seeds == units(RunConfig(samples=7))[0].work.seeds[2:]
     assert (first.num_units, extended.num_units) == (3, 6)

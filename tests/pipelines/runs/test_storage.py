@@ -40,12 +40,12 @@ def test_a_run_on_an_object_store_is_written_read_and_summarised(store: str, tmp
         folder.check(replace(folder.manifest(), config=replace(CONFIG, seed=5)))
 
 
-def test_a_torn_part_on_an_object_store_is_set_aside(store: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_corrupt_file_on_an_object_store_is_moved_aside(store: str, caplog: pytest.LogCaptureFixture) -> None:
     folder = make_run(f"{store}/a", CONFIG, [[row(0, 0), row(0, 1)]])
-    folder.storage.write("samples/torn.parquet", folder.storage.read("samples/0.parquet")[:-20])
+    folder.storage.write("samples/cut.parquet", folder.storage.read("samples/0.parquet")[:-20])
     with caplog.at_level(logging.WARNING):
         folder.move_corrupt_files()
-    assert folder.storage.names("torn") == ["corrupt/torn.parquet"]
+    assert folder.storage.names("corrupt") == ["corrupt/cut.parquet"]
     assert folder.files() == folder.storage.names("samples") == ["samples/0.parquet"]
 
 

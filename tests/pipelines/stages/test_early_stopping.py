@@ -6,8 +6,9 @@ from itertools import permutations
 import numpy as np
 import pytest
 
+from pipelines.runs.early_stopping import Stop, StoppingTracker, stops_of
 from pipelines.runs.finished_sample import FinishedSample
-from pipelines.stages.early_stopping import Stop, StoppingActor, StoppingTracker, stops_of
+from pipelines.stages.early_stopping import StoppingActor
 from pipelines.statistics.adaptive import adaptive_curve
 from pipelines.statistics.stopping_rule import StoppingRule
 
@@ -127,5 +128,5 @@ def test_stopping_at_the_first_success_to_arrive_would_be_biased() -> None:
     seconds_PN = rng.exponential(np.where(correct_PN, 1.0, 10.0))
     arrivals = [correct[np.argsort(seconds)] for correct, seconds in zip(correct_PN, seconds_PN, strict=True)]
     stops = [stops_of([finished(i, is_correct=ok) for i, ok in enumerate(order.tolist())], rule) for order in arrivals]
-    first = np.array([stop["p"].drawn == 1 for stop in stops])
+    first = np.array([stop["p"].samples == 1 for stop in stops])
     assert first.mean() > 0.3 + 0.2

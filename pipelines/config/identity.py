@@ -5,9 +5,9 @@ import json
 from typing import Any
 
 from esamp.config import ESampConfig
+from esamp.policy_config import PolicyConfig
 from pipelines.config.renamed import to_stored
 from pipelines.config.run import RunConfig
-from pipelines.config.samplers import SAMPLERS, SECTIONS
 from pipelines.config.yaml_flags import flatten
 
 MAY_CHANGE = frozenset(
@@ -48,7 +48,11 @@ def settings_that_matter(config: RunConfig) -> dict[str, Any]:
         "verifier": config.verifier_name,
         "verifier_timeout_s": config.verdict_timeout_s,
     }
-    unused = [section for section in SECTIONS if section != SAMPLERS[config.sampler].section]
+    unused = [
+        name
+        for name, value in vars(config).items()
+        if isinstance(value, PolicyConfig) and name != config.sampler_section
+    ]
     if not (isinstance(config.policy, ESampConfig) and config.policy.trainer == "actor"):
         unused.append("exchange")
     return {

@@ -3,7 +3,9 @@
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from typing_extensions import Doc
 
 from actors.config import EngineConfig, ExchangeConfig, SamplingConfig, ShardConfig
 from esamp.baselines.config import ContrastiveConfig, FireConfig, OverrideConfig
@@ -12,7 +14,7 @@ from esamp.policy_config import PolicyConfig
 from pipelines.config.early_stopping import WORK_UNITS_PER_PROBLEM, StoppingConfig
 from pipelines.config.partition import Partition, PartitionBy, parse_partition
 from pipelines.config.problem_settings import ProblemSettings
-from pipelines.config.samplers import SAMPLERS, SamplerName, SamplerSettings
+from pipelines.config.samplers import SAMPLER_HELP, SAMPLERS
 from pipelines.config.yaml_flags import config_from_dict
 from pipelines.errors import InputError
 from pipelines.statistics.stopping_rule import StoppingRule
@@ -31,10 +33,7 @@ class RunConfig(ProblemSettings):
     """Samples per problem (n)."""
     pass_at: tuple[int, ...] = ()
     """Report pass@k for these k; by default 1, 2, 4, ... n."""
-    sampler: SamplerName = "esamp"
-    """How samples are drawn. Baselines: vanilla, top-p, top-k, min-p, fire, override, contrastive, tree-of-thoughts. esamp is Exploratory
-    Sampling; subtraction and vocabulary are ablations of it; sharpened, entropy-matched, frozen, running-mean, shuffled and noise are
-    controls that leave out one part of it each."""
+    sampler: Annotated[str, Doc(SAMPLER_HELP)] = "esamp"
     partition: str | None = None
     """Draw only this part of the run, such as 2/4, the second of four; other places draw the others, and jobs.merge joins them."""
     partition_by: PartitionBy = "problems"
@@ -81,6 +80,8 @@ class RunConfig(ProblemSettings):
 
     def __post_init__(self) -> None:
         self.check_problems()
+        if self.sampler not in SAMPLERS:
+            raise InputError(f"sampler must be one of {', '.join(SAMPLERS)}; got {self.sampler!r}.")
         for name in ("samples", "shards", "trainers", "work_unit_attempts", "work_units_per_file", "verifiers"):
             value = asdict(self)[name]
             if value is not None and value < 1:
@@ -196,22 +197,25 @@ class RunConfig(ProblemSettings):
     @property
     def policy(self) -> PolicyConfig | None:
         """What stands between the model's logits and the draw; None for vLLM's own draw."""
-        return SAMPLERS[self.sampler].policy(self._sampler_settings)
+        return SAMPLERS[self.sampler].policy(self._sampler_config)
 
     @property
     def effective_sampling(self) -> SamplingConfig:
         """The sampling parameters that the sampler makes of the run's."""
-        return SAMPLERS[self.sampler].sampling(self._sampler_settings)
+        return SAMPLERS[self.sampler].sampling(self.sampling, self._sampler_config)
 
     @property
-    def _sampler_settings(self) -> SamplerSettings:
-        return SamplerSettings(
-            sampling=self.sampling,
-            esamp=self.esamp,
-            fire=self.fire,
-            override=self.override,
-            contrastive=replace(self.contrastive, amateur=model_path(self.contrastive.amateur)),
-        )
+    def sampler_section(self) -> str | None:
+        """The field with the sampler's own settings; None for a sampler without any."""
+        config = SAMPLERS[self.sampler].config
+        return next((name for name, value in vars(self).items() if config is not None and type(value) is config), None)
+
+    @property
+    def _sampler_config(self) -> PolicyConfig | None:
+        if self.sampler_section is None:
+            return None
+        config: PolicyConfig = vars(self)[self.sampler_section]
+        return replace(config, amateur=model_path(config.amateur)) if isinstance(config, ContrastiveConfig) else config
 
     @property
     def model_path(self) -> str:

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from pipelines.config.identity import config_hash
 from pipelines.config.run import RunConfig
+from pipelines.config.samplers import SAMPLERS
 from pipelines.prepare.model_files import load_model_config, load_tokenizer
 from pipelines.prepare.run import PreparedRun, prepare_run
 from pipelines.stages.progress import clock
@@ -49,6 +50,10 @@ def dry_run(config: RunConfig, console: Console, *, extend: int | None = None) -
     if run.verifier_line:
         console.rule("verifier")
         console.print(run.verifier_line, markup=False, highlight=False, soft_wrap=True)
+    sampler = SAMPLERS[config.sampler]
+    console.rule("sampler")
+    for line in (sampler.about, *sampler.caveats):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.rule("estimate")
     at_most = "" if config.stopping_rule is None else "at most "
     part = "" if config.partition is None else f", part {config.partition} by {config.partition_by}"

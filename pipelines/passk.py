@@ -4,8 +4,8 @@
                                                         |  ^
                                                     LLM shards (actors.Fleet)
 
-Promises: bad input is refused before anything is written. A unit of work is on disk soon after it is finished, so a run that is stopped,
-however, goes on from there with the same command. A unit that fails leaves rows that say why, and is tried again next time.
+Promises: bad input is refused before anything is written. A work unit is on disk soon after it is finished, so a run that is stopped,
+however, goes on from there with the same command. A work unit that fails leaves rows that say why, and is tried again next time.
 """
 
 from contextlib import nullcontext
@@ -48,7 +48,7 @@ def complete_runs(runs: list[PreparedRun], *, console: Console, start_fleet: Sta
 
 
 def complete_run(run: PreparedRun, *, console: Console, start_fleet: StartFleet) -> RunSummary:
-    """Draw what is not finished, then summarise; needs Ray."""
+    """Generate what is not finished, then summarise; needs Ray."""
     run.folder.move_corrupt_files()
     if run.count_work_units().unfinished:
         with failures_in_one_line(run):

@@ -5,7 +5,7 @@
                                                run.json: from now on these verdicts count <-------------+
 
 Promise: nothing that was generated is written again. Until the last answer has its verdict the old ones count; then run.json, which is
-replaced as a whole, says so and records the event. What a kill leaves goes on with the same command, and once done it does nothing.
+replaced atomically, says so and records the event. What a kill leaves goes on with the same command, and once done it does nothing.
 """
 
 import hashlib

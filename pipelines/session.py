@@ -62,7 +62,7 @@ class StartFleet(Protocol):
 
 
 def generate_work_units(run: PreparedRun, *, console: Console, start_fleet: StartFleet) -> None:
-    """One session: draw, score and save the units that are not finished. Raises RunError if the session did not do its work."""
+    """One session: generate, score and save the work units that are not finished. Raises RunError if the session did not do its work."""
     config = run.config
     console.rule("first prompt")
     console.print(run.plan.first_prompt, markup=False, highlight=False, soft_wrap=True)
@@ -76,9 +76,9 @@ def generate_work_units(run: PreparedRun, *, console: Console, start_fleet: Star
     with fleet_of_run as fleet:
         manifest = run.folder.open(run.manifest, run.plan)
         labels = run_labels(config, run_id=manifest.run_id, model_fingerprint=manifest.model_fingerprint)
-        # Only now: workers of a session that was killed a moment ago may have saved their last part while the engines started.
+        # Only now: workers of a session that was killed a moment ago may have saved their last file while the engines started.
         count = run.count_work_units()
-        console.print(f"{count.finished} of {count.planned} units of work are finished", highlight=False)
+        console.print(f"{count.finished} of {count.planned} work units are finished", highlight=False)
         progress = ray.remote(Progress).options(num_cpus=0, scheduling_strategy=drivers_node()).remote()
         router = start_router(
             fleet.shards, fleet.trainers, units_per_shard=work_units_in_flight(config), spread=config.spreads
@@ -137,7 +137,7 @@ def save_samples(
     router: ActorHandle,
     progress: ActorHandle,
 ) -> None:
-    """The pipeline: what happens to a unit of work in todo/, in order. Returns when every unit is on disk."""
+    """The pipeline: what happens to a work unit in todo/, in order. Returns when every unit is on disk."""
     gate, listeners = gate_and_listeners(folder, config.stopping_rule, router, progress)
     calls = math.ceil(work_units_in_flight(config) / work_units_per_file)
     todo: Dataset = ray.data.read_parquet(folder.storage.place(TODO), filesystem=folder.storage.ray_filesystem)
@@ -170,7 +170,7 @@ def save_samples(
 def gate_and_listeners(
     folder: RunFolder, rule: StoppingRule | None, router: ActorHandle, progress: ActorHandle
 ) -> tuple[Gate, list[ActorHandle]]:
-    """Who decides whether a unit is launched, and who hears of verdicts."""
+    """What decides whether a work unit is launched, and the actors that get the verdicts."""
     if rule is None:
         return OpenGate(), [progress]
     tracker = (

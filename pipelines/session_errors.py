@@ -34,7 +34,7 @@ def failures_in_one_line(run: PreparedRun) -> Iterator[None]:
 def finished_line(run: PreparedRun) -> str:
     """What a stopped run has, and how it goes on."""
     count = run.count_work_units()
-    return f"{count.finished} of {count.planned} units of work are saved in {run.folder.path}; the same command goes on from there."
+    return f"{count.finished} of {count.planned} work units are saved in {run.folder.path}; the same command goes on from there."
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""Adaptive k: what a user may set about stopping early."""
+"""Early stopping: what a user may set about stopping early."""
 
 from dataclasses import dataclass
 
@@ -6,12 +6,12 @@ from pipelines.errors import InputError
 from pipelines.statistics.stopping_rule import StoppingRule
 
 WORK_UNITS_PER_PROBLEM = 8
-"""Units of work that the samples of an adaptive run's problem are split into, unless the run says otherwise."""
+"""Work units that the samples of an adaptive run's problem are split into, unless the run says otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoppingConfig:
-    """When to stop drawing samples of a problem. Raises InputError on values that contradict each other."""
+    """When to stop generating samples of a problem. Raises InputError on values that contradict each other."""
 
     successes: int | None = None
     """Stop a problem at this many correct samples, >= 1; by default never, and all samples are drawn."""

@@ -25,7 +25,7 @@ EMBEDDED_MODEL = Path(__file__).parents[1] / "countdown_model"
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(ProblemSettings):
-    """Draw samples of every problem of a dataset, score them, estimate pass@k."""
+    """Generate samples of every problem of a dataset, score them, estimate pass@k."""
 
     model: str = "embedded"
     """Hugging Face model id or local folder; "embedded" is the small Countdown model that ships with the project."""
@@ -35,9 +35,10 @@ class RunConfig(ProblemSettings):
     """Report pass@k for these k; by default 1, 2, 4, ... n."""
     sampler: Annotated[str, Doc(SAMPLER_HELP)] = "esamp"
     partition: str | None = None
-    """Draw only this part of the run, such as 2/4, the second of four; other places draw the others, and jobs.merge joins them."""
+    """Generate only this partition of the run, such as 2/4, the second of four; other places generate the others, and
+    jobs.merge joins them."""
     partition_by: PartitionBy = "problems"
-    """What parts differ in: problems, or samples (units of work) of the same problems."""
+    """What partitions differ in: problems, or samples (work units) of the same problems."""
     output: str | Path | None = None
     """Run folder: a path, or a URL such as s3://bucket/runs/x (fsspec says which package it needs); by default
     runs/<dataset>-<sampler>-<seed>. The same command goes on with a run that was stopped."""
@@ -46,23 +47,23 @@ class RunConfig(ProblemSettings):
     trainers: int = 1
     """DistillerTrainer actors, each with its part of the problems; used with esamp.trainer actor."""
     min_shards: int | None = None
-    """Shards that must be ready before the first sample is drawn; the others join as the cluster grows. By default all."""
+    """Shards that must be ready before the first sample is generated; the others join as the cluster grows. By default all."""
     work_unit_attempts: int = 3
-    """Engines that may end while they draw a unit of work, before it is given up and its rows say why."""
+    """Engines that may end while they generate a work unit, before it is given up and its rows say why."""
     samples_per_work_unit: int | None = None
-    """Samples of one problem that are drawn, and saved, as one unit of work; by default all of them, so that they share a Distiller, an
+    """Samples of one problem that are generated, and saved, as one work unit; by default all of them, so that they share a Distiller, an
     eighth of them where problems may --stop early, and no more than a shard's batch where they spread."""
     spread: bool | None = None
-    """Draw a problem's samples on several shards at a time; a trainer actor lets them share the problem's Distiller. By default only
+    """Generate a problem's samples on several shards at a time; a trainer actor lets them share the problem's Distiller. By default only
     where they are more than a shard's batch (engine.max_num_seqs) and the sampler allows it."""
     work_units_per_file: int | None = None
-    """Units of work per output file: what a kill can lose, besides the units under way. By default 4, and more in runs of thousands."""
+    """Work units per output file: what a kill can lose, besides the units under way. By default 4, and more in runs of thousands."""
     verifiers: int = 1
     """Processes that score samples."""
     seed: int = 0
     """Seed of the run; every sample's seed follows from it, the problem's id and the sample's index."""
     stop: StoppingConfig = field(default_factory=StoppingConfig)
-    """Adaptive k: stop a problem when it is solved so often, or given up after too many wrong samples."""
+    """Early stopping: stop a problem when it is solved so often, or given up after too many wrong samples."""
     engine: EngineConfig = field(default_factory=EngineConfig)
     """One shard's engine."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
@@ -120,7 +121,7 @@ class RunConfig(ProblemSettings):
             )
         if rule is not None and self.partition is not None and self.partition_by == "samples":
             raise InputError(
-                "a problem that may stop early must be drawn in one place; use --partition-by problems, or leave --stop out."
+                "a problem that may stop early must be generated in one place; use --partition-by problems, or leave --stop out."
             )
         impossible = [k for k in self.pass_at if not 1 <= k <= self.largest_k]
         if impossible and impossible[0] <= self.samples:
@@ -149,7 +150,7 @@ class RunConfig(ProblemSettings):
 
     @property
     def stopping_rule(self) -> StoppingRule | None:
-        """When a problem stops; None if all its samples are drawn."""
+        """When a problem stops; None if all its samples are generated."""
         return self.stop.rule(self.samples)
 
     @property
@@ -160,7 +161,7 @@ class RunConfig(ProblemSettings):
 
     @property
     def work_unit_size(self) -> int:
-        """Samples in one unit of work, but for the last of a problem."""
+        """Samples in one work unit, but for the last of a problem."""
         usual = self.samples if self.stopping_rule is None else max(1, self.samples // WORK_UNITS_PER_PROBLEM)
         if self.spreads:
             usual = min(usual, self.engine.max_num_seqs)

@@ -27,9 +27,9 @@ class Estimate:
 
     problems: int
     samples: int
-    """Of the part that is drawn here."""
+    """Of the partition that is generated here."""
     units: int
-    """Of work, in that part."""
+    """Work units in that partition."""
     prompt_tokens: int
     """Of the first prompt."""
     answer_tokens: int
@@ -56,10 +56,10 @@ def dry_run(config: RunConfig, console: Console, *, extend: int | None = None) -
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.rule("estimate")
     at_most = "" if config.stopping_rule is None else "at most "
-    part = "" if config.partition is None else f", part {config.partition} by {config.partition_by}"
+    part = "" if config.partition is None else f", partition {config.partition} by {config.partition_by}"
     console.print(
         f"{estimate.problems} problems x {at_most}{config.samples} samples{part} = {estimate.samples} samples in "
-        f"{estimate.units} units of work\n"
+        f"{estimate.units} work units\n"
         f"first prompt {estimate.prompt_tokens} tokens; at most {estimate.answer_tokens:,} answer tokens\n"
         f"at most about {clock(estimate.seconds)} on {config.shards} shard(s), engine start not included (an order of magnitude)\n"
         f"run folder {run.folder.path}, config hash {config_hash(config)}",

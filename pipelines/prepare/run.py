@@ -59,13 +59,13 @@ def prepare_run(config: RunConfig, *, extend: int | None = None) -> PreparedRun:
 
 
 def check_partition(manifest: Manifest) -> None:
-    """Raise InputError if the part that shall be drawn here is empty."""
+    """Raise InputError if the partition that is to be generated here is empty."""
     config = manifest.config
     if config.run_partition.count(manifest.num_problems, len(manifest.group_sizes)) == 0:
-        suggestion = "Use fewer parts" + (
+        suggestion = "Use fewer partitions" + (
             " or a smaller --samples-per-work-unit." if config.partition_by == "samples" else "."
         )
         raise InputError(
-            f"part {config.partition} by {config.partition_by} is empty: the run has {manifest.num_problems} problems of "
-            f"{len(manifest.group_sizes)} units of work each. {suggestion}"
+            f"partition {config.partition} by {config.partition_by} is empty: the run has {manifest.num_problems} problems of "
+            f"{len(manifest.group_sizes)} work units each. {suggestion}"
         )

@@ -41,7 +41,7 @@ class StoppingTracker:
         self._prefixes: dict[str, Prefix] = defaultdict(Prefix)
 
     def record(self, problem_id: str, sample_index: int, is_correct: bool) -> bool:
-        """Take a verdict; True if the problem stops with it. A sample heard of again changes nothing."""
+        """Take a verdict; True if the problem stops with it. A sample that is recorded again changes nothing."""
         prefix, ahead = self._prefixes[problem_id], self._ahead[problem_id]
         if prefix.stop is not None or sample_index < prefix.length:
             return False
@@ -65,7 +65,7 @@ class StoppingTracker:
 
 
 def stops_of(samples: Iterable[FinishedSample], rule: StoppingRule) -> dict[str, Stop]:
-    """Where the problems of stored samples stopped. A sample that could not be drawn counts as not correct, as it does in every run."""
+    """Where the problems of stored samples stopped. A sample that could not be generated counts as not correct, as it does in every run."""
     tracker = StoppingTracker(rule)
     for sample in samples:
         tracker.record(sample.problem_id, sample.sample_index, sample.is_correct)

@@ -29,7 +29,7 @@ class StoppingSummary:
     given_up: int
     """Problems given up: no correct sample among the first `give_up_after`."""
     exhausted: int
-    """Problems with too few correct samples after all that could be drawn."""
+    """Problems with too few correct samples after all that could be generated."""
     counted_samples: int
     """Samples up to the stops: what estimates are made from."""
     discarded_samples: int

@@ -3,7 +3,7 @@
     run of 16              samples 0-15: a group of siblings
     extended to 128        samples 0-15 stay, 16-127 are a second group: they learn from each other, and not from the first
 
-Promise: nothing that was drawn is drawn again or changed, and an extension is done once, however often it is asked for.
+Promise: nothing that was generated is generated again or changed, and an extension is done once, however often it is asked for.
 """
 
 from dataclasses import replace

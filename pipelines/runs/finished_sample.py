@@ -19,7 +19,7 @@ class FinishedSample:
     num_tokens: int
     is_correct: bool
     is_error: bool
-    """It could not be drawn, or not be scored."""
+    """It could not be generated, or not be scored."""
     is_generated: bool
 
 

@@ -2,22 +2,22 @@
 
     runs/countdown-esamp-0/
         run.json          what the run is: config, fingerprints, versions, git commit, command line, what was done to it since
-        plan/             Parquet, one row per unit of work; a file for each extension round
+        plan/             Parquet, one row per work unit; a file for each extension round
         answers.parquet   reference answers, one row per problem
-        samples/          Parquet parts, one row per sample; a unit counts as finished once all its samples lie here without an error,
+        samples/          Parquet files, one row per sample; a unit counts as finished once all its samples lie here without an error,
                           or its problem has stopped early by the run's rule, which follows from the samples that lie here
         verdicts/         verdicts of jobs.verify, a folder for each verifier; run.json says whose count
         sessions.jsonl    one line per completed session (a run that was stopped and went on has several): time, tokens, shard counters
-        todo/             while a session runs: the units it draws, or the answers it scores
-        merged/           where jobs.merge took the samples from, with the sha256 of every part
-        corrupt/             parts that a killed session left unreadable; what they held was made again
+        todo/             while a session runs: the work units it generates, or the answers it scores
+        merged/           where jobs.merge took the samples from, with the sha256 of every file
+        corrupt/          files that a killed session left unreadable; what they held was made again
         failure.txt       what ended the last session that failed, in full
         summary.json      pass@k and the rest, at the end
 
 Promise: a folder holds one run. Another configuration, other data or another model is refused before anything is written, with the
-difference. A part is written by one worker and never again; a worker that outlived its session may leave a unit twice, with the same
-seeds: `read_samples` gives every sample once. What is in memory here grows with problems and by a few bytes with samples, never with
-the length of prompts or answers, but for the columns that `read_samples` is asked for.
+difference. An output file is written by one worker and never again. A worker that outlived its session may leave a work unit twice, with
+the same seeds: `read_samples` gives every sample once. What is in memory here grows with problems and by a few bytes with samples,
+never with the length of prompts or answers, but for the columns that `read_samples` is asked for.
 """
 
 import json
@@ -174,13 +174,13 @@ class RunFolder:
         return table["problem_id"].combine_chunks()
 
     def files(self, folder: str = SAMPLES) -> list[str]:
-        """Names of the parts of samples/, or of a folder of verdicts, that can be read."""
+        """Names of the output files of samples/, or of a folder of verdicts, that can be read."""
         names = self.storage.names(folder, suffix=".parquet")
         self._readable |= {name for name in names if name not in self._readable and self._is_readable(name)}
         return [name for name in names if name in self._readable]
 
     def move_corrupt_files(self, folder: str = SAMPLES) -> None:
-        """Move parts that a killed session left unreadable to corrupt/, and say so. Not while anything writes to the folder."""
+        """Move files that a killed session left unreadable to corrupt/, and say so. Not while anything writes to the folder."""
         for name in sorted(set(self.storage.names(folder, suffix=".parquet")) - set(self.files(folder))):
             aside = f"corrupt/{Path(name).name}"
             self.storage.move(name, aside)
@@ -212,7 +212,7 @@ class RunFolder:
         return StoredVerdicts(self.storage, files, self.problem_ids(), self.manifest().config.samples)
 
     def count_work_units(self, manifest: Manifest) -> WorkUnitCount:
-        """How far the part of a run is that its config names. What a run plans and is not in the plan here yet is not finished."""
+        """How far the partition of a run is that its config names. What a run plans and is not in the plan here yet is not finished."""
         planned = manifest.config.run_partition.count(manifest.num_problems, len(manifest.group_sizes))
         if not self.has_run or not all(map(self.storage.is_file, [ANSWERS, *plan_files(manifest)])):
             return WorkUnitCount(planned=planned, unfinished=planned)
@@ -268,10 +268,10 @@ class RunFolder:
         return pa.concat_tables(self.sample_tables(columns, verification=verification))
 
     def sample_tables(self, columns: list[str], *, verification: str | None = None) -> Iterator[pa.Table]:
-        """The same, a part at a time: for what must not hold all samples at once."""
+        """The same, a file at a time: for what must not hold all samples at once."""
         index = self.sample_index()
         if not index.num_rows:
-            raise InputError(f"{self.path} holds no samples yet; let the run finish a unit of work first.")
+            raise InputError(f"{self.path} holds no samples yet; let the run finish a work unit first.")
         verification = verification or self.manifest().verification
         judged = [name for name in columns if name in VERDICT_SCHEMA.names]
         verdicts = self.verdicts(verification).columns(judged) if verification and judged else None
@@ -282,7 +282,7 @@ class RunFolder:
             yield samples
 
     def read_rows(self, name: str, rows: npt.ArrayLike, columns: list[str] | None = None) -> pa.Table:
-        """Some rows of a part; by default all columns."""
+        """Some rows of an output file; by default all columns."""
         with self.storage.open(name) as file:
             return pa.parquet.read_table(file, columns=columns).take(pa.array(rows, pa.int32()))
 

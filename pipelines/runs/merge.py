@@ -4,7 +4,7 @@
 
 Promise: sources are only read, and nothing is written unless they belong together: the same run (but for where it ran and how far it was
 extended), and the same tokens wherever two hold the same sample. A kill leaves a folder that the same command completes; once done it
-does nothing. run.json of OUT says what was joined, merged/ the sha256 of every part.
+does nothing. run.json of OUT says what was joined, merged/ the sha256 of every file.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ class MergedSource:
     taken: int
     """Of these, those that no source before it holds."""
     sha256: str
-    """Of the names and sums of its parts, which merged/<sha256>.json lists."""
+    """Of the names and sums of its files, which merged/<sha256>.json lists."""
 
 
 def merge_runs(output: RunFolder, folders: Sequence[RunFolder]) -> list[MergedSource]:
@@ -119,7 +119,7 @@ def check_same_tokens(sources: Sequence[Source], problem_ids: pa.StringArray) ->
                 problem, index = divmod(int(different[0]), both_PN.shape[1])
                 raise InputError(
                     f"{source.folder.path} and {other.folder.path} hold different tokens for {len(different)} samples, the first of them "
-                    f"sample {index} of problem {problem_ids[problem]}: both places drew the same part. Merge one of them only."
+                    f"sample {index} of problem {problem_ids[problem]}: both places generated the same partition. Merge one of them only."
                 )
 
 
@@ -164,7 +164,7 @@ def begin_output(output: RunFolder, source: RunFolder, whole: Manifest) -> None:
 
 
 def join_source(output: RunFolder, source: Source, take_PN: npt.NDArray[np.bool_]) -> MergedSource:
-    """Copy what is taken of a source, part by part; a part that is there already is passed over."""
+    """Copy what is taken of a source, file by file; a file that is there already is passed over."""
     sums = {name: hashlib.sha256(source.folder.storage.read(name)).hexdigest() for name in source.index.files}
     for file in source.index.rows_by_file(take_PN):
         copy_rows(output, source, file, sum_of_file=sums[file.name])
@@ -183,7 +183,7 @@ def join_source(output: RunFolder, source: Source, take_PN: npt.NDArray[np.bool_
 
 
 def copy_rows(output: RunFolder, source: Source, file: FileRows, *, sum_of_file: str) -> None:
-    """Write some rows of a part as a part of the output, whose name follows from what is in it."""
+    """Write some rows of a file as a file of the output, whose name follows from what is in it."""
     digest = hashlib.sha256(sum_of_file.encode() + file.rows.tobytes()).hexdigest()[:16]
     name = f"samples/{source.manifest.run_id}-{digest}.parquet"
     if not output.storage.is_file(name):

@@ -1,7 +1,7 @@
-"""The plan of a run: one row per unit of work, fixed before anything is drawn, kept as Parquet in the run folder. Reference answers are
-not in it, since no sample is drawn by them: see answers.py.
+"""The plan of a run: one row per work unit, fixed before anything is generated, kept as Parquet in the run folder. Reference answers are
+not in it, since no sample is drawn by them: see reference_answers.py.
 
-A unit is one problem and a chunk of its samples (all of them, by default). Seeds are part of the plan, so a unit that is run again, on
+A work unit is one problem and a chunk of its samples (all of them, by default). Seeds are part of the plan, so a unit that is run again, on
 whatever shard, draws from the same seeds.
 
     round 0    samples 0 to n-1 of every problem
@@ -41,16 +41,16 @@ PLAN_SCHEMA = pa.schema(
 )
 
 GROUP_UNITS = 4096
-"""Units in a row group of a stored plan: what is in memory while it is written or read."""
+"""Work units in a row group of a stored plan: what is in memory while it is written or read."""
 SMALL_FILE = 4
-"""Units of work in a part of a small run."""
+"""Work units in a file of a small run."""
 MANY_FILES = 2000
-"""Parts from which on a run gets larger ones."""
+"""Files from which on a run gets larger ones."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedWorkUnit:
-    """A unit of work and the problem it belongs to."""
+    """A work unit and the problem it belongs to."""
 
     work: WorkUnit
     problem: Problem
@@ -58,7 +58,7 @@ class PlannedWorkUnit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What a run shall draw."""
+    """What a run shall generate."""
 
     problems: Sequence[Problem]
     format_prompt: Callable[[Problem], str]
@@ -80,7 +80,7 @@ class Plan:
         return len(self.problems) * sum(map(len, self.rounds))
 
     def work_units(self, round_number: int = 0) -> Iterator[PlannedWorkUnit]:
-        """Units of an extension round, in launch order."""
+        """Work units of an extension round, in launch order."""
         for start in range(0, len(self.problems), self.concurrent_problems):
             asked = [
                 (problem, self.format_prompt(problem))
@@ -134,7 +134,7 @@ def work_units_in_flight(config: RunConfig) -> int:
 
 
 def work_units_per_file(config: RunConfig, num_units: int) -> int:
-    """Units of work that are drawn in one call and saved together. By default few in a small run, which then loses little to a kill, and
+    """Work units that are drawn in one call and saved together. By default few in a small run, which then loses little to a kill, and
     in a large one as many as keep it at some thousand files; never more than half of what is under way, so that a shard does not run dry.
     Few where problems stop early: verdicts come when the last unit of a call has ended."""
     if config.work_units_per_file is not None:
@@ -195,7 +195,7 @@ def plan_table(units: Iterable[PlannedWorkUnit]) -> pa.Table:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredWorkUnit:
-    """A unit of work as the stored plan has it."""
+    """A work unit as the stored plan has it."""
 
     work: WorkUnit
     text: str

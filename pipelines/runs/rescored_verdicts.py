@@ -28,7 +28,7 @@ NOT_YET: dict[str, Any] = {
     "status": VerdictStatus.UNVERIFIED.value,
     "score": math.nan,
     "extracted": "",
-    "detail": "drawn after the last jobs.verify",
+    "detail": "generated after the last jobs.verify",
     "verdict_ms": 0.0,
 }
 """What is said of an answer that the verification has not seen."""

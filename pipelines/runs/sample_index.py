@@ -1,7 +1,7 @@
 """Which samples of a run are drawn, and where they lie: numpy arrays over problems x samples, nine bytes a sample, however long the
 answers are.
 
-Legend: P problems in the plan's order, N samples of each in launch order, U units of a batch of the plan, R rows of a portion of parts.
+Legend: P problems in the plan's order, N samples of each in launch order, U units of a batch of the plan, R rows of a portion of files.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,17 +17,17 @@ import pyarrow.parquet
 from pipelines.runs.storage import Storage
 
 PORTION_ROWS = 2**18
-"""Rows of parts that are looked up at a time."""
+"""Rows of output files that are looked up at a time."""
 KEYS = ["problem_id", "sample_index", "error"]
 NOWHERE = -1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileRows:
-    """Rows of a part that count, ascending."""
+    """Rows of an output file that count, ascending."""
 
     name: str
-    """Of the part."""
+    """Of the file."""
     rows: npt.NDArray[np.int32]
     """[R]"""
     places: npt.NDArray[np.int64]
@@ -40,11 +40,11 @@ class SampleIndex:
     the first row with an answer, else the first that says why there is none."""
 
     files: list[str]
-    """Names of the parts that were looked at."""
+    """Names of the files that were looked at."""
     file_PN: npt.NDArray[np.int32]
     """Index into `parts`; NOWHERE where a sample has no row."""
     row_PN: npt.NDArray[np.int32]
-    """Row in that part."""
+    """Row in that file."""
     answered_PN: npt.NDArray[np.bool_]
     """True where that row holds an answer."""
 
@@ -54,7 +54,7 @@ class SampleIndex:
         return int((self.file_PN != NOWHERE).sum())
 
     def rows_by_file(self, where_PN: npt.NDArray[np.bool_] | None = None) -> Iterator[FileRows]:
-        """The parts that hold samples (of those `where_PN` is True for), with the rows that count."""
+        """The output files that hold samples (of those `where_PN` is True for), with the rows that count."""
         has_row_PN = self.file_PN != NOWHERE
         place_R = np.flatnonzero(has_row_PN if where_PN is None else has_row_PN & where_PN)
         place_R = place_R[np.lexsort((self.row_PN.ravel()[place_R], self.file_PN.ravel()[place_R]))]
@@ -74,7 +74,7 @@ class SampleIndex:
 
 
 def find_samples(storage: Storage, files: Sequence[str], problem_ids: pa.StringArray, num_samples: int) -> SampleIndex:
-    """Look the planned samples up in the parts; rows that nobody planned are passed over."""
+    """Look the planned samples up in the files; rows that nobody planned are passed over."""
     shape = (len(problem_ids), num_samples)
     file_PN = np.full(shape, NOWHERE, dtype=np.int32)
     row_PN = np.zeros(shape, dtype=np.int32)
@@ -100,7 +100,7 @@ def find_samples(storage: Storage, files: Sequence[str], problem_ids: pa.StringA
 
 
 def portions(storage: Storage, files: Sequence[str]) -> Iterator[pa.Table]:
-    """The keys of all parts, about PORTION_ROWS at a time, with the part's number and the row's."""
+    """The keys of all files, about PORTION_ROWS at a time, with the file's number and the row's."""
     tables: list[pa.Table] = []
     for number, name in enumerate(files):
         with storage.open(name) as file, pa.parquet.ParquetFile(file) as stored:

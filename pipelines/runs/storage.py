@@ -18,7 +18,7 @@ from pipelines.errors import InputError
 
 
 class Storage:
-    """Files by their names below a root, through fsspec. An object store puts an object as a whole, or not."""
+    """Files by their names below a root, through fsspec. An object store puts an object completely, or not."""
 
     def __init__(self, fs: fsspec.AbstractFileSystem, root: str) -> None:
         """`root` is what `fs` calls the folder: without the protocol."""
@@ -73,7 +73,7 @@ class Storage:
             self.fs.put_file(draft.name, self.place(name))
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a whole file."""
+        """Write a file atomically."""
         with self.atomic_file(name) as file:
             file.write(content)
 
@@ -93,7 +93,7 @@ class Storage:
 
 
 class LocalStorage(Storage):
-    """Files on a disk of this machine or a network disk, where a rename is what makes a file whole."""
+    """Files on a disk of this machine or a network disk, where a rename makes a file complete."""
 
     def url(self, name: str = "") -> str:
         return self.place(name)

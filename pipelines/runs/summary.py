@@ -39,7 +39,7 @@ COLUMNS = [
     "lag_mean",
     "error",
 ]
-"""One value a sample, so that a million samples take some 100 MB; losses, one a token, are read a part at a time."""
+"""One value a sample, so that a million samples take some 100 MB; losses, one a token, are read a file at a time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +77,7 @@ class RunSummary(RunCounters):
     tokens_per_s: float | None
     """Answer tokens per second in which engines had work, over completed sessions; None if there is none."""
     errors: int
-    """Samples that could not be drawn or not be scored. They count as not correct."""
+    """Samples that could not be generated or not be scored. They count as not correct."""
     truncated: int
     """Samples cut off at max_tokens."""
     no_answer: int
@@ -130,7 +130,7 @@ class RunSummary(RunCounters):
             )
         if self.without_verdict:
             warnings.append(
-                f"{self.label}: {self.without_verdict} answers were drawn after the last jobs.verify ({self.verdicts}) and have no "
+                f"{self.label}: {self.without_verdict} answers were generated after the last jobs.verify ({self.verdicts}) and have no "
                 f"verdict, so pass@k is undefined: python -m jobs.verify {self.run_folder} with the same settings goes on."
             )
         for name, counter in counters_of():
@@ -149,7 +149,7 @@ def in_words(group_sizes: list[int]) -> str:
 def summarise(folder: RunFolder, *, pass_at: tuple[int, ...] = ()) -> RunSummary:
     """Read a run folder, write summary.json, return its content.
 
-    Raises RunError if there is nothing to report: no sample could be drawn, or beta > 0 and nothing was intervened on.
+    Raises RunError if there is nothing to report: no sample could be generated, or beta > 0 and nothing was intervened on.
     """
     manifest = folder.manifest()
     config = manifest.config
@@ -234,7 +234,7 @@ def adaptive_outcome(rule: StoppingRule, samples: pa.Table, sessions: list[Sessi
     finished = [finished_sample(row) for row in samples.select(FINISHED_COLUMNS).to_pylist()]
     stops = dict(
         sorted(stops_of(finished, rule).items())
-    )  # parts come in any order, seeded resampling must not depend on it
+    )  # files come in any order, seeded resampling must not depend on it
     return Outcome(
         problems=len(stops),
         pass_at=adaptive_pass_at(list(stops.values()), ks, rule),
@@ -252,7 +252,7 @@ def check_samples(samples: pa.Table, beta: float) -> None:
     """Raise RunError if every sample failed, or if ESamp was asked for and took no part in any token."""
     errors = samples["error"]
     if errors.null_count == 0:
-        raise RunError(f"none of {len(errors)} samples could be drawn; the first failed with: {errors[0]}")
+        raise RunError(f"none of {len(errors)} samples could be generated; the first failed with: {errors[0]}")
     if beta > 0 and not pc.sum(samples["intervened_tokens"]).as_py():
         raise RunError(
             f"esamp with beta={beta:g} must explore, but none of the tokens of {len(errors)} samples was intervened on: "
@@ -367,7 +367,7 @@ def stopping_rows(summaries: list[RunSummary]) -> Iterable[tuple[str, list[str]]
         [f"{s.solved}, {s.given_up}, {s.exhausted}" if s else "-" for s in stopping],
     )
     yield (
-        "samples that count, surplus, cancelled",
+        "samples that count, discarded, cancelled",
         [f"{s.counted_samples}, {s.discarded_samples}, {s.cancelled_samples}" if s else "-" for s in stopping],
     )
     yield "tokens saved, about", [f"{s.saved_share:.0%}" if s else "-" for s in stopping]

@@ -27,7 +27,7 @@ class StoppingActor:
         router: ActorHandle,
         progress: ActorHandle,
     ) -> None:
-        """`known`: verdicts that earlier sessions left; `router`: who tells every shard."""
+        """`known`: verdicts that earlier sessions left; `router`: it tells every shard."""
         self._tracker = StoppingTracker(rule)
         self._router = router
         self._progress = progress
@@ -35,7 +35,7 @@ class StoppingActor:
             self._tracker.record(sample.problem_id, sample.sample_index, sample.is_correct)
 
     def add(self, samples: Sequence[FinishedSample]) -> None:
-        """Hear of samples that have their verdict. One that could not be drawn leaves a gap, since it will be tried again."""
+        """Take samples that have their verdict. One that could not be generated leaves a gap, since it will be tried again."""
         for sample in samples:
             if sample.is_generated and self._tracker.record(sample.problem_id, sample.sample_index, sample.is_correct):
                 self._progress.stop.remote(sample.problem_id)
@@ -62,7 +62,7 @@ class OpenGate:
 
 
 class StoppingGate:
-    """Of an adaptive run: asks its tracker."""
+    """Of an adaptive run: asks its tracking actor."""
 
     def __init__(self, tracker: ActorHandle) -> None:
         self._tracker = tracker

@@ -1,9 +1,9 @@
-"""Generation: units of work go to LLM shards, samples come back. The stage of the pipeline that Ray Data calls per batch of units.
+"""Generation: work units go to LLM shards, samples come back. The stage of the pipeline that Ray Data calls per batch of units.
 
     batch of units -> GenerateSamples (one actor per shard, all alike) -> ShardPool: which shard? -> shard.generate(unit)
                       table per unit, in the order of the batch       <----------------------------- list[Sample]
 
-A unit whose problem has stopped is not launched, and one that is cancelled gives the samples it had finished: see tracker.py. A batch
+A work unit whose problem has stopped is not launched, and one that is cancelled gives the samples it had finished: see tracker.py. A batch
 that Ray Data runs again, since its actor or what it had made was lost, gives its tables in the same order: Ray takes those it already has
 for the same ones.
 """
@@ -34,7 +34,7 @@ class GenerateSamples:
         self._gate = gate
 
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
-        """Draw all units of the batch at the same time. Raises NoShardLeft."""
+        """Generate all work units of the batch at the same time. Raises NoShardLeft."""
         for unit in [asyncio.ensure_future(self._generate(unit)) for unit in stored_work_units(batch)]:
             yield await unit
 

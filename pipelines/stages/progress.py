@@ -40,7 +40,7 @@ class Counts:
     """Problems with at least one correct sample."""
     tokens: int = 0
     errors: int = 0
-    """Samples that could not be drawn, or not be scored."""
+    """Samples that could not be generated, or not be scored."""
 
 
 class Progress:
@@ -52,7 +52,7 @@ class Progress:
         self._samples = self._tokens = self._errors = 0
 
     def expect(self, units: pa.Table) -> None:
-        """Units of work that this session draws: problem_id, and the number of samples."""
+        """Work units that this session draws: problem_id, and the number of samples."""
         for problem_id, samples in zip(units["problem_id"].to_pylist(), units["samples"].to_pylist(), strict=True):
             self._missing[problem_id] += samples
 

@@ -145,7 +145,7 @@ class ChildScorer:
     def __init__(self, path: str, *, timeout_s: float) -> None:
         self._path = path
         self._timeout_s = timeout_s
-        # A fork of this process would copy Ray's threads in mid-air: the child is started afresh, and forks from there.
+        # A fork of this process would copy Ray's threads in an undefined state: the child is started afresh, and forks from there.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["math_verify", __name__])
         self._pool = ProcessPool(

@@ -67,7 +67,7 @@ def wrong(problem: int, index: int, **changes: Any) -> dict[str, Any]:
 
 
 def failed(problem: int, index: int) -> dict[str, Any]:
-    """A row of a sample that could not be drawn."""
+    """A row of a sample that could not be generated."""
     missing = dict.fromkeys(("token_ids", "loss", "novelty", "novelty_mean", "intervened_tokens", "lag_mean"))
     return wrong(problem, index, **missing, num_tokens=0, finish_reason="error", status="error", error="too long")
 

@@ -142,7 +142,7 @@ def test_an_engine_that_breaks_ends_the_run_and_what_was_finished_stays(tmp_path
     rows = [{"problem": "say 1", "answer": "1"}, {"problem": "breaks 2", "answer": "2"}]
     config = config_for(write_jsonl(tmp_path / "data.jsonl", rows), tmp_path / "run")
     with pytest.raises(
-        RunError, match=r"RuntimeError: the engine broke.*of 2 units of work are saved.*same command goes on"
+        RunError, match=r"RuntimeError: the engine broke.*of 2 work units are saved.*same command goes on"
     ):
         run_passk(config, console=quiet(), start_fleet=StandInFleet)
     assert "the engine broke" in (tmp_path / "run" / "failure.txt").read_text()
@@ -156,7 +156,7 @@ def test_a_verifier_that_cannot_start_where_it_runs_ends_the_run_in_one_line(
     monkeypatch.setenv("A_KEY_OF_THE_DRIVER", "secret")
     judge = {"judge_url": "http://127.0.0.1:9/v1", "judge_model": "m", "judge_key_variable": "A_KEY_OF_THE_DRIVER"}
     config = config_for(six_problems, tmp_path / "run", verifier="judge", **judge)
-    with pytest.raises(RunError, match=r"A_KEY_OF_THE_DRIVER, which is not set.*0 of 6 units of work are saved"):
+    with pytest.raises(RunError, match=r"A_KEY_OF_THE_DRIVER, which is not set.*0 of 6 work units are saved"):
         run_passk(config, console=quiet(), start_fleet=StandInFleet)
 
 
@@ -216,7 +216,7 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_command(tmp_path: Path) ->
 
     code, errors = stop_after(2, signal.SIGINT, dataset, output)
     assert code == 130
-    assert "of 16 units of work are saved" in errors
+    assert "of 16 work units are saved" in errors
     assert "Traceback" not in errors
     after_stop = len(stored(output))
     assert after_stop >= 8
@@ -250,6 +250,6 @@ def small_disk(tmp_path: Path) -> Any:
 def test_a_full_disk_ends_the_run_in_one_line_and_what_was_finished_stays(small_disk: Path, tmp_path: Path) -> None:
     rows = [{"problem": f"say {i}", "answer": str(i)} for i in range(12)]
     config = config_for(write_jsonl(tmp_path / "data.jsonl", rows), small_disk / "run")
-    with pytest.raises(RunError, match=r"the disk of .* is full.*of 12 units of work are saved"):
+    with pytest.raises(RunError, match=r"the disk of .* is full.*of 12 work units are saved"):
         run_passk(config, console=quiet(), start_fleet=StandInFleet)
     assert stored(small_disk / "run")

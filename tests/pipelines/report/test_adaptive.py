@@ -26,7 +26,7 @@ def samples(problem: int, verdicts: str) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def adaptive(tmp_path: Path) -> RunFolder:
-    """p0 stops at 3 with two correct, p1 is given up after 3 of which a fourth is surplus."""
+    """p0 stops at 3 with two correct, p1 is given up after 3 of which a fourth is discarded."""
     return make_run(tmp_path / "adaptive", ADAPTIVE, [samples(0, "+-+"), samples(1, "---+")])
 
 

@@ -194,7 +194,7 @@ def test_a_run_that_shall_not_explore_need_not(tmp_path: Path, config: RunConfig
 
 
 def test_a_run_in_which_everything_failed_says_why(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="none of 2 samples could be drawn; the first failed with: too long"):
+    with pytest.raises(RunError, match="none of 2 samples could be generated; the first failed with: too long"):
         summarise(make_run(tmp_path, CONFIG, [[failed(0, 0), failed(0, 1)]]))
 
 

@@ -161,6 +161,6 @@ def test_a_part_that_is_none_says_what_one_looks_like(text: str) -> None:
         parse_partition(text, "problems")
 
 
-def test_a_problem_that_may_stop_early_is_drawn_in_one_place() -> None:
-    with pytest.raises(InputError, match="drawn in one place"):
+def test_a_problem_that_may_stop_early_is_generated_in_one_place() -> None:
+    with pytest.raises(InputError, match="generated in one place"):
         RunConfig(stop=StoppingConfig(successes=1), partition="1/2", partition_by="samples")

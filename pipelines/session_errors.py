@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from ray.data.exceptions import SystemException
 from ray.exceptions import RayError
 
-from actors.errors import EngineStartError
+from actors.errors import EngineStartError, TrainerStartError
 from pipelines.errors import InputError, RunError, root_cause
 from pipelines.prepare.run import PreparedRun
 from pipelines.runs.folder import FAILURE
@@ -21,6 +21,8 @@ def failures_in_one_line(run: PreparedRun) -> Iterator[None]:
         yield
     except EngineStartError as error:
         raise InputError(f"no engine for model {run.config.model}: {error}") from error
+    except TrainerStartError as error:
+        raise InputError(f"a DistillerTrainer did not start: {error}") from error
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped. {finished_line(run)}") from None
     except (RayError, SystemException, OSError) as error:

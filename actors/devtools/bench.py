@@ -8,9 +8,10 @@ from contextlib import contextmanager
 import numpy as np
 import ray
 
+from actors.exchange.messages import Reply, ShardMessage, StepRows
 from actors.exchange.remote_learner import ActorLearner
 from actors.trainers.pool import TrainerActor
-from actors.types import Reply, ShardMessage, StepRows, TrainerSpec
+from actors.types import TrainerSpec
 from esamp.devtools.bench.engine_bench import Mode
 from esamp.devtools.bench.report import PointSummary
 from esamp.distiller.learner import Learner

@@ -19,10 +19,11 @@ from ray.actor import ActorHandle
 
 from actors.config import ExchangeConfig
 from actors.devtools.cost_fit import CalibrationPoint, PointTiming, fit_costs, fitted_ms
+from actors.exchange.messages import RegisterGroup, ShardMessage, StepRows
 from actors.exchange.remote_learner import ActorLearner
 from actors.trainers.distiller_trainer import DistillerTrainer
 from actors.trainers.pool import TrainerActor
-from actors.types import RegisterGroup, ShardMessage, StepRows, TrainerSpec
+from actors.types import TrainerSpec
 from esamp.config import ESampConfig
 from esamp.distiller.bank import DistillerBank
 from esamp.distiller.hidden_rows import HiddenRows
@@ -211,7 +212,7 @@ def time_round_trip(point: CalibrationPoint) -> tuple[float, float, float]:
         learner.stop()
         ray.kill(trainer)
     send_s = (after.rows_s - before.rows_s) / (after.messages - before.messages)
-    take_s = (after.weights_s - before.weights_s) / (after.publications - before.publications)
+    take_s = (after.weights_s - before.weights_s) / (after.weight_updates - before.weight_updates)
     return float(np.median(seconds)), send_s, take_s
 
 

@@ -1,13 +1,13 @@
 """A shard's side of the exchange with its DistillerTrainers. Nothing here ever makes the decode loop wait.
 
-    decode thread                                exchange thread
-    learn(rows)  -> outbox of the group's trainer -> letter -> ray.put -> trainer.exchange(ref)
-    refresh()    <- weights that have arrived     <- reply, at most one letter under way per trainer
-    open, close  -> the same outboxes, in order   -> letter
+    decode thread                                     exchange thread
+    learn(rows)  -> send queue of the group's trainer -> message -> Transport.send
+    refresh()    <- weights that have arrived         <- reply, at most one message in flight per trainer
+    open, close  -> the same send queues, in order    -> message
 
-Letters are paced: the exchange takes at most a set share of the engine's time, whatever the trainer does. If a trainer is gone the engine
-goes on with the weights it has, whose lag grows until beta has faded to 0 (esamp.fusion.stale_beta); one that comes back is offered those
-weights, and goes on from them.
+Messages are rate limited: the exchange takes at most a set share of the engine's time, whatever the trainer does. If a trainer is lost the
+engine goes on with the weights it has, whose lag grows until beta has decayed to 0 (esamp.fusion.stale_beta). A trainer that comes back is
+sent those weights, and continues from them.
 """
 
 import logging
@@ -18,16 +18,14 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import ray
-import torch
 from ray.actor import ActorHandle
 
 from actors.config import ExchangeConfig
 from actors.exchange.group_names import group_names, trainer_of
-from actors.exchange.send_queue import HostRows, SendQueue, WaitingStep, pressure_policy
+from actors.exchange.send_queue import SendQueue, WaitingStep, backpressure_policy
 from actors.exchange.slot_table import ArrivedWeights, SlotState, SlotTable
-from actors.exchange.trainer_client import Answer, TrainerClient
+from actors.exchange.trainer_client import Received, TrainerClient
+from actors.exchange.transport import Transport
 from esamp.distiller.bank import DistillerBank, Forward
 from esamp.distiller.hidden_rows import HiddenRows, SlotBatch
 from esamp.distiller.learner import WeightsVersion
@@ -35,9 +33,10 @@ from esamp.distiller.learner import WeightsVersion
 logger = logging.getLogger(__name__)
 
 MAX_WAIT_S = 0.5
-"""Longest rest of the exchange thread; the first row or notice after a pause ends it."""
+"""Longest wait of the exchange thread without anything to send; the first row or registration ends it."""
 POLL_S = 0.05
-"""The same while it waits for one trainer and has nothing to send to another, whose next row does not wake it."""
+"""The same while one trainer's reply is awaited and another trainer has nothing to be sent: its next row does not end a wait for a
+reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +51,12 @@ class ExchangeCounters:
     dropped_rows: int
     lost_rows: int
     versions_received: int
-    publications: int
-    """Answers with weights."""
+    weight_updates: int
+    """Replies with weights."""
     rows_s: float
-    """Processor time of the exchange that letters took."""
+    """Processor time of the exchange thread that messages took."""
     weights_s: float
-    """The same of weights."""
+    """Processor time of both threads that weights took."""
     trainer_failures: int
     restored_groups: int
     restarted_groups: int
@@ -67,7 +66,7 @@ class ExchangeCounters:
 class ClientBatch:
     """The part of a batch of rows that belongs to one trainer."""
 
-    link: TrainerClient
+    client: TrainerClient
     rows: list[int] | None
     """None if it is all of them."""
     states: list[SlotState]
@@ -86,19 +85,23 @@ class ActorLearner:
         shard: str,
         spread: bool = False,
         config: ExchangeConfig | None = None,
+        transport: Transport | None = None,
     ) -> None:
-        """`shard`: its name in the cluster. `spill`: as in ShardConfig."""
+        """`shard`: its name in the cluster. `spread`: as in ShardConfig. `transport`: the object store by default."""
         config = config or ExchangeConfig()
         self.bank = bank
-        # A shard that was started again must not meet the groups of its former life.
+        self._transport = transport or Transport()
+        # A shard that was started again must not be taken for the one that registered groups before.
         incarnation = f"{shard}/{uuid.uuid4().hex[:6]}"
         self._names = group_names(incarnation, scope=bank.config.scope, spread=spread)
         share = config.share / len(trainers)
         self._clients = [
-            TrainerClient(trainer, SendQueue(pressure_policy(config)), shard=incarnation, share=share)
+            TrainerClient(
+                trainer, SendQueue(backpressure_policy(config)), self._transport, shard=incarnation, share=share
+            )
             for trainer in trainers
         ]
-        self._table = SlotTable(bank)
+        self._table = SlotTable(bank, self._transport)
         self._batches: tuple[SlotBatch, list[ClientBatch]] | None = None
         self._failure: BaseException | None = None
         self._is_idle = False
@@ -108,7 +111,7 @@ class ActorLearner:
         self._thread.start()
 
     def open(self, slot: int, group: str) -> None:
-        """`slot` starts as new."""
+        """`slot` starts from initial weights."""
         name = self._names.name(group)
         self._table.open(slot, name, self._clients[trainer_of(name, len(self._clients))])
         self._batches = None
@@ -120,15 +123,15 @@ class ActorLearner:
         self._wake()
 
     def refresh(self) -> None:
-        """Flip in whatever has arrived since the last step; never waits for a trainer."""
+        """Swap in the weights that have arrived since the last step; never waits for a trainer."""
         if self._failure is not None:
             raise self._failure
         if not self._table.has_arrived():
             return
         started = time.thread_time()
         self._table.swap_in()
-        for link in self._clients:
-            link.spend_on_weights((time.thread_time() - started) / len(self._clients))
+        for client in self._clients:
+            client.spend_on_weights((time.thread_time() - started) / len(self._clients))
 
     def catch_up(self) -> None:
         """As refresh, which never waits; between it and the end of the step the weights stay as they are."""
@@ -136,17 +139,17 @@ class ActorLearner:
 
     def learn(self, rows: HiddenRows, forward: Forward | None = None) -> None:
         """Queue the rows for their trainers."""
-        states = HostRows(rows)
-        for share in self._client_batches(rows.batch):
-            for state in share.states:
+        states = self._transport.stage_rows(rows)
+        for part in self._client_batches(rows.batch):
+            for state in part.states:
                 state.steps += 1
-            share.link.send_queue.put_step(
+            part.client.send_queue.put_step(
                 WaitingStep(
                     states,
-                    share.rows,
-                    [state.group for state in share.states],
-                    share.group_of_row,
-                    [state.steps for state in share.states],
+                    part.rows,
+                    [state.group for state in part.states],
+                    part.group_of_row,
+                    [state.steps for state in part.states],
                 )
             )
         self._wake()
@@ -160,18 +163,18 @@ class ActorLearner:
     @property
     def counters(self) -> ExchangeCounters:
         """Of all trainers together."""
-        of_links = [link.counters for link in self._clients]
+        of_clients = [client.counters for client in self._clients]
         return ExchangeCounters(
-            messages=sum(link.messages for link in of_links),
-            sent_rows=sum(link.sent_rows for link in of_links),
-            sent_bytes=sum(link.sent_bytes for link in of_links),
-            dropped_rows=sum(link.send_queue.dropped_rows for link in self._clients),
-            lost_rows=sum(link.lost_rows for link in of_links),
+            messages=sum(client.messages for client in of_clients),
+            sent_rows=sum(client.sent_rows for client in of_clients),
+            sent_bytes=sum(client.sent_bytes for client in of_clients),
+            dropped_rows=sum(client.send_queue.dropped_rows for client in self._clients),
+            lost_rows=sum(client.lost_rows for client in of_clients),
             versions_received=self._table.versions_received,
-            publications=sum(link.publications for link in of_links),
-            rows_s=sum(link.rows_s for link in of_links),
-            weights_s=sum(link.weights_s for link in of_links),
-            trainer_failures=sum(link.failures for link in of_links),
+            weight_updates=sum(client.weight_updates for client in of_clients),
+            rows_s=sum(client.rows_s for client in of_clients),
+            weights_s=sum(client.weights_s for client in of_clients),
+            trainer_failures=sum(client.failures for client in of_clients),
             restored_groups=self._table.restored_groups,
             restarted_groups=self._table.restarted_groups,
         )
@@ -187,17 +190,17 @@ class ActorLearner:
         if self._batches is None or self._batches[0] is not batch:
             self._batches = (
                 batch,
-                [share for link in self._clients if (share := self._client_batch(batch, link)) is not None],
+                [part for client in self._clients if (part := self._client_batch(batch, client)) is not None],
             )
         return self._batches[1]
 
-    def _client_batch(self, batch: SlotBatch, link: TrainerClient) -> ClientBatch | None:
-        slots = [slot for slot in batch.counts if self._table[slot].link is link]
+    def _client_batch(self, batch: SlotBatch, client: TrainerClient) -> ClientBatch | None:
+        slots = [slot for slot in batch.counts if self._table[slot].client is client]
         if not slots:
             return None
         rows = [row for row, slot in enumerate(batch.slots) if slot in slots]
         return ClientBatch(
-            link,
+            client,
             None if len(rows) == len(batch.slots) else rows,
             [self._table[slot] for slot in slots],
             [slots.index(batch.slots[row]) for row in rows],
@@ -214,51 +217,45 @@ class ActorLearner:
                 self._wait()
                 self._exchange()
         except BaseException as error:
-            # The named boundary: what is no failure of a trainer is a bug, and ends generation through the next refresh.
+            # The error boundary of the thread: what is no failure of a trainer is a bug, and is raised by the next refresh, in the decode
+            # thread.
             self._failure = error
 
     def _exchange(self) -> None:
-        """Take the replies that are there, send the letters that are due."""
-        waited_for = [link.reply for link in self._clients if link.reply is not None]
-        arrived = (
-            set(ray.wait(waited_for, num_returns=len(waited_for), timeout=0, fetch_local=False)[0])
-            if waited_for
-            else set()
-        )
-        for link in self._clients:
-            if link.reply in arrived:
-                answer = link.settle()
-                if answer is not None:
-                    self._receive(answer, link)
-            if link.reply is None and link.due_at() <= time.monotonic():
-                link.send()
+        """Receive the replies that have arrived, send the messages that are due."""
+        in_flight = [client.reply for client in self._clients if client.reply is not None]
+        arrived = self._transport.arrived(in_flight, timeout_s=0, all_of_them=True)
+        for client in self._clients:
+            if client.reply in arrived:
+                received = client.receive()
+                if received is not None:
+                    self._receive(received, client)
+            if client.reply is None and client.due_at() <= time.monotonic():
+                client.send()
 
     def _wait(self) -> None:
-        """Sleep, in C, until a letter is due or a reply is there; or until the first row, where nothing waits."""
-        waited_for = [link.reply for link in self._clients if link.reply is not None]
-        idle = [link for link in self._clients if link.reply is None]
-        due_at = min((link.due_at() for link in idle), default=math.inf)
-        rest = min(max(0.0, due_at - time.monotonic()), MAX_WAIT_S)
-        if waited_for:
-            ray.wait(waited_for, timeout=min(rest, POLL_S) if idle else rest, fetch_local=False)
+        """Wait, without the interpreter lock, until a message is due or a reply has arrived; or, where nothing waits, until the first
+        row."""
+        in_flight = [client.reply for client in self._clients if client.reply is not None]
+        idle = [client for client in self._clients if client.reply is None]
+        due_at = min((client.due_at() for client in idle), default=math.inf)
+        wait_s = min(max(0.0, due_at - time.monotonic()), MAX_WAIT_S)
+        if in_flight:
+            self._transport.arrived(in_flight, timeout_s=min(wait_s, POLL_S) if idle else wait_s, all_of_them=False)
             return
-        self._is_idle = all(not len(link.send_queue) for link in idle)
-        if self._is_idle and any(len(link.send_queue) for link in idle):
-            rest = 0.0  # it came between the two looks
-        self._has_work.wait(rest)
+        self._is_idle = all(not len(client.send_queue) for client in idle)
+        if self._is_idle and any(len(client.send_queue) for client in idle):
+            wait_s = 0.0  # a row came before `_is_idle` was set, so its `_wake` did nothing
+        self._has_work.wait(wait_s)
         self._has_work.clear()
         self._is_idle = False
 
-    def _receive(self, answer: Answer, link: TrainerClient) -> None:
+    def _receive(self, received: Received, client: TrainerClient) -> None:
         """Take note of a reply; its weights wait for the next refresh."""
-        reply = answer.reply
+        reply = received.reply
         self._table.note(reply)
-        if answer.weights is not None:
-            started = time.thread_time()
-            # Copied here: torch cannot express the store's read-only memory, and to hold on to it would keep whole publications alive.
-            weights_GP = torch.from_numpy(np.array(answer.weights))
-            for version, weights_P in zip(reply.versions, weights_GP, strict=True):
-                self._table.keep(ArrivedWeights(version, weights_P), message=answer.message)
-            link.spend_on_weights(time.thread_time() - started)
-        # Before any more of their rows.
-        link.send_queue.put_first([*self._table.register_again(reply.unknown_groups)])
+        if received.weights_GP is not None:
+            for version, weights_P in zip(reply.versions, received.weights_GP, strict=True):
+                self._table.keep(ArrivedWeights(version, weights_P), message=received.message)
+        # In front of what waits, so that the trainer knows the groups before it is sent more of their rows.
+        client.send_queue.put_first([*self._table.register_again(reply.unknown_groups)])

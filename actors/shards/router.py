@@ -1,44 +1,43 @@
-"""Which shard draws which unit, and what becomes of a unit whose shard ended.
+"""Which shard generates which work unit, and what happens to a unit whose shard died.
 
     ShardPool.generate(unit) --acquire--> ShardRouter         waits until a live shard has room
-          |                                                   puts shards in the rotation once they answer `join`,
-          +--generate(unit)--> shard                          and takes them out when a call tells that they are lost
+          |                                                   a shard is live once it answers `join`,
+          +--generate(unit)--> shard                          until a call to it fails because it is lost
           +--release, or report_lost--> ShardRouter
 
-Promise: a unit comes back drawn once, by one shard, or with the reason. A shard that ends takes its units with it only until another
-(or the same, started again) is live. A unit under way on `attempts` engines that ended is given up, since it may be what ends them; its
-last attempt has an engine to itself, so that no unit is blamed for another.
+Promise: a unit is generated once, by one shard, or fails with the reason. The units of a shard that died wait only until another shard, or
+the same one after its restart, is live. A unit that was running on `attempts` engines that died is given up, because it may be what kills
+them; its last attempt is exclusive, so that no unit is blamed for another.
 """
 
 import asyncio
 import itertools
-import logging
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import ActorDiedError, RayError
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
-from actors.errors import SHARD_LOST, NoShardLeft, UnitGivenUp, last_line
+from actors.errors import SHARD_LOST, EngineFailed, NoShardLeft, UnitGivenUp, last_line
 from actors.shards.placement import drivers_node
 from actors.shards.shard_loads import ShardLoads
 from actors.types import RouterCounts, Sample, WorkUnit
-
-logger = logging.getLogger(__name__)
+from actors.warning_log import WarningLog
 
 RETRY_S = 1.0
-"""Between two questions to a shard that does not answer."""
-MAX_DEATH_REPORTS = 5
-"""Answers in a row that say so; Ray may call an actor dead for a moment while it decides to start it again."""
+"""Between two calls of `join` to a shard that does not answer."""
+MAX_JOIN_FAILURES = 5
+"""Failures of `join` in a row after which a shard is dead for good. Not the first: Ray may report an actor dead for a moment while it
+decides to restart it."""
 CALLS_AT_A_TIME = 10_000
-"""Calls the router holds at a time: nearly all of them wait for a shard."""
+"""Concurrent calls of the router: nearly all of them wait for a shard."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """Who takes units. Ray starts an actor that ended again under the same id: its former life's units are no more."""
+    """An actor that acquires leases. Ray restarts an actor under the same id: the units of its former incarnation are lost."""
 
     actor: str
     incarnation: str
@@ -46,15 +45,15 @@ class Caller:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lease:
-    """Room for one unit on a shard."""
+    """The right to run one work unit on a shard, until it is released or the shard is lost."""
 
     number: int
-    """No two seats of a router have the same."""
+    """Unique in a router."""
     caller: Caller
     shard: int
     handle: ActorHandle
     exclusive: bool
-    """True if the shard has nothing else under way."""
+    """True if the shard runs no other unit meanwhile."""
 
 
 @dataclass(slots=True)
@@ -63,13 +62,13 @@ class KnownShard:
 
     handle: ActorHandle
     incarnation: str = ""
-    """Of its process; empty before it first joined."""
+    """Of its process; empty before it joined for the first time."""
     death: str | None = None
     """Why it will not come back; None if it may."""
 
 
 class ShardRouter:
-    """Knows the shards in the rotation and what each has under way. One small Ray actor per session."""
+    """Knows the live shards and what each of them runs. One small Ray actor per session."""
 
     def __init__(self, trainers: Sequence[ActorHandle], *, units_per_shard: int, spread: bool) -> None:
         self._trainers = list(trainers)
@@ -82,21 +81,22 @@ class ShardRouter:
         self._tasks: set[asyncio.Task[None]] = set()
         self._cancelled: list[str] = []
         self._restarts = self._run_again = 0
+        self._warnings = WarningLog("router")
 
     async def add(self, shard: ActorHandle) -> None:
-        """Put a shard in the rotation, once it answers."""
+        """Add a shard, which is live once it answers `join`."""
         self._shards.append(KnownShard(shard))
         self._start_joining(self._loads.add())
 
     async def register_caller(self, caller: Caller) -> None:
-        """A caller begins; what its former life had taken is free again, and comes again as new units."""
+        """A caller starts. Leases of its former incarnation are released: Ray Data gives the same units to the new one."""
         self._incarnations[caller.actor] = caller.incarnation
         for lease in [lease for lease in self._leases.values() if lease.caller.actor == caller.actor]:
             self._run_again += 1
             await self.release(lease)
 
     async def acquire(self, problem_id: str, caller: Caller, *, exclusive: bool) -> Lease:
-        """Room for a unit of this problem; waits for it. Raises NoShardLeft."""
+        """A lease for a unit of this problem; waits for it. Raises NoShardLeft."""
         async with self._changed:
             shard = await (self._acquire_exclusive(caller) if exclusive else self._acquire_shared(problem_id, caller))
         handle = self._shards[shard].handle
@@ -105,35 +105,36 @@ class ShardRouter:
         return lease
 
     async def release(self, lease: Lease) -> None:
-        """A unit has ended."""
+        """A unit is finished."""
         if self._leases.pop(lease.number, None) is not None:
             self._loads.release(lease.shard, exclusive=lease.exclusive)
             await self._notify_change()
 
     async def report_lost(self, lease: Lease, reason: str) -> None:
-        """A unit did not come back, for a reason that is the shard's: the shard leaves the rotation until it answers again."""
+        """A call failed for a reason that is the shard's: the shard is not live until it answers `join` again."""
         self._run_again += 1
         if lease.number not in self._leases:
-            return  # another unit of that shard told it first
-        logger.warning("shard %d left the rotation: %s", lease.shard, reason)
+            return  # another unit of that shard reported it first
+        self._warnings.record("shard_lost", f"shard-{lease.shard} was lost and its units run again: {reason}")
         self._loads.set_lost(lease.shard)
         self._leases = {number: held for number, held in self._leases.items() if held.shard != lease.shard}
         self._start_joining(lease.shard)
         await self._notify_change()
 
     async def cancel(self, problem_id: str) -> None:
-        """Have every shard abort the samples of a problem, now and later; a shard that joins later is told as well."""
+        """Abort the samples of a problem on every shard, now and later; shards that join later are told too."""
         self._cancelled.append(problem_id)
         for shard in self._shards:
             shard.handle.cancel.remote(problem_id)
 
     async def counts(self) -> RouterCounts:
-        """What has happened so far."""
+        """Counters and warnings so far."""
         return RouterCounts(
             shards=len(self._shards),
             live_shards=self._loads.num_live(),
             shard_restarts=self._restarts,
             units_run_again=self._run_again,
+            warnings=self._warnings.warnings(),
         )
 
     async def _acquire_shared(self, problem_id: str, caller: Caller) -> int:
@@ -156,11 +157,11 @@ class ShardRouter:
                 raise
 
     async def _wait(self, caller: Caller) -> None:
-        """Until something changed. Raises NoShardLeft if nothing ever will, and RuntimeError to a caller that is no more."""
+        """Wait for a change. Raises NoShardLeft if there will be none, and RuntimeError in a call of a former incarnation of the caller."""
         deaths = [shard.death for shard in self._shards if shard.death is not None]
         if len(deaths) == len(self._shards):
             raise NoShardLeft(
-                f"no shard is left; the last one ended with: {deaths[-1] if deaths else 'none was started'}"
+                f"no shard is left; the last one died with: {deaths[-1] if deaths else 'none was started'}"
             )
         await self._changed.wait()
         if self._incarnations[caller.actor] != caller.incarnation:
@@ -172,17 +173,19 @@ class ShardRouter:
 
     def _start_joining(self, index: int) -> None:
         task = asyncio.get_running_loop().create_task(self._join(index))
-        self._tasks.add(task)  # asyncio itself holds tasks only weakly
+        self._tasks.add(task)  # asyncio holds tasks only weakly: without this one may be collected while it runs
         task.add_done_callback(self._tasks.discard)
 
     async def _join(self, index: int) -> None:
-        shard, deaths = self._shards[index], 0
-        while deaths < MAX_DEATH_REPORTS:
+        shard, failures = self._shards[index], 0
+        while failures < MAX_JOIN_FAILURES:
             try:
                 incarnation: str = await shard.handle.join.remote(self._trainers)
             except RayError as error:
-                # The named boundary: a shard that does not answer is asked again, unless it is dead for good.
-                deaths = deaths + 1 if isinstance(error, ActorDiedError) else 0
+                # The error boundary: a shard that does not answer may be restarting, and is called again. It is given up if it is reported
+                # dead, or if `join` itself raises (a RayTaskError), each time. EngineFailed is raised only until the process has ended.
+                is_final = isinstance(error, ActorDiedError | RayTaskError) and not isinstance(error, EngineFailed)
+                failures = failures + 1 if is_final else 0
                 reason = last_line(error)
                 await asyncio.sleep(RETRY_S)
             else:
@@ -194,7 +197,7 @@ class ShardRouter:
                 break
         else:
             shard.death = reason
-            logger.error("shard %d ended for good: %s", index, reason)
+            self._warnings.record("shard_died", f"shard-{index} is dead for good: {reason}")
         await self._notify_change()
 
 
@@ -212,17 +215,17 @@ def start_router(
 
 
 class ShardPool:
-    """Draws units on whichever shards are live. In an actor, whose id tells the router who asks."""
+    """Generates units on whichever shards are live. Used in an actor, by whose id the router knows the caller."""
 
     def __init__(self, router: ActorHandle, *, attempts: int) -> None:
-        """`attempts`: engines that may end with a unit under way before it is given up."""
+        """`attempts`: engines that may die while they run a unit before the unit is given up."""
         self._router = router
         self._attempts = attempts
         self._caller = Caller(actor=ray.get_runtime_context().get_actor_id() or "driver", incarnation=uuid.uuid4().hex)
         ray.get(router.register_caller.remote(self._caller))
 
     async def generate(self, unit: WorkUnit) -> list[Sample]:
-        """Draw the samples of a unit. Raises ValueError if the model cannot take it, UnitGivenUp and NoShardLeft."""
+        """Generate the samples of a unit. Raises ValueError if the model cannot take it, UnitGivenUp and NoShardLeft."""
         reason = ""
         for attempt in range(1, self._attempts + 1):
             exclusive = attempt == self._attempts > 1
@@ -233,11 +236,12 @@ class ShardPool:
                 reason = last_line(error)
                 await self._router.report_lost.remote(lease, reason)
             except BaseException:
+                # ValueError of this unit, or cancellation: the shard is live, so its lease is released. Not awaited: nothing depends on it.
                 self._router.release.remote(lease)
                 raise
             else:
                 self._router.release.remote(lease)
                 return samples
         raise UnitGivenUp(
-            f"{self._attempts} engine(s) ended while they drew this unit, the last of them with nothing else to do: {reason}"
+            f"{self._attempts} engine(s) died while they ran this work unit, the last of them with no other unit: {reason}"
         )

@@ -10,20 +10,21 @@ from pathlib import Path
 from actors.errors import EngineStartError
 
 MAX_STARTS = 3
-"""Times in a row that an engine's process may end while it starts, before Ray is told not to start it again."""
+"""Times in a row that an engine's process may die while it starts, before the actor fails instead of being restarted."""
 
 
 @contextmanager
 def engine_start_lock(actor_id: str) -> Iterator[None]:
-    """The turn of this actor's engine. Raises EngineStartError if its former processes ended during their turns.
+    """Hold the machine's lock while this actor's engine starts. Raises EngineStartError if its former processes died while they held it.
 
-    An exception during the start ends the actor for good. A process that is killed is started again by Ray, for ever if nobody counts.
+    Ray does not restart an actor whose __init__ raised, but restarts one whose process was killed for ever; so the starts are counted, in
+    a file that outlives the process.
     """
     folder = Path(tempfile.gettempdir()) / f"esamp-engine-starts-{os.getuid()}"
     folder.mkdir(exist_ok=True)
     begun = folder / actor_id
     with (folder / "turn.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # given back by the kernel, whatever ends the process
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a file lock: the kernel releases it however the process ends
         starts = begun.stat().st_size if begun.exists() else 0
         if starts == MAX_STARTS:
             begun.unlink()

@@ -1,35 +1,35 @@
 """The dedicated trainer: owns the Distillers of the shards that send it hidden states.
 
-    LLMShard 0 --letters: rows (object refs)--> DistillerTrainer 0 --replies: weights (object refs)--> LLMShard 0
-    LLMShard 1 -------------------------------> DistillerTrainer 1 ----------------------------------> LLMShard 1
+    LLMShard 0 --messages: rows (object refs)--> DistillerTrainer 0 --replies: weights (object refs)--> LLMShard 0
+    LLMShard 1 --------------------------------> DistillerTrainer 1 ----------------------------------> LLMShard 1
 
-One Distiller per group name; who shares a name shares the Distiller (actors/exchange/group_names.py). A trainer keeps nothing on disk:
-one that was restarted knows no group, says so, and goes on from the newest weights that shards offer it. Adam's moments are not
-exchanged, so they begin again; step and row counts go on.
+One Distiller per group name; shards that use the same name share the Distiller (actors/exchange/group_names.py). A trainer keeps nothing on
+disk: one that was restarted knows no group, replies so, and continues from the newest weights that shards send it. Adam's moments are not
+exchanged, so they are reset; step and row counts continue.
 """
 
 import logging
 import time
 import uuid
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-import numpy as np
-import ray
 import torch
+from ray import ObjectRef
 
-from actors.trainers.group_table import GroupTable, OpenGroup
-from actors.types import (
+from actors.exchange.messages import (
     GroupWeights,
     RegisterGroup,
     Reply,
     RestoreGroup,
     ShardMessage,
     StepRows,
-    TrainerSpec,
-    TrainerStats,
     UnregisterGroup,
 )
+from actors.exchange.transport import Transport
+from actors.trainers.group_table import GroupTable, OpenGroup
+from actors.types import TrainerSpec, TrainerStats
+from actors.warning_log import warnings_of
 from esamp.distiller.bank import DistillerBank
 from esamp.distiller.hidden_rows import HiddenRows
 from esamp.distiller.shared_init import PriorBank
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class RegisteredGroups:
-    """Groups that one letter opened; as in Reply."""
+    """Groups that one message registered; as in Reply."""
 
     new: list[str] = field(default_factory=list)
     joined: list[str] = field(default_factory=list)
@@ -47,9 +47,11 @@ class RegisteredGroups:
 
 
 class DistillerTrainer:
-    """Trains Distillers on the rows of letters, and answers with their weights. Runs as a Ray actor, one call at a time."""
+    """Trains Distillers on the rows of messages, and replies with their weights. Runs as a Ray actor, one call at a time."""
 
-    def __init__(self, spec: TrainerSpec) -> None:
+    def __init__(self, spec: TrainerSpec, transport: Transport | None = None) -> None:
+        """`transport`: the object store by default; the shards must use the same."""
+        self._transport = transport or Transport()
         self.incarnation = uuid.uuid4().hex[:8]
         gain_H = torch.from_numpy(spec.output_gain.copy()).to(spec.device)
         bank_type = PriorBank if spec.config.scope == "prior" else DistillerBank
@@ -62,11 +64,11 @@ class DistillerTrainer:
         self._publications = self._published_bytes = 0
 
     def ping(self) -> str:
-        """The incarnation, once the bank stands."""
+        """The incarnation, once the bank is built."""
         return self.incarnation
 
     def exchange(self, message: ShardMessage) -> Reply:
-        """Learn from a letter, item by item; answer with what the shard must know."""
+        """Learn from a message, item by item."""
         started = time.monotonic()
         self._table.heartbeat(message.shard, started)
         opened = RegisteredGroups()
@@ -94,14 +96,15 @@ class DistillerTrainer:
         )
 
     def train(self, shard: str, step: StepRows) -> set[str]:
-        """One optimiser step of every group in the step that the shard has open; the others, whose rows are refused."""
+        """One optimiser step of each group in the decode step that the shard has registered; the names of the others, whose rows are
+        refused."""
         groups = [self._table.held(name, shard) for name in step.groups]
         keep = [row for row, index in enumerate(step.group_of_row) if groups[index] is not None]
         self._refused_rows += len(step.group_of_row) - len(keep)
         if keep:
             slots = tuple(group.slot for row in keep if (group := groups[step.group_of_row[row]]) is not None)
             device = self._bank.device
-            source, target = (torch.from_numpy(rows[keep]).to(device) for rows in (step.source, step.target))
+            source, target = (self._transport.to_tensor(rows, device, keep) for rows in (step.source, step.target))
             self._bank.train(HiddenRows.of(source, target, slots))
             self._trained_rows += len(keep)
         rows_of = Counter(step.group_of_row)
@@ -112,8 +115,8 @@ class DistillerTrainer:
                 group.holders[shard].learned = count
         return {name for name, group in zip(step.groups, groups, strict=True) if group is None}
 
-    def publish(self, shard: str) -> tuple[list[GroupWeights], list[ray.ObjectRef]]:
-        """Versions and weights of the shard's groups that changed since it was last sent them, whoever taught them."""
+    def publish(self, shard: str) -> tuple[list[GroupWeights], list[ObjectRef]]:
+        """Versions and weights of the shard's groups that changed since it was last sent them, by whichever shard's rows."""
         changed = [
             group
             for group in self._table.held_by(shard)
@@ -129,14 +132,14 @@ class DistillerTrainer:
         ]
         for group in changed:
             group.holders[shard].sent_step = group.step
-        weights: np.ndarray = self._bank.theta_SP[slots].cpu().numpy()
+        weights, num_bytes = self._transport.put_weights(self._bank.theta_SP[slots])
         self._publications += 1
-        self._published_bytes += weights.nbytes
-        return versions, [ray.put(weights)]
+        self._published_bytes += num_bytes
+        return versions, weights
 
     def stats(self) -> TrainerStats:
-        """Counters since this incarnation began."""
-        return TrainerStats(
+        """Counters since this incarnation started."""
+        stats = TrainerStats(
             incarnation=self.incarnation,
             groups=len(self._table),
             trained_rows=self._trained_rows,
@@ -147,6 +150,7 @@ class DistillerTrainer:
             publications=self._publications,
             published_bytes=self._published_bytes,
         )
+        return replace(stats, warnings=warnings_of(stats))
 
     def _version(self, group: OpenGroup, shard: str, loss: float, relative_error: float) -> GroupWeights:
         return GroupWeights(
@@ -161,30 +165,30 @@ class DistillerTrainer:
         )
 
     def _open(self, shard: str, registration: RegisterGroup, opened: RegisteredGroups) -> None:
-        """Open a group for the shard. Of the weights that its shards offer the ones with the most steps win."""
+        """Register a group for the shard. Of the weights that its shards send those with the most steps win."""
         is_new = registration.group not in self._table
         group = self._table.join(shard, registration)
         if group is None:
-            return  # its rows will be refused, and the shard hears of it
+            return  # its rows will be refused, and the reply names the group
         if is_new:
             self._bank.reset(group.slot)
-        offer = registration.offer
-        if offer is None:
+        restore = registration.restore
+        if restore is None:
             (opened.new if is_new else opened.joined).append(group.name)
             return
         opened.restored.append(group.name)
-        if offer.version.step > group.step:
-            self._restore(group, offer)
+        if restore.version.step > group.step:
+            self._restore(group, restore)
             holder = group.holders[shard]
-            holder.learned, holder.sent_step = offer.version.learned, group.step
+            holder.learned, holder.sent_step = restore.version.learned, group.step
 
-    def _restore(self, group: OpenGroup, offer: RestoreGroup) -> None:
-        version = offer.version
-        # Adam begins again: its bias correction must count from its zero moments, not from the group's first step.
+    def _restore(self, group: OpenGroup, restore: RestoreGroup) -> None:
+        version = restore.version
+        # Adam's moments are zero again, so its bias correction must count from here (steps=0), not from the group's first step.
         self._bank.reset(group.slot)
         self._bank.load(
             group.slot,
-            torch.from_numpy(offer.weights.copy()),
+            self._transport.to_tensor(restore.weights, self._bank.device),
             steps=0,
             loss=version.loss,
             relative_error=version.relative_error,

@@ -1,20 +1,20 @@
-"""The trainer's book of open groups: which slot each has, which shards have it open, what each shard has been taught and sent.
+"""The trainer's table of registered groups: the slot of each, the shards that registered it, and what each of those was sent.
 
-A group lives while a shard has it open. A shard that is lost cannot say goodbye: what it held is given up as soon as it is back in
-another life, or has been silent for SILENCE_S, so that no slot is held for ever.
+A group exists while a shard has it registered. A shard that is lost cannot unregister its groups: they are removed as soon as it sends a
+message as another incarnation, or has been silent for SILENCE_S, so that no slot is taken for ever.
 """
 
 from dataclasses import dataclass, field
 
-from actors.types import RegisterGroup
+from actors.exchange.messages import RegisterGroup
 
 SILENCE_S = 120.0
-"""A shard with open groups sends a letter every HEARTBEAT_S (actors/exchange/trainer_client.py), whatever else it does."""
+"""Six times HEARTBEAT_S (actors/exchange/trainer_client.py), after which every shard sends a message whatever else it does."""
 
 
 @dataclass(slots=True)
 class Holder:
-    """What a trainer knows of one shard that has a group open."""
+    """What a trainer knows of one shard that has a group registered."""
 
     registration: int
     learned: int = 0
@@ -42,7 +42,7 @@ def span_with(slot: int, others: list[int]) -> int:
 
 
 class GroupTable:
-    """Open groups, their slots, and the shards that hold them."""
+    """Registered groups, their slots, and the shards that hold them."""
 
     def __init__(self, num_slots: int) -> None:
         self._groups: dict[str, OpenGroup] = {}
@@ -61,7 +61,7 @@ class GroupTable:
         return name in self._groups
 
     def heartbeat(self, shard: str, now: float) -> None:
-        """`shard` gave a sign of life. Gives up what its former lives hold, and what silent shards hold."""
+        """`shard` sent a message. Removes what its former incarnations hold, and what silent shards hold."""
         name = shard.rpartition("/")[0]
         for other, seen_at in list(self._last_heartbeat.items()):
             is_former_incarnation = other != shard and other.rpartition("/")[0] == name
@@ -70,7 +70,7 @@ class GroupTable:
         self._last_heartbeat[shard] = now
 
     def join(self, shard: str, registration: RegisterGroup) -> OpenGroup | None:
-        """`shard` opens a group, which is made if it is not open; None if every slot is taken."""
+        """`shard` registers a group, which gets a slot if it is new; None if every slot is taken."""
         group = self._groups.get(registration.group)
         if group is None:
             if not self._free:
@@ -87,16 +87,17 @@ class GroupTable:
         return group
 
     def held(self, name: str, shard: str) -> OpenGroup | None:
-        """The group of that name, if `shard` has it open."""
+        """The group of that name, if `shard` has it registered."""
         group = self._groups.get(name)
         return group if group is not None and shard in group.holders else None
 
     def held_by(self, shard: str) -> list[OpenGroup]:
-        """All groups that `shard` has open, in the order of their slots."""
+        """All groups that `shard` has registered, in the order of their slots."""
         return sorted((self._groups[name] for name in self._held.get(shard, ())), key=lambda group: group.slot)
 
     def leave(self, shard: str, name: str) -> bool:
-        """`shard` ends a group, which is forgotten if nobody else holds it: True then. A group it does not hold is none of its business."""
+        """`shard` unregisters a group, which is removed if no other shard holds it: True then. Nothing happens to a group that it does not
+        hold."""
         group = self.held(name, shard)
         if group is None:
             return False
@@ -111,8 +112,10 @@ class GroupTable:
         return True
 
     def _free_slot(self, shard: str) -> int:
-        """The free slot that keeps the shard's slots closest together, since a step of its trains the whole range of the bank between them.
-        A shard begins in the middle of the most room and comes back to slots that it had; others' are the last that it takes."""
+        """The free slot that keeps the shard's slots closest together: an optimiser step trains the whole range of the bank between them.
+
+        A shard begins in the middle of the longest free range and prefers slots that it had before to those that others had.
+        """
         held = [group.slot for group in self.held_by(shard)] or [s for s in self._free if self._owners.get(s) == shard]
         if held:
             return min(self._free, key=lambda slot: (self._is_anothers(slot, shard), span_with(slot, held), -slot))

@@ -44,7 +44,7 @@ class SimulatedShardActor(ShardActor):
             from actors.devtools.simulation.shard import SimulatedShard
 
             self._simulated = SimulatedShard(config, name=name)
-            self._be(self._simulated)
+            self._serve(self._simulated)
 
     async def observe(self) -> "ShardObservation":
         """See SimulatedShard.observe."""

@@ -8,9 +8,10 @@ import ray
 import torch
 from ray.actor import ActorHandle
 
+from actors.exchange.messages import GroupWeights
 from actors.exchange.remote_learner import ActorLearner
 from actors.trainers.distiller_trainer import DistillerTrainer
-from actors.types import GroupWeights, TrainerSpec
+from actors.types import TrainerSpec
 from esamp.config import ESampConfig
 from esamp.distiller.bank import DistillerBank
 from esamp.distiller.hidden_rows import HiddenRows

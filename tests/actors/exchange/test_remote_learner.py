@@ -9,17 +9,17 @@ import ray
 import torch
 
 from actors.exchange.group_names import trainer_of
+from actors.exchange.messages import Reply, ShardMessage
 from actors.exchange.remote_learner import ActorLearner
 from actors.exchange.send_queue import MAX_STEPS, SendQueue
 from actors.exchange.slot_table import ArrivedWeights
-from actors.types import Reply, ShardMessage
 from tests.actors.exchange.exchanges import is_taught, make_bank, make_rows, start_trainer, version_of, wait_until
 
 pytestmark = pytest.mark.ray
 
 
 class SlowTrainer:
-    """Takes a second per letter, as a trainer on a busy machine would."""
+    """Takes a second per message, as a trainer on a busy machine would."""
 
     def exchange(self, message: ShardMessage) -> Reply:
         time.sleep(1.0)
@@ -44,23 +44,23 @@ def learner(local_ray: None) -> Iterator[ActorLearner]:
     ray.kill(trainer)
 
 
-def test_what_the_trainer_learned_arrives_and_equals_learning_at_home(learner: ActorLearner) -> None:
-    home = make_bank()
+def test_the_weights_of_the_trainer_arrive_and_equals_learning_locally(learner: ActorLearner) -> None:
+    local = make_bank()
     for slot in (0, 1):
         learner.open(slot, f"group {slot}")
     for step in range(5):
         rows = make_rows(step, (0, 1, 1))
         learner.learn(rows)
-        home.train(rows)
+        local.train(rows)
         wait_until(lambda taught=step + 1: is_taught(learner, 1, taught))
-    torch.testing.assert_close(learner.bank.theta_SP[:2], home.theta_SP[:2], rtol=0, atol=0)
+    torch.testing.assert_close(learner.bank.theta_SP[:2], local.theta_SP[:2], rtol=0, atol=0)
     assert learner.counters.sent_rows == 15 and learner.counters.dropped_rows == 0
     assert str(learner.version(1)).endswith(":5:10")
 
 
-def test_several_trainers_share_the_groups_and_teach_the_same(local_ray: None) -> None:
+def test_several_trainers_share_the_groups_and_learn_the_same(local_ray: None) -> None:
     trainers = [start_trainer() for _ in range(3)]
-    learner, home = ActorLearner(make_bank(), trainers, shard="s", spread=True), make_bank()
+    learner, local = ActorLearner(make_bank(), trainers, shard="s", spread=True), make_bank()
     groups = ["a", "b", "c", "d"]
     owners = [trainer_of(f"shared/{group}", 3) for group in groups]
     assert len(set(owners)) > 1
@@ -69,9 +69,9 @@ def test_several_trainers_share_the_groups_and_teach_the_same(local_ray: None) -
     for step in range(6):
         rows = make_rows(step, (0, 1, 2, 3, 1, 2))
         learner.learn(rows)
-        home.train(rows)
+        local.train(rows)
     wait_until(lambda: all(is_taught(learner, slot, 6) for slot in range(4)))
-    torch.testing.assert_close(learner.bank.theta_SP, home.theta_SP, rtol=0, atol=1e-6)
+    torch.testing.assert_close(learner.bank.theta_SP, local.theta_SP, rtol=0, atol=1e-6)
     groups_of = [ray.get(trainer.stats.remote()).groups for trainer in trainers]
     assert groups_of == [owners.count(index) for index in range(3)]
     learner.stop()
@@ -89,9 +89,9 @@ def test_groups_that_end_leave_the_trainer_and_never_crowd_it(learner: ActorLear
             time.sleep(0.02)
         for slot in range(4):
             learner.close(slot)
-    [link] = learner._clients
-    wait_until(lambda: not len(link.send_queue) and ray.get(link._trainer.stats.remote()).groups == 0)
-    stats = ray.get(link._trainer.stats.remote())
+    [client] = learner._clients
+    wait_until(lambda: not len(client.send_queue) and ray.get(client._trainer.stats.remote()).groups == 0)
+    stats = ray.get(client._trainer.stats.remote())
     assert stats.refused_rows == 0
     assert stats.trained_rows == learner.counters.sent_rows == 10 * 3 * 4 - learner.counters.dropped_rows
 
@@ -100,14 +100,14 @@ def test_a_slow_trainer_costs_rows_and_never_time(local_ray: None) -> None:
     trainer = ray.remote(SlowTrainer).options(num_cpus=0).remote()
     learner = ActorLearner(make_bank(), [trainer], shard="s")
     learner.open(0, "g")
-    [link] = learner._clients
+    [client] = learner._clients
     for step in range(200):
         learner.refresh()
         learner.learn(make_rows(step, (0, 0)))
-        assert link.send_queue.waiting_steps <= MAX_STEPS
+        assert client.send_queue.waiting_steps <= MAX_STEPS
         time.sleep(0.01)
     learner.close(0)
-    wait_until(lambda: not len(link.send_queue))
+    wait_until(lambda: not len(client.send_queue))
     assert learner.counters.dropped_rows > 0
     assert learner.counters.sent_rows + learner.counters.dropped_rows == 2 * 200
     learner.stop()
@@ -145,8 +145,8 @@ def test_late_repeated_and_reordered_versions_never_take_a_group_back(learner: A
         learner.close(0)
 
 
-def test_versions_of_a_former_life_of_a_name_are_dropped(local_ray: None) -> None:
-    """With shared names a group that ended may be opened again while weights of its former life are on their way."""
+def test_versions_of_an_earlier_registration_of_a_name_are_dropped(local_ray: None) -> None:
+    """With shared names a group that ended may be opened again while weights of its earlier registration are on their way."""
     trainer = start_trainer()
     learner = ActorLearner(make_bank(), [trainer], shard="s", spread=True)
     weights = torch.ones(learner.bank.layout.num_parameters)
@@ -161,7 +161,7 @@ def test_versions_of_a_former_life_of_a_name_are_dropped(local_ray: None) -> Non
     assert learner.version(0).step == 0
     learner.learn(make_rows(2, (0,)))
     wait_until(lambda: is_taught(learner, 0, 1))
-    assert learner.version(0).step == 1, "its new life began at the trainer, too"
+    assert learner.version(0).step == 1, "it was reset at the trainer, too"
     learner.stop()
     ray.kill(trainer)
 

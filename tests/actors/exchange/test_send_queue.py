@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 
+from actors.exchange.messages import RegisterGroup, StepRows, UnregisterGroup
 from actors.exchange.send_queue import (
     MAX_STEPS,
     MIN_STEPS,
-    HostRows,
+    BackpressurePolicy,
     NewestFirst,
-    PressurePolicy,
     SendQueue,
     UniformSubsample,
     WaitingStep,
 )
-from actors.types import RegisterGroup, StepRows, UnregisterGroup
+from actors.exchange.transport import StagedRows
 from esamp.distiller.hidden_rows import HiddenRows
 
 GROUPS = ["a", "b"]
@@ -27,7 +27,7 @@ def waiting(step: int, groups: list[str] = GROUPS) -> WaitingStep:
     rows_RH = torch.full((ROWS * len(groups), 3), float(step))
     slots = tuple(index for index in range(len(groups)) for _ in range(ROWS))
     return WaitingStep(
-        HostRows(HiddenRows.of(rows_RH, rows_RH, slots)), None, groups, list(slots), [step] * len(groups)
+        StagedRows(HiddenRows.of(rows_RH, rows_RH, slots)), None, groups, list(slots), [step] * len(groups)
     )
 
 
@@ -41,7 +41,7 @@ def rows_per_step(message: list[RegisterGroup | StepRows | UnregisterGroup]) -> 
 
 
 @pytest.mark.parametrize("policy", [NewestFirst(), UniformSubsample()])
-def test_a_trainer_that_keeps_up_gets_everything(policy: PressurePolicy) -> None:
+def test_a_trainer_that_keeps_up_gets_everything(policy: BackpressurePolicy) -> None:
     send_queue = SendQueue(policy)
     for step in range(MAX_STEPS):
         send_queue.put_step(waiting(step))
@@ -50,7 +50,7 @@ def test_a_trainer_that_keeps_up_gets_everything(policy: PressurePolicy) -> None
     assert send_queue.dropped_rows == 0 and len(send_queue) == 0 and send_queue.take() == []
 
 
-def under_pressure(policy: PressurePolicy) -> SendQueue:
+def overflowed(policy: BackpressurePolicy) -> SendQueue:
     send_queue = SendQueue(policy)
     for _ in range(6):
         for step in range(8 * MAX_STEPS + 1):
@@ -61,8 +61,8 @@ def under_pressure(policy: PressurePolicy) -> SendQueue:
     return send_queue
 
 
-def test_under_pressure_the_newest_steps_are_sent_whole() -> None:
-    send_queue = under_pressure(NewestFirst())
+def test_under_pressure_the_newest_steps_are_sent_complete() -> None:
+    send_queue = overflowed(NewestFirst())
     for step in range(30):
         send_queue.put_step(waiting(step))
         assert send_queue.waiting_steps <= MIN_STEPS
@@ -72,13 +72,13 @@ def test_under_pressure_the_newest_steps_are_sent_whole() -> None:
 
 
 def test_under_pressure_a_uniform_subsample_represents_every_step_and_every_group() -> None:
-    send_queue = under_pressure(UniformSubsample())
+    send_queue = overflowed(UniformSubsample())
     for step in range(16):
         send_queue.put_step(waiting(step))
     message = send_queue.take()
     counts = rows_per_step(message)
     assert counts == dict.fromkeys(range(16), 2 * ROWS * MIN_STEPS // 16), "the same share of each"
-    assert len(steps_in(message)) == MIN_STEPS, "and no more work than whole steps would be"
+    assert len(steps_in(message)) == MIN_STEPS, "and no more work than complete steps would be"
     assert [step.steps for step in steps_in(message)] == [[last, last] for last in (3, 7, 11, 15)]
     for step in steps_in(message):
         assert step.groups == GROUPS and step.group_of_row.count(0) == step.group_of_row.count(1) == ROWS
@@ -93,7 +93,7 @@ def test_a_subsample_is_not_always_of_the_same_rows() -> None:
 
 
 @pytest.mark.parametrize("policy", [NewestFirst(), UniformSubsample()])
-def test_what_waits_is_bounded_for_ever_and_every_row_is_accounted_for(policy: PressurePolicy) -> None:
+def test_what_waits_is_bounded_for_ever_and_every_row_is_accounted_for(policy: BackpressurePolicy) -> None:
     send_queue = SendQueue(policy)
     sent = 0
     for step in range(2000):
@@ -107,7 +107,7 @@ def test_what_waits_is_bounded_for_ever_and_every_row_is_accounted_for(policy: P
 
 
 def test_only_a_trainer_that_is_behind_is_sent_less() -> None:
-    """Steps are also dropped where the pace, and not the trainer, holds a letter back; smaller letters would make that worse."""
+    """Steps are also dropped where the rate limit, and not the trainer, makes a message wait; smaller messages would make that worse."""
     send_queue = SendQueue(NewestFirst())
     for step in range(2 * MAX_STEPS):
         send_queue.put_step(waiting(step))
@@ -119,10 +119,10 @@ def test_only_a_trainer_that_is_behind_is_sent_less() -> None:
     assert len(steps_in(send_queue.take())) == MAX_STEPS
     for step in range(MAX_STEPS):
         send_queue.put_step(waiting(step))
-    assert send_queue.waiting_steps == MAX_STEPS // 2, "dropped while a letter was under way"
+    assert send_queue.waiting_steps == MAX_STEPS // 2, "dropped while a message was in flight"
 
 
-def test_notices_keep_their_place_and_are_never_dropped() -> None:
+def test_registrations_keep_their_place_and_are_never_dropped() -> None:
     send_queue = SendQueue(NewestFirst())
     send_queue.put_register(RegisterGroup(group="a", registration=1))
     send_queue.take()
@@ -135,7 +135,7 @@ def test_notices_keep_their_place_and_are_never_dropped() -> None:
     assert kinds == ["UnregisterGroup", "RegisterGroup", *["StepRows"] * MAX_STEPS]
 
 
-def test_a_lost_letters_notices_come_first_in_the_next() -> None:
+def test_the_registrations_of_a_lost_message_come_first_in_the_next() -> None:
     send_queue = SendQueue(NewestFirst())
     assert send_queue.put_register(RegisterGroup(group="a", registration=1)) == 1
     [lost] = send_queue.take()

@@ -62,8 +62,7 @@ class BreakingShard(ShardActor):
     """A ShardActor around that engine."""
 
     def __init__(self, marker: Path) -> None:
-        self._shard = EngineThatBreaks(marker)  # type: ignore[assignment]
-        self._incarnation, self._is_joined, self._failure = str(os.getpid()), False, None
+        self._serve(EngineThatBreaks(marker))  # type: ignore[arg-type]
 
 
 def test_a_shard_whose_engine_broke_is_started_again_and_draws_the_unit(tmp_path: Path) -> None:

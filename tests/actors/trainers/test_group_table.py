@@ -2,8 +2,8 @@
 
 import random
 
+from actors.exchange.messages import RegisterGroup
 from actors.trainers.group_table import GroupTable
-from actors.types import RegisterGroup
 
 
 def test_a_shards_groups_stay_together_however_they_come_and_go() -> None:

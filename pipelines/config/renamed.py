@@ -7,6 +7,7 @@ was begun before a renaming goes on. Command lines and YAML files take the new n
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from actors.config import RENAMED_OPTIONS
 from pipelines.errors import InputError
 
 RENAMED = {
@@ -17,6 +18,7 @@ RENAMED = {
     "unit_attempts": "work_unit_attempts",
     "spill": "spread",
     "stop.hopeless": "stop.give_up_after",
+    **RENAMED_OPTIONS,
 }
 """First name of a setting -> its name now."""
 

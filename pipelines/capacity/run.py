@@ -15,9 +15,9 @@ from actors.config import learns_elsewhere
 from esamp.config import ESampConfig
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
-from pipelines.passk import prepare_run
 from pipelines.prepare.dry_run import estimate_run, num_parameters, tokens_per_s
 from pipelines.prepare.model_files import load_model_config
+from pipelines.prepare.run import prepare_run
 
 COMFORTABLE_LOAD = 0.8
 """Load up to which messages hardly wait for each other."""
@@ -134,7 +134,7 @@ def run_inputs(config: RunConfig) -> CapacityInputs:
         )
     model_config = load_model_config(config).get_text_config()
     batch = config.engine.max_num_seqs
-    samples = min(config.samples_per_unit or config.samples, config.samples, batch)
+    samples = min(config.samples_per_work_unit or config.samples, config.samples, batch)
     return CapacityInputs(
         hidden_size=model_config.hidden_size,
         steps_per_s=tokens_per_s(config, num_parameters(model_config)) / batch,

@@ -28,7 +28,7 @@ from rich.console import Console
 from pipelines.errors import RunError
 from pipelines.problems.countdown import CountdownProblem, verify_answer
 from pipelines.runs.folder import PLAN, RunFolder
-from pipelines.runs.plan import stored_units
+from pipelines.runs.plan import stored_work_units
 
 PROCESS_TITLES = {
     "shard": "ray::ShardActor",
@@ -216,9 +216,9 @@ def driver_command(config: ChaosConfig) -> list[str]:
     return [
         *(sys.executable, "-m", "jobs.passk", "--output", str(config.output), "--seed", str(config.seed)),
         *("--limit", str(config.problems), "--samples", str(config.samples), "--sampler", "esamp"),
-        *("--esamp.trainer", "actor", "--units-per-part", "2", "--shards", str(NODES), "--min-shards", "1"),
+        *("--esamp.trainer", "actor", "--work-units-per-file", "2", "--shards", str(NODES), "--min-shards", "1"),
         *("--engine.enforce-eager", "--engine.dtype", "float32", "--engine.kv-cache-gib", "0.1"),
-        *("--engine.max-num-seqs", "32", "--sampling.max-tokens", "48", "--unit-attempts", "5"),
+        *("--engine.max-num-seqs", "32", "--sampling.max-tokens", "48", "--work-unit-attempts", "5"),
     ]
 
 
@@ -250,7 +250,7 @@ def look_at(folder: RunFolder, *, kills: list[Kill], driver_starts: int, seconds
     """Compare the samples with the stored plan, and each verdict with the verifier's."""
     seeds = {
         (unit.work.problem_id, index): seed
-        for unit in stored_units(pyarrow.parquet.read_table(Path(folder.path) / PLAN))
+        for unit in stored_work_units(pyarrow.parquet.read_table(Path(folder.path) / PLAN))
         for index, seed in zip(unit.work.sample_indices, unit.work.seeds, strict=True)
     }
     columns = ["problem_id", "sample_index", "seed", "prompt", "text", "status", "error"]
@@ -270,5 +270,5 @@ def look_at(folder: RunFolder, *, kills: list[Kill], driver_starts: int, seconds
             verify_answer(CountdownProblem.from_prompt(row["prompt"]), row["text"]).status != row["status"]
             for row in rows
         ),
-        rows_in_files=sum(pyarrow.parquet.read_metadata(Path(folder.path) / part).num_rows for part in folder.parts()),
+        rows_in_files=sum(pyarrow.parquet.read_metadata(Path(folder.path) / part).num_rows for part in folder.files()),
     )

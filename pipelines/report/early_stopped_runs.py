@@ -15,10 +15,10 @@ from rich.console import Console
 from pipelines.errors import InputError
 from pipelines.report.measures.comparison import ConditionComparison, conclusion, differences_at
 from pipelines.report.run_set import by_condition, condition_settings
+from pipelines.runs.early_stopping import Stop, stops_of
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.manifest import Manifest
 from pipelines.runs.summary import RunSummary, summarise, summary_table
-from pipelines.stages.early_stopping import Stop, stops_of
 from pipelines.statistics.adaptive import adaptive_pass_at_k
 from pipelines.statistics.pass_at_k import ks_up_to, pass_at_k
 
@@ -39,8 +39,8 @@ class CountedRun:
         """pass@k of one problem."""
         rule, count = self.manifest.config.stopping_rule, self.counts[problem_id]
         if rule is None:
-            return pass_at_k(count.drawn, count.correct, k)
-        return adaptive_pass_at_k(count.drawn, count.correct, k, rule)
+            return pass_at_k(count.samples, count.correct, k)
+        return adaptive_pass_at_k(count.samples, count.correct, k, rule)
 
 
 def has_adaptive(folders: Sequence[RunFolder]) -> bool:
@@ -82,7 +82,7 @@ def count_run(folder: RunFolder) -> CountedRun:
         for sample in samples:
             correct_of.setdefault(sample.problem_id, []).append(sample.is_correct)
         counts = {
-            problem_id: Stop(drawn=len(correct), correct=sum(correct))
+            problem_id: Stop(samples=len(correct), correct=sum(correct))
             for problem_id, correct in correct_of.items()
             if len(correct) == config.samples
         }

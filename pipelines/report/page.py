@@ -30,7 +30,7 @@ from pipelines.report.readable_samples import collect_readable_samples
 from pipelines.report.run_set import RunSet, read_run_set
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.provenance import now
-from pipelines.runs.storage import write_whole
+from pipelines.runs.storage import write_atomically
 
 
 def write_report(folders: Sequence[RunFolder], output: Path, config: ReportConfig) -> str:
@@ -62,12 +62,12 @@ def write_report(folders: Sequence[RunFolder], output: Path, config: ReportConfi
     )
     for folder in (output, output / "figures", output / "tables"):
         folder.mkdir(parents=True, exist_ok=True)
-    write_whole(output / "report.html", html.encode())
+    write_atomically(output / "report.html", html.encode())
     for figure in figures:
-        write_whole(output / "figures" / f"{figure.name}.png", figure.png)
-    write_whole(output / "tables" / "measures.csv", measures_csv(run_set, [*measures, *diversity]).encode())
-    write_whole(output / "tables" / "differences.csv", differences_csv(comparisons).encode())
-    write_whole(output / "tables" / "problems.csv", problems_csv(run_set).encode())
+        write_atomically(output / "figures" / f"{figure.name}.png", figure.png)
+    write_atomically(output / "tables" / "measures.csv", measures_csv(run_set, [*measures, *diversity]).encode())
+    write_atomically(output / "tables" / "differences.csv", differences_csv(comparisons).encode())
+    write_atomically(output / "tables" / "problems.csv", problems_csv(run_set).encode())
     return "\n".join(conclusions)
 
 

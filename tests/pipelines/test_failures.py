@@ -36,7 +36,7 @@ def config_for(tmp_path: Path, rows: list[dict[str, Any]], **settings: Any) -> R
             "verifier": "exact",
             "sampler": "vanilla",
             "samples": SAMPLES,
-            "units_per_part": 1,
+            "work_units_per_file": 1,
             "shards": 2,
             "engine": EngineConfig(max_num_seqs=4),
             **settings,
@@ -66,17 +66,17 @@ def disturbed(config: RunConfig, disturb: Callable[[StandInFleet], None]) -> Ses
 
 
 def assert_as_in_a_quiet_run(config: RunConfig) -> None:
-    """Every sample once, in what is read and in the parts as they are, with the verdict that its seed gives."""
+    """Every sample once, in what is read and in the files as they are, with the verdict that its seed gives."""
     folder = RunFolder(config.run_folder)
     rows = folder.read_samples(STORED_SCHEMA.names).to_pylist()
     once = Counter((f"p{problem}", index) for problem in range(PROBLEMS) for index in range(SAMPLES))
     assert Counter((row["problem_id"], row["sample_index"]) for row in rows) == once
     assert all((row["status"], row["error"]) == ("correct" if row["seed"] % 2 == 0 else "wrong", None) for row in rows)
-    parts = [
-        pq.read_table(Path(config.run_folder) / part, columns=["problem_id", "sample_index"]).to_pylist()
-        for part in folder.parts()
+    tables = [
+        pq.read_table(Path(config.run_folder) / name, columns=["problem_id", "sample_index"]).to_pylist()
+        for name in folder.files()
     ]
-    assert Counter((row["problem_id"], row["sample_index"]) for part in parts for row in part) == once
+    assert Counter((row["problem_id"], row["sample_index"]) for table in tables for row in table) == once
 
 
 def test_units_of_a_shard_that_was_killed_are_drawn_elsewhere(tmp_path: Path) -> None:

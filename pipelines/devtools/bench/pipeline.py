@@ -35,7 +35,8 @@ from pipelines.config.run import RunConfig
 from pipelines.devtools.bench.bare_loop import BareLoop
 from pipelines.devtools.bench.shape import PipelineShape
 from pipelines.devtools.bench.word_model import write_word_model, write_word_problems
-from pipelines.passk import draw_units, prepare_run
+from pipelines.prepare.run import prepare_run
+from pipelines.session import generate_work_units
 from pipelines.stages.ray_session import ray_session
 
 
@@ -126,7 +127,7 @@ class PipelineBench:
 
     def units(self, problems: int) -> list[WorkUnit]:
         """What every mode draws."""
-        return [unit.work for unit in prepare_run(self.round_config(problems)).plan.units()]
+        return [unit.work for unit in prepare_run(self.round_config(problems)).plan.work_units()]
 
     def round_config(self, problems: int) -> RunConfig:
         """A run of its own for each round: samples on disk would not be generated again."""
@@ -138,7 +139,7 @@ class PipelineBench:
         run = prepare_run(replace(self.round_config(problems), shards=len(shards)))
         before = core_seconds(self.shards)
         with open(os.devnull, "w") as nowhere:
-            draw_units(run, console=Console(file=nowhere), start_fleet=WarmFleet(shards))
+            generate_work_units(run, console=Console(file=nowhere), start_fleet=WarmFleet(shards))
         engines_s, others_s = (now - then for now, then in zip(core_seconds(self.shards), before, strict=True))
         [session] = run.folder.sessions()
         busy = [shard["generation_seconds"] for shard in session.shards]

@@ -25,7 +25,7 @@ def group_size_sweeps(run_set: RunSet) -> list[GroupSizeSweep]:
     one_unit_each = [
         condition
         for condition in run_set.conditions
-        if condition.config.samples_per_unit in (None, condition.group_size)
+        if condition.config.samples_per_work_unit in (None, condition.group_size)
     ]
     sweeps = []
     for conditions in by_condition(one_unit_each, without_size):
@@ -44,4 +44,4 @@ def group_size_sweeps(run_set: RunSet) -> list[GroupSizeSweep]:
 def without_size(condition: Condition) -> dict[str, Any]:
     """A condition's settings but for the size of its groups."""
     settings = condition_settings(condition.runs[0].manifest)
-    return {name: value for name, value in settings.items() if name not in ("samples", "samples_per_unit")}
+    return {name: value for name, value in settings.items() if name not in ("samples", "samples_per_work_unit")}

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.ray
 def finished(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of three Countdown problems with two samples each, a part to a problem."""
     folder = tmp_path_factory.mktemp("chaos") / "run"
-    config = RunConfig(limit=3, samples=2, units_per_part=1, sampler="vanilla", output=folder)
+    config = RunConfig(limit=3, samples=2, work_units_per_file=1, sampler="vanilla", output=folder)
     run_passk(config, console=Console(file=io.StringIO()), start_fleet=StandInFleet)
     return folder
 

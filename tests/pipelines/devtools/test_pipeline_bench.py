@@ -10,7 +10,7 @@ from pipelines.devtools.bench import word_model
 from pipelines.devtools.bench.pipeline import MODES, RoundTiming, bench_config, medians, pipeline_table
 from pipelines.devtools.bench.shape import PipelineShape
 from pipelines.devtools.bench.word_model import write_word_model, write_word_problems
-from pipelines.passk import prepare_run
+from pipelines.prepare.run import prepare_run
 from pipelines.problems.dataset_rows import jsonl_rows
 
 

@@ -85,7 +85,7 @@ class JudgeScorer:
                 detail=f"the judge did not reply to {RETRIES + 1} requests of {self._timeout_s:g} s",
             )
         except OpenAIError as error:
-            # The named boundary: one request. The judge's failure is this sample's verdict, not the run's end.
+            # Error boundary: one request. The judge's failure is this sample's verdict, not the run's end.
             logger.exception("the judge failed on problem %s", problem.problem_id)
             return plain_verdict(VerdictStatus.ERROR, detail=f"the judge failed: {type(error).__name__}: {error}")
         score = score_in(reply)

@@ -23,14 +23,9 @@ from tests.esamp.baselines.baseline_engines import (
     records_of,
     start_baseline,
 )
-from tests.esamp.engine.engines import PROMPTS, generate, params, start_engine
+from tests.esamp.engine.engines import PROMPTS, generate, params
 
 pytestmark = pytest.mark.engine
-
-
-@pytest.fixture(scope="module")
-def stock(tiny_model: Path) -> LLM:
-    return start_engine(tiny_model)
 
 
 class ReferenceHeads(torch.nn.Module):

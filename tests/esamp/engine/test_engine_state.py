@@ -28,11 +28,6 @@ SETTINGS = {"beta": 0.8, "learning_rate": 1e-2}
 
 
 @pytest.fixture(scope="module")
-def stock(tiny_model: Path) -> LLM:
-    return start_engine(tiny_model)
-
-
-@pytest.fixture(scope="module")
 def exploring(tiny_model: Path) -> LLM:
     return start_engine(tiny_model, SETTINGS)
 

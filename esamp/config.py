@@ -69,7 +69,7 @@ class ESampConfig(PolicyConfig):
     rls_ridge: float = 10.0
     """Weight of the zero prediction against one row, > 0: how little a slot trusts its first rows."""
     rls_forgetting: float = 1.0
-    """What older rows count after each decode step, relative to the step before, in (0, 1]. Not below the trust of a new slot."""
+    """Weight of what earlier rows said about a step's rows, in (0, 1]: below 1 a slot follows a map that changes."""
     inner_width: int = 384
     """Inner width of each SwiGLU block, >= 1. The paper: 384."""
     num_blocks: int = 1

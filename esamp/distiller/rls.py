@@ -121,7 +121,7 @@ class RecursiveLeastSquaresBank:
         # Zero features are no evidence: padding and rows that do not count leave P and W as they are.
         phi_AMD = self._features(rows) * grouped(is_finite_R1.float(), batch)
         target_AMH = grouped(torch.where(is_finite_R1, rows.target_RH, 0.0).float(), batch)
-        P_ADD, W_ADH = self._forgotten(batch), self.weights_SDH[batch.span]
+        P_ADD, W_ADH = self._forgotten(phi_AMD, batch), self.weights_SDH[batch.span]
         error_AMH = target_AMH - phi_AMD @ W_ADH
         phiP_AMD = phi_AMD @ P_ADD
         identity_MM = torch.eye(phi_AMD.shape[1], device=self.device)
@@ -168,16 +168,21 @@ class RecursiveLeastSquaresBank:
             self._mean_SH[slot], self._inverse_scale_SH[slot] = self._scale.mean_and_inverse_scale()
             self._unscaled.discard(slot)
 
-    def _forgotten(self, batch: SlotBatch) -> Tensor:
-        """[A, D, D] P with older rows discounted, where P is not yet as wide as that of a new slot: it would grow without bound in
-        directions that no row shows any more."""
+    def _forgotten(self, phi_AMD: Tensor, batch: SlotBatch) -> Tensor:
+        """[A, D, D] P with what earlier rows said about these rows discounted (directional forgetting, Kulhavy 1987). Discounting all of P
+        would let it grow without bound in directions that no row shows any more."""
         P_ADD = self.covariance_SDD[batch.span]
-        if self.config.rls_forgetting == 1:
+        discount = 1 / self.config.rls_forgetting - 1
+        if discount == 0:
             return P_ADD
-        limit = P_ADD.shape[1] / self.config.rls_ridge
-        trace_A = P_ADD.diagonal(dim1=1, dim2=2).sum(-1)
-        scale_A = torch.where(trace_A / self.config.rls_forgetting <= limit, 1 / self.config.rls_forgetting, 1.0)
-        return P_ADD * scale_A.view(-1, 1, 1)
+        phiP_AMD = phi_AMD @ P_ADD
+        variance_AMM = phiP_AMD @ phi_AMD.mT
+        # Rows of a step may be alike, or padding: their variance matrix is singular, so it is kept above rounding.
+        ridge_A11 = 1e-4 * variance_AMM.diagonal(dim1=1, dim2=2).amax(-1).clamp(min=1e-6).view(-1, 1, 1)
+        factor_AMM, _ = torch.linalg.cholesky_ex(
+            variance_AMM + ridge_A11 * torch.eye(phi_AMD.shape[1], device=self.device)
+        )
+        return P_ADD + discount * phiP_AMD.mT @ torch.cholesky_solve(phiP_AMD, factor_AMM)
 
 
 def grouped(values_RN: Tensor, batch: SlotBatch) -> Tensor:

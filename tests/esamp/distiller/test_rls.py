@@ -115,20 +115,17 @@ def test_rows_that_are_not_finite_teach_nothing() -> None:
     assert torch.isfinite(clean_state._mean_H).all()
 
 
-def test_forgetting_follows_a_map_that_changes_and_never_widens_beyond_a_new_slot() -> None:
-    forgetting, keeping = make_bank(features=48, rls_forgetting=0.9), make_bank(features=48)
+def test_forgetting_follows_a_map_that_changes_and_stays_bounded() -> None:
+    forgetting, keeping = make_bank(features=48, rls_forgetting=0.8), make_bank(features=48)
     for bank in (forgetting, keeping):
         for seed in range(40):
             bank.train(rows((0,) * 4, seed))
-    flipped = [
-        HiddenRows.of(r.source_RH, -r.target_RH, r.slots) for r in (rows((0,) * 4, seed) for seed in range(40, 60))
-    ]
-    for step in flipped:
-        forgetting.train(step)
-        keeping.train(step)
+    for seed in range(40, 80):
+        step = rows((0,) * 4, seed)
+        for bank in (forgetting, keeping):
+            bank.train(HiddenRows.of(step.source_RH, -step.target_RH, step.slots))
     assert forgetting.relative_error_S[0] < 0.5 * keeping.relative_error_S[0]
-    one_row = rows((0,), 0)
     for _ in range(500):
-        forgetting.train(one_row)
-    limit = forgetting.covariance_SDD.shape[1] / forgetting.config.rls_ridge
-    assert forgetting.covariance_SDD[0].diagonal().sum() <= limit * 1.001
+        forgetting.train(rows((0,), 0))
+    new_slot = forgetting.covariance_SDD[1].diagonal().sum()
+    assert forgetting.covariance_SDD[0].diagonal().sum() <= new_slot

@@ -47,7 +47,8 @@ class StateScale:
         """[H] each."""
         typical = (self._power_H / self._count.clamp(min=1)).mean()
         variance_H = (self._power_H + PRIOR_ROWS * typical) / (self._count + PRIOR_ROWS)
-        return self._mean_H.clone(), variance_H.clamp(min=1e-12).rsqrt()
+        # Before two different rows were seen nothing is known of the scale.
+        return self._mean_H.clone(), torch.where(typical > 0, variance_H, 1.0).rsqrt()
 
 
 class RecursiveLeastSquaresBank:

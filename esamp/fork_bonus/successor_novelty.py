@@ -1,7 +1,8 @@
 """Novelty in latent space: how little least squares would know of the successor (deep state, token).
 
-Features of a pair are the product of random projections of its two parts, the standardised deep state h and the token's centred row of
-lm_head w: inner products of features are then, on average, <h, h'> <w, w'>. For the pairs that a group has shown, P is the inverse of
+Features of a pair are the product of random projections of its two parts, the standardised deep state h with a constant and the token's
+centred row of lm_head w: inner products of features are then, on average, (<h, h'> / H + 1) <w, w'> / H. Without the constant a state
+equal to the mean, such as that of the only prompt so far, would make all of its successors alike. For the pairs that a group has shown, P is the inverse of
 (ridge I + sum phi phi'), and the score of a candidate is sqrt(phi' P phi) in units of a pair never seen: a count-based bonus,
 1 / sqrt(1 + n / ridge) after n visits of the same pair, that carries over to pairs alike. No forward pass is needed.
 
@@ -35,6 +36,7 @@ class SuccessorNovelty:
                 (torch.randn(hidden_size, config.features, generator=generator) / hidden_size**0.5).to(device)
                 for _ in range(2)
             )
+            self._constant_D = torch.randn(config.features, generator=generator).to(device)
             self._mean_token_H = head_weight_VH.float().mean(0)
             self._scale = StateScale(hidden_size, device)
             self.covariance_SDD = torch.zeros(config.max_groups, config.features, config.features, device=device)
@@ -85,6 +87,6 @@ class SuccessorNovelty:
     def _features(self, hidden_RH: Tensor, token_RK: Tensor) -> Tensor:
         """[R, K, D] of length 1."""
         mean_H, inverse_scale_H = self._scale.mean_and_inverse_scale()
-        state_RD = ((hidden_RH.float() - mean_H) * inverse_scale_H) @ self._of_state_HD
+        state_RD = ((hidden_RH.float() - mean_H) * inverse_scale_H) @ self._of_state_HD + self._constant_D
         token_RKD = (self._head_weight_VH[token_RK].float() - self._mean_token_H) @ self._of_token_HD
         return torch.nn.functional.normalize(state_RD.unsqueeze(1) * token_RKD, dim=-1)

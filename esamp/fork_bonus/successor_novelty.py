@@ -2,9 +2,11 @@
 
 Features of a pair are the product of random projections of its two parts, the standardised deep state h with a constant and the token's
 centred row of lm_head w: inner products of features are then, on average, (<h, h'> / H + 1) <w, w'> / H. Without the constant a state
-equal to the mean, such as that of the only prompt so far, would make all of its successors alike. For the pairs that a group has shown, P is the inverse of
-(ridge I + sum phi phi'), and the score of a candidate is sqrt(phi' P phi) in units of a pair never seen: a count-based bonus,
-1 / sqrt(1 + n / ridge) after n visits of the same pair, that carries over to pairs alike. No forward pass is needed.
+equal to the mean, such as that of the only prompt so far, would make all of its successors alike.
+
+For the pairs that a group has shown, P is the inverse of (ridge I + sum phi phi'). The score of a candidate is sqrt(phi' P phi) in units
+of a pair never seen: a count-based bonus, 1 / sqrt(1 + n / ridge) after n visits of the same pair, that carries over to pairs alike. No
+forward pass is needed.
 
 Legend: S slots, A slots in a batch's range, M rows per slot (padded), R rows, K candidates, H hidden size, V vocabulary, D features.
 """

@@ -88,6 +88,7 @@ def _draw_row(  # type: ignore[no-untyped-def]
             if HAS_OTHER_TEMPERATURE:
                 other_divisor = tl.load(other_temperature + row)
     is_adjusted = adjusted_row >= 0
+    adjusted_width = tl.where(is_adjusted, vocabulary, 0)
     stream = _mix(tl.load(seeds + row).to(tl.uint64))
 
     best_score = tl.full((), float("-inf"), tl.float64)
@@ -108,9 +109,9 @@ def _draw_row(  # type: ignore[no-untyped-def]
             z = tl.div_rn(z, divisor + tl.zeros_like(z))
         a = z
         if HAS_OTHER:
-            y = tl.load(other + adjusted_row * other_stride + token, mask=inside & is_adjusted, other=float("-inf")).to(
-                tl.float32
-            )
+            y = tl.load(
+                other + adjusted_row * other_stride + token, mask=token < adjusted_width, other=float("-inf")
+            ).to(tl.float32)
             if IS_PROPOSED:
                 if HAS_OTHER_TEMPERATURE:
                     y = tl.div_rn(y, other_divisor + tl.zeros_like(y))

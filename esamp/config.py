@@ -5,16 +5,22 @@ Defaults are the profile of the paper (arXiv:2604.24927, section 5.1 and appendi
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+
+from esamp.policy_config import PolicyConfig
+from esamp.scope import SCOPES, DistillerScope
+from esamp.scope import Scope as Scope  # a setting's type, read from here with the others
+
+if TYPE_CHECKING:
+    from esamp.policy import SamplingPolicy
 
 TrainerPlacement = Literal["local", "sync", "actor", "none"]
-Scope = Literal["prompt", "shard", "cluster", "prior"]
 Prediction = Literal["distiller", "shuffled", "noise", "running_mean", "vocabulary"]
 FusionForm = Literal["proposed", "subtraction", "clamped", "entropy_matched"]
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "trainer": get_args(TrainerPlacement),
-    "scope": get_args(Scope),
+    "scope": tuple(SCOPES),
     "prediction": get_args(Prediction),
     "fusion": get_args(FusionForm),
     "warmup": ("none", "fit"),
@@ -23,18 +29,21 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ESampConfig:
+class ESampConfig(PolicyConfig):
     """Distiller, fusion and training settings of one engine. Raises ValueError on a value outside its range."""
 
     name: ClassVar[str] = "esamp"
-    """Key in vLLM's additional_config."""
+    about: ClassVar[str] = "Exploratory Sampling"
+    caveats: ClassVar[tuple[str, ...]] = (
+        "The samples of a prompt share a Distiller, so what one sample explores depends on the samples generated with it.",
+    )
     beta: float = 0.25
     """Strength of exploration, >= 0: z = (1+beta) z_model - beta z_distiller. 0 leaves the engine exactly as vLLM ships it."""
     scope: Scope = "prompt"
     """Who shares a Distiller: "prompt", the samples of a prompt, as in the paper; "shard", all requests of an engine; "cluster", all
     engines (needs trainer="actor"); "prior", each prompt its own, started from one that learns from all prompts of the engine."""
     prediction: Prediction = "distiller"
-    """What stands for the deep state. Besides the Distiller, controls: "shuffled", the Distiller of another prompt; "noise", the
+    """What predicts the deep state. Besides the Distiller, controls: "shuffled", the Distiller of another prompt; "noise", the
     true state plus noise as long as the Distiller's error; "running_mean", the mean of the group's deep states; "vocabulary", a
     Distiller trained on the model's next-token distribution instead of its hidden state."""
     fusion: FusionForm = "proposed"
@@ -66,7 +75,7 @@ class ESampConfig:
     warmup: Literal["none", "fit"] = "none"
     """"fit" lets beta grow with the share of the deep state that the slot explains; "none" is the paper."""
     warmup_steps: int = 0
-    """Optimiser steps a slot must have taken before its prediction steers sampling, >= 0. The paper: 0."""
+    """Optimiser steps a slot must have taken before its prediction changes sampling, >= 0. The paper: 0."""
     max_staleness: int = 256
     """Decode steps of its group that a slot's weights may lag before beta falls to 0 (linearly from half this bound), >= 2.
     Only trainer="actor" can lag by more than one step."""
@@ -82,17 +91,34 @@ class ESampConfig:
     """Requests whose top_k is at most this have the Distiller's logits computed for their candidates alone, >= 1."""
     record: Literal["behaviour", "full"] = "full"
     """What requests with esamp_record keep per token: "full" adds the plain model's log-probability, the number of candidates and
-    whether the token was flipped, for which the model's own logits are needed beside the fused ones; "behaviour" leaves them out."""
+    whether the token was flipped, for which the model's own logits are needed as well as the fused ones; "behaviour" leaves them out."""
+
+    @property
+    def distiller_scope(self) -> DistillerScope:
+        """What `scope` means."""
+        return SCOPES[self.scope]
 
     @property
     def num_slots(self) -> int:
         """Distillers that one engine holds: one where its prompts share it."""
-        return 1 if self.is_shared else self.max_groups
+        return self.distiller_scope.num_slots(self.max_groups)
 
     @property
     def is_shared(self) -> bool:
         """True if all prompts of an engine have one Distiller."""
-        return self.scope in ("shard", "cluster")
+        return self.distiller_scope.is_shared
+
+    @property
+    def couples_samples(self) -> bool:
+        """See PolicyConfig: true as long as Distillers learn and their predictions count."""
+        return self.beta > 0 and self.trainer != "none"
+
+    def build(self, worker: Any) -> "SamplingPolicy":
+        """See PolicyConfig. With beta 0 the engine is vLLM as it is, to the last bit."""
+        from esamp.explorer import Explorer
+        from esamp.policy import VanillaPolicy
+
+        return Explorer(self, worker) if self.beta > 0 else VanillaPolicy()
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.beta) and self.beta >= 0):
@@ -119,25 +145,15 @@ class ESampConfig:
             value = asdict(self)[name]
             if value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}.")
-        if self.scope == "cluster" and self.trainer != "actor":
-            raise ValueError(f'scope="cluster" needs trainer="actor"; got trainer={self.trainer!r}.')
+        if self.distiller_scope.spans_engines and self.trainer != "actor":
+            raise ValueError(f'scope="{self.scope}" needs trainer="actor"; got trainer={self.trainer!r}.')
         if self.trainer == "actor" and self.prediction in ("running_mean", "vocabulary"):
             raise ValueError(f'prediction={self.prediction!r} learns inside the engine; use trainer="local".')
-        if self.scope == "prior" and self.prediction in ("running_mean", "vocabulary"):
-            raise ValueError(f'prediction={self.prediction!r} has no prior; use scope="prompt" or "shard".')
+        if self.distiller_scope.learns_init and self.prediction in ("running_mean", "vocabulary"):
+            raise ValueError(
+                f'prediction={self.prediction!r} has no shared initial weights; use scope="prompt" or "shard".'
+            )
         if self.trainer == "none" and (self.warmup != "none" or self.warmup_steps > 0):
             raise ValueError('trainer="none" never ends a warmup; use warmup="none" and warmup_steps=0.')
         if self.lag > 1 and self.trainer not in ("local", "sync"):
             raise ValueError(f'lag={self.lag} needs trainer="local" or "sync"; got trainer={self.trainer!r}.')
-
-    @classmethod
-    def from_dict(cls, settings: dict[str, Any]) -> "ESampConfig":
-        """Config from plain settings such as vLLM's additional_config["esamp"]. Raises ValueError on an unknown name."""
-        unknown = sorted(set(settings) - set(cls.__dataclass_fields__))
-        if unknown:
-            raise ValueError(f"unknown esamp settings {unknown}; known are {sorted(cls.__dataclass_fields__)}.")
-        return cls(**settings)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain settings that `from_dict` reads back; they fit vLLM's additional_config."""
-        return asdict(self)

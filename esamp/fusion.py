@@ -1,4 +1,4 @@
-"""Fusion of the model's and the Distiller's say in the next token (arXiv:2604.24927, Eq. 8-9). One class per form.
+"""Fusion of the model's and the Distiller's logits of the next token (arXiv:2604.24927, Eq. 8-9). One class per form.
 
 A form works on logits. The proposed one works on hidden states before the head as well: W((1+beta) h - beta h_dist) is
 (1+beta) W h - beta W h_dist, also with a bias, since the coefficients add up to 1.
@@ -16,7 +16,7 @@ from esamp.config import ESampConfig
 
 
 class Fusion(Protocol):
-    """How two predictions become the one that is drawn from."""
+    """How two rows of logits become the one that is sampled from."""
 
     def fuse(self, z_ref_RN: Tensor, z_dist_RN: Tensor, beta_R: Tensor) -> Tensor:
         """Fused rows [R, N], fp32. An entry that is -inf in `z_ref_RN` (filtered out) is -inf in the result. Both carry the same
@@ -59,7 +59,7 @@ class ClampedFusion:
 
 
 class EntropyMatchedTemperature:
-    """A control nobody has published: each row at the temperature that gives it the entropy the proposed form would have given.
+    """A control, not published elsewhere: each row at the temperature that gives it the entropy the proposed form would have given.
 
     What ESamp does to a token's distribution is partly a change of sharpness, which any temperature can make. This keeps that part, token
     for token, and leaves out where the Distiller points. A gain of ESamp over this control is due to the direction.
@@ -112,7 +112,8 @@ def build_fusion(config: ESampConfig) -> Fusion:
 def stale_beta(beta: float, lag: float, max_staleness: int) -> float:
     """beta, lowered linearly to 0 as `lag` (decode steps) goes from half of `max_staleness` to all of it.
 
-    A stale map keeps penalising what it once knew, so it must fade rather than guide; the paper trains in step and has no such case.
+    A Distiller that no longer learns goes on penalising what it once knew, so its influence fades. The paper trains in step and has no such
+    case.
     """
     half = max_staleness / 2
     return beta * min(1.0, max(0.0, (max_staleness - lag) / half))

@@ -128,7 +128,7 @@ def bench_engines(command: BenchCommand, args: list[str]) -> None:
                 is_eager=command.eager,
                 dtype=getattr(torch, command.dtype),
                 seed=command.seed,
-                tell=lambda line: console.print(line, style="dim", highlight=False),
+                log=lambda line: console.print(line, style="dim", highlight=False),
             )
             for shape in command.shapes()
         ]

@@ -66,7 +66,7 @@ def main(args: list[str]) -> None:
         runs = comparison_runs(command)
         # Imported late: Ray and torch take seconds that --help and a mistyped flag need not wait for.
         from pipelines.passk import run_side_by_side
-        from pipelines.report.measures.adaptive import print_adaptive
+        from pipelines.report.early_stopped_runs import print_adaptive
         from pipelines.report.page import write_report
         from pipelines.runs.folder import RunFolder
         from pipelines.stages.progress import run_console

@@ -27,11 +27,11 @@ from ray.exceptions import RayError
 from rich.console import Console
 
 from actors.config import ShardConfig
-from actors.errors import EngineStartError
+from actors.errors import EngineStartError, TrainerStartError
 from actors.shards.fleet import Fleet
 from actors.shards.placement import drivers_node
 from actors.shards.router import start_router
-from actors.types import RotationCounts, ShardStats, TrainerStats
+from actors.types import RouterCounts, ShardStats, TrainerStats
 from esamp.config import ESampConfig
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError, RunError, root_cause
@@ -187,7 +187,7 @@ def draw_units(run: PreparedRun, *, console: Console, start_fleet: StartFleet) -
         console.print(f"{count.finished} of {count.planned} units of work are finished", highlight=False)
         progress = ray.remote(Progress).options(num_cpus=0, scheduling_strategy=drivers_node()).remote()
         router = start_router(
-            fleet.shards, fleet.trainers, units_per_shard=units_in_flight(config), spill=config.spills
+            fleet.shards, fleet.trainers, units_per_shard=units_in_flight(config), spread=config.spills
         )
         fleet.grow(router, other_cpus=pipeline_cpus(config))
         started, clock_start = now(), time.monotonic()
@@ -207,7 +207,7 @@ def draw_units(run: PreparedRun, *, console: Console, start_fleet: StartFleet) -
                         progress=progress,
                     )
         counts = live.counts()
-        rotation: RotationCounts = ray.get(router.counts.remote())
+        rotation: RouterCounts = ray.get(router.counts.remote())
         session = Session(
             started=started,
             seconds=time.monotonic() - clock_start,
@@ -306,6 +306,8 @@ def failures_in_one_line(run: PreparedRun) -> Iterator[None]:
         yield
     except EngineStartError as error:
         raise InputError(f"no engine for model {run.config.model}: {error}") from error
+    except TrainerStartError as error:
+        raise InputError(f"a DistillerTrainer did not start: {error}") from error
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped. {finished_line(run)}") from None
     except (RayError, SystemException, OSError) as error:

@@ -19,10 +19,11 @@ from ray.actor import ActorHandle
 
 from actors.config import ExchangeConfig
 from actors.devtools.cost_fit import CalibrationPoint, PointTiming, fit_costs, fitted_ms
+from actors.exchange.messages import RegisterGroup, ShardMessage, StepRows
 from actors.exchange.remote_learner import ActorLearner
 from actors.trainers.distiller_trainer import DistillerTrainer
 from actors.trainers.pool import TrainerActor
-from actors.types import Letter, Opening, StepRows, TrainerSpec
+from actors.types import TrainerSpec
 from esamp.config import ESampConfig
 from esamp.distiller.bank import DistillerBank
 from esamp.distiller.hidden_rows import HiddenRows
@@ -120,10 +121,10 @@ def group_names(point: CalibrationPoint) -> list[str]:
     return [f"group {index}" for index in range(point.groups)]
 
 
-def opening_letter(point: CalibrationPoint) -> Letter:
+def opening_letter(point: CalibrationPoint) -> ShardMessage:
     """Opens all of the point's groups."""
-    items = [Opening(group=name, opening=1) for name in group_names(point)]
-    return Letter(shard=SHARD, items=[*items], wants_weights=False)
+    items = [RegisterGroup(group=name, registration=1) for name in group_names(point)]
+    return ShardMessage(shard=SHARD, items=[*items], wants_weights=False)
 
 
 def time_point(point: CalibrationPoint) -> PointTiming:
@@ -162,7 +163,7 @@ def time_queue(trainer: ActorHandle, point: CalibrationPoint, *, steps: int, wan
     seconds: list[float] = []
     for _ in range(REPEATS + 1):
         letters = [
-            Letter(
+            ShardMessage(
                 shard=SHARD,
                 items=[step_rows(point, seed=seed) for seed in range(steps)],
                 wants_weights=wants_weights,
@@ -210,8 +211,8 @@ def time_round_trip(point: CalibrationPoint) -> tuple[float, float, float]:
     finally:
         learner.stop()
         ray.kill(trainer)
-    send_s = (after.rows_s - before.rows_s) / (after.letters - before.letters)
-    take_s = (after.weights_s - before.weights_s) / (after.publications - before.publications)
+    send_s = (after.rows_s - before.rows_s) / (after.messages - before.messages)
+    take_s = (after.weights_s - before.weights_s) / (after.weight_updates - before.weight_updates)
     return float(np.median(seconds)), send_s, take_s
 
 

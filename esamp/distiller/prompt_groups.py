@@ -1,4 +1,4 @@
-"""Which request explores, and in which Distiller slot: the host-side book of one engine.
+"""Which request explores, and in which Distiller slot: one engine's table, on the host.
 
 A slot belongs to a prompt group from the first decode row of the group until its last request ends. Groups are told apart by name,
 never by position, and a name that returns after its slot was freed is a new group. More live groups than slots: the later ones
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class ExploringRequest:
-    """A request that takes part in Exploratory Sampling."""
+    """A request that Exploratory Sampling applies to."""
 
     request_id: str
     """vLLM's own id."""
@@ -20,7 +20,7 @@ class ExploringRequest:
     beta: float
     """Exploration strength, > 0."""
     is_unfiltered: bool = True
-    """As in vllm_adapter.NewRequest."""
+    """As in esamp.batch.NewRequest."""
     top_k: int = 0
     """0 or -1: all tokens."""
 
@@ -43,7 +43,7 @@ class GroupTable:
     def __init__(
         self, num_slots: int, open_slot: Callable[[int, str], None], close_slot: Callable[[int], None]
     ) -> None:
-        """`open_slot(slot, name)` must make the slot as new; `close_slot(slot)` tells that nobody uses it any more."""
+        """`open_slot(slot, name)` must reset the slot; `close_slot(slot)` is called once nobody uses it any more."""
         self._open_slot, self._close_slot = open_slot, close_slot
         self._free = list(range(num_slots))
         self._groups: dict[str, PromptGroup] = {}
@@ -60,7 +60,7 @@ class GroupTable:
         self._groups.setdefault(request.group, PromptGroup(request.group)).requests.add(request.request_id)
 
     def remove(self, request_id: str) -> None:
-        """Forget a request that ended or was aborted; the last of a group frees its slot. Unknown ids are not ours."""
+        """Forget a request that ended or was aborted; the last of a group frees its slot. Unknown ids are ignored."""
         request = self._requests.pop(request_id, None)
         if request is None:
             return

@@ -40,12 +40,12 @@ class ReliedFields:
 FUNCTIONS = (
     ReliedFunction("vllm.v1.worker.gpu_worker", "Worker.load_model", ("load_dummy_weights",), "attach the policy"),
     ReliedFunction("vllm.v1.worker.gpu_worker", "Worker.execute_model", ("scheduler_output",), "follow requests"),
-    ReliedFunction("vllm.v1.worker.gpu_worker", "Worker.sample_tokens", ("grammar_output",), "steer, and learn"),
+    ReliedFunction("vllm.v1.worker.gpu_worker", "Worker.sample_tokens", ("grammar_output",), "fuse, and learn"),
     ReliedFunction(
         "vllm.v1.sample.sampler", "Sampler.__init__", ("logprobs_mode", "use_fp64_gumbel"), "take over settings"
     ),
     ReliedFunction(
-        "vllm.v1.sample.sampler", "Sampler.forward", ("logits", "sampling_metadata"), "look at what was drawn"
+        "vllm.v1.sample.sampler", "Sampler.forward", ("logits", "sampling_metadata"), "record what was drawn"
     ),
     ReliedFunction(
         "vllm.v1.sample.ops.topk_topp_sampler",
@@ -60,7 +60,10 @@ FUNCTIONS = (
         "draw as vLLM does",
     ),
     ReliedFunction(
-        "vllm.v1.sample.ops.topk_topp_sampler", "apply_top_k_top_p", ("logits", "k", "p"), "filter before steering"
+        "vllm.v1.sample.ops.topk_topp_sampler",
+        "apply_top_k_top_p",
+        ("logits", "k", "p"),
+        "filter before logits are fused",
     ),
     ReliedFunction(
         "vllm.model_executor.models.interfaces", "supports_eagle3", ("model",), "know who has a shallow state"
@@ -120,16 +123,16 @@ RUNNER_ATTRIBUTES = {
     "get_model": "reach the model",
     "use_aux_hidden_state_outputs": "have the shallow state returned",
     "execute_model_state": "read a step before it is sampled",
-    "sampler.topk_topp_sampler": "steer between filters and draw",
+    "sampler.topk_topp_sampler": "fuse between filters and draw",
     "sampler.logprobs_mode": "take over settings",
     "sampler.use_fp64_gumbel": "take over settings",
     "input_batch.num_reqs": "know the rows of a step",
     "input_batch.req_ids": "know whose rows they are",
-    "input_batch.num_prompt_tokens": "tell decode rows from prompts",
+    "input_batch.num_prompt_tokens": "distinguish decode rows from prompts",
     "input_batch.generators": "keep the seeds of prompts that are only partly read",
-    "input_batch.logitsprocs.all": "know whether logits are anybody else's business",
-    "discard_request_mask.np": "tell prompts that are only partly read",
-    "optimistic_seq_lens_cpu": "tell decode rows from prompts",
+    "input_batch.logitsprocs.all": "know whether other processors change the logits",
+    "discard_request_mask.np": "recognise prompts that are only partly read",
+    "optimistic_seq_lens_cpu": "distinguish decode rows from prompts",
     "query_start_loc.gpu": "find each row's shallow state",
 }
 """Dotted names on the model runner, and why each is needed."""

@@ -14,7 +14,7 @@ from actors.capacity.inputs import CapacityInputs
 from actors.capacity.model import Capacity, plan_capacity
 from actors.capacity.trainer_costs import TrainerCosts
 from pipelines.capacity.advice import verdict
-from pipelines.report.figure_style import STYLE, colour, marker
+from pipelines.report.figures.style import STYLE, colour, marker
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

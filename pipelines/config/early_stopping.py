@@ -34,4 +34,4 @@ class StoppingConfig:
                 "stopping early needs stop.successes <= stop.hopeless <= samples; "
                 f"got {self.successes}, {hopeless} and {samples}."
             )
-        return StoppingRule(successes=self.successes, hopeless=hopeless, limit=samples)
+        return StoppingRule(successes=self.successes, give_up_after=hopeless, limit=samples)

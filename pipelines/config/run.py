@@ -245,7 +245,7 @@ class RunConfig:
             raise InputError(
                 f"trainers={self.trainers} needs esamp.trainer actor; got {self.policy.trainer!r}. Use --trainers 1."
             )
-        if self.policy.scope in ("cluster", "prior"):
+        if self.policy.distiller_scope.takes_one_trainer:
             raise InputError(
                 f"esamp.scope {self.policy.scope!r} has one Distiller that all groups share, so it takes one trainer; got "
                 f"trainers={self.trainers}. Use --trainers 1, or --esamp.scope prompt."
@@ -274,7 +274,7 @@ class RunConfig:
     def largest_k(self) -> int:
         """The largest k at which pass@k is defined."""
         rule = self.stopping_rule
-        return self.samples if rule is None else rule.hopeless
+        return self.samples if rule is None else rule.give_up_after
 
     @property
     def unit_size(self) -> int:
@@ -389,7 +389,7 @@ class RunConfig:
             sampling=self.drawn_with,
             policy=self.policy,
             exchange=self.exchange,
-            spill=self.spills,
+            spread=self.spills,
         )
 
     def to_dict(self) -> dict[str, Any]:

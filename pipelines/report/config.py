@@ -31,9 +31,9 @@ class ReadingConfig:
     """How much of the samples goes into the page. What is left out is counted there; the run folders hold everything."""
 
     problems: int = 100
-    """Problems whose samples can be read; those that the arms disagree on come first."""
+    """Problems whose samples can be read; those that the conditions disagree on come first."""
     samples: int = 6
-    """Samples of a problem and arm: the first correct ones and the first others in launch order, half of each where there are enough."""
+    """Samples shown of each problem and condition, in launch order: half correct and half others where there are enough of both."""
     characters: int = 4_000_000
     """Characters of samples in all; the page grows by about as many bytes, and by two per token for the marks."""
 

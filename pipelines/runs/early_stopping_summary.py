@@ -56,7 +56,7 @@ def stopping_summary(
     ended = [stop.correct for stop in stops.values()]
     return StoppingSummary(
         successes=rule.successes,
-        hopeless=rule.hopeless,
+        hopeless=rule.give_up_after,
         solved=sum(correct == rule.successes for correct in ended),
         given_up=ended.count(0),
         exhausted=sum(0 < correct < rule.successes for correct in ended),

@@ -288,7 +288,7 @@ class RunFolder:
         if not self.storage.is_file(SESSIONS):
             return []
         sessions = [Session(**json.loads(line)) for line in self.storage.read(SESSIONS).splitlines()]
-        none = {counter.name: 0 for counter in fields(ShardStats) if counter.name != "shard"}
+        none = {counter.name: 0 for counter in fields(ShardStats) if counter.name not in ("shard", "warnings")}
         return [replace(session, shards=[none | shard for shard in session.shards]) for session in sessions]
 
     def _is_whole(self, name: str) -> bool:

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from actors.types import RotationCounts
+from actors.types import RouterCounts
 from pipelines.runs.finished_sample import FinishedSample
 
 LIVE_INTERVAL_S = 0.5
@@ -120,11 +120,11 @@ class LiveProgress:
             self._console.print(self._line(), soft_wrap=True, highlight=False)
 
     def _line(self) -> str:
-        rotation = RotationCounts() if self._router is None else ray.get(self._router.counts.remote())
+        rotation = RouterCounts() if self._router is None else ray.get(self._router.counts.remote())
         return progress_line(self.counts(), rotation, seconds=time.monotonic() - self._started)
 
 
-def progress_line(counts: Counts, rotation: RotationCounts, *, seconds: float) -> str:
+def progress_line(counts: Counts, rotation: RouterCounts, *, seconds: float) -> str:
     """The line shown after `seconds` of a session."""
     remaining = counts.problems_expected - counts.problems
     eta = clock(seconds / counts.problems * remaining) if counts.problems else "-"

@@ -119,7 +119,7 @@ def test_a_unit_that_ends_its_engine_is_given_up_and_no_other_is_blamed(tmp_path
     assert {row["problem_id"] for row in rows if row["error"] is not None} == {"poison"}
     assert len(rows) == 6 * SAMPLES
     poison = [row for row in rows if row["problem_id"] == "poison"]
-    assert all("3 engine(s) ended while they drew this unit" in row["error"] for row in poison)
+    assert all("3 engine(s) died while they ran this work unit" in row["error"] for row in poison)
     [session] = RunFolder(config.run_folder).sessions()
     assert session.shard_restarts >= 1
 

@@ -116,7 +116,7 @@ def measure(
 
     steps = of_shards(lambda shard: shard.steps)
     drawn, dropped = now.drawn_rows - then.drawn_rows, now.dropped_rows - then.dropped_rows
-    letters = of_shards(lambda shard: shard.exchange.letters)
+    letters = of_shards(lambda shard: shard.exchange.messages)
     lags = np.concatenate([shard.lag_steps for shard in after.shards])
     lags_s = np.concatenate([shard.lag_s for shard in after.shards])
     busy_s = after.trainer.busy_seconds - before.trainer.busy_seconds

@@ -23,7 +23,7 @@ from actors.devtools.simulation.measures import Account, Look, Measured, account
 from actors.shards.fleet import Fleet
 from actors.shards.router import start_router
 from actors.shards.shard_actor import ShardActor
-from actors.shards.start_lock import start_turn
+from actors.shards.start_lock import engine_start_lock
 
 if TYPE_CHECKING:
     from actors.devtools.simulation.shard import ShardObservation
@@ -40,11 +40,11 @@ class SimulatedShardActor(ShardActor):
 
     def __init__(self, config: SimulatedShardConfig, *, name: str) -> None:
         # In turns: 64 processes that import torch at the same time would take longer, and nobody would see how far they are.
-        with start_turn(ray.get_runtime_context().get_actor_id()):
+        with engine_start_lock(ray.get_runtime_context().get_actor_id()):
             from actors.devtools.simulation.shard import SimulatedShard
 
             self._simulated = SimulatedShard(config, name=name)
-            self._be(self._simulated)
+            self._serve(self._simulated)
 
     async def observe(self) -> "ShardObservation":
         """See SimulatedShard.observe."""
@@ -102,7 +102,7 @@ def simulate(config: SimulationConfig, *, tell: Callable[[str], None]) -> Measur
         SimulatedShardConfig.of(config), num_shards=config.shards, num_trainers=config.trainers
     ) as fleet:
         router = start_router(
-            fleet.shards, fleet.trainers, units_per_shard=QUEUED_BATCHES * config.prompts, spill=False
+            fleet.shards, fleet.trainers, units_per_shard=QUEUED_BATCHES * config.prompts, spread=False
         )
         callers = ray.remote(UnitCallers).options(num_cpus=0, max_concurrency=CALLS_AT_A_TIME).remote(router, config)
         try:

@@ -32,11 +32,9 @@ from esamp.distiller.bank import DistillerBank
 from esamp.distiller.hidden_rows import HiddenRows, SlotBatch
 from esamp.distiller.interface import build_bank
 from esamp.distiller.prompt_groups import ExploringRequest, GroupTable, PromptGroup
+from esamp.scope import SHARED_GROUP
 
 logger = logging.getLogger(__name__)
-
-SHARED_GROUP = "shared"
-"""The engine's one group, with scope "shard" or "cluster"."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -92,7 +90,7 @@ class SimulatedShard:
         )
         assert isinstance(bank, DistillerBank)
         self._learner = ActorLearner(
-            bank, trainers, shard=self.name, spill=self.config.spill, config=self.config.exchange
+            bank, trainers, shard=self.name, spread=self.config.spread, config=self.config.exchange
         )
 
     async def generate(self, unit: WorkUnit) -> list[Sample]:
@@ -205,7 +203,7 @@ class SimulatedShard:
         running.length = math.ceil(share * self.config.sampling.max_tokens)
         self._batch.append(running)
         for request_id in running.request_ids():
-            group = SHARED_GROUP if self._esamp.is_shared else running.unit.problem_id
+            group = self._esamp.distiller_scope.group(running.unit.problem_id)
             self._groups.add(ExploringRequest(request_id, group, self._esamp.beta))
 
     def _leave(self, running: RunningUnit) -> None:

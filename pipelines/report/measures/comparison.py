@@ -1,10 +1,10 @@
-"""Arms against the baseline, problem by problem, and what that comes to in plain words."""
+"""Conditions against the baseline, problem by problem, and what that comes to in plain words."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.report.run_set import Arm, Evidence
+from pipelines.report.run_set import Condition, RunSet
 from pipelines.statistics.paired import PairedComparison, SolvedByOne, compare_paired, holm, mcnemar
 
 LEVEL = 0.05
@@ -27,10 +27,10 @@ class DifferenceAtK:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ArmComparison:
-    """An arm against the baseline."""
+class ConditionComparison:
+    """A condition against the baseline."""
 
-    arm: str
+    condition: str
     baseline: str
     group_size: int
     at: list[DifferenceAtK]
@@ -39,40 +39,42 @@ class ArmComparison:
     """Problems solved by one and not the other; None with replicates, where a problem has more than one result."""
 
 
-def compare_arms(evidence: Evidence) -> list[ArmComparison]:
-    """Every other arm with groups of the baseline's size against the baseline; other sizes answer another question."""
+def compare_conditions(run_set: RunSet) -> list[ConditionComparison]:
+    """Every other condition with groups of the baseline's size against the baseline; other sizes answer another question."""
     return [
-        compare_arm(arm, evidence.baseline, evidence.ks)
-        for arm in evidence.arms[1:]
-        if arm.group_size == evidence.baseline.group_size
+        compare_condition(condition, run_set.baseline, run_set.ks)
+        for condition in run_set.conditions[1:]
+        if condition.group_size == run_set.baseline.group_size
     ]
 
 
-def compare_arm(arm: Arm, baseline: Arm, ks: tuple[int, ...]) -> ArmComparison:
-    """One arm against another at every k they have."""
-    ks = tuple(k for k in ks if k <= arm.group_size)
-    paired = [compare_paired(arm.pass_at_P(k), baseline.pass_at_P(k)) for k in ks]
+def compare_condition(condition: Condition, baseline: Condition, ks: tuple[int, ...]) -> ConditionComparison:
+    """One condition against another at every k they have."""
+    ks = tuple(k for k in ks if k <= condition.group_size)
+    paired = [compare_paired(condition.pass_at_P(k), baseline.pass_at_P(k)) for k in ks]
     adjusted = holm([comparison.p_value for comparison in paired])
-    has_one_run = len(arm.runs) == len(baseline.runs) == 1
-    return ArmComparison(
-        arm=arm.name,
+    has_one_run = len(condition.runs) == len(baseline.runs) == 1
+    return ConditionComparison(
+        condition=condition.name,
         baseline=baseline.name,
-        group_size=arm.group_size,
+        group_size=condition.group_size,
         at=[
             DifferenceAtK(k=k, paired=comparison, adjusted_p=p)
             for k, comparison, p in zip(ks, paired, adjusted, strict=True)
         ],
-        solved=mcnemar(arm.correct_RPN[0].any(axis=1), baseline.correct_RPN[0].any(axis=1)) if has_one_run else None,
+        solved=mcnemar(condition.correct_RPN[0].any(axis=1), baseline.correct_RPN[0].any(axis=1))
+        if has_one_run
+        else None,
     )
 
 
-def conclusion(comparison: ArmComparison) -> str:
+def conclusion(comparison: ConditionComparison) -> str:
     """The comparison in plain words: who leads at which k, by how much, whether it could be chance, what could have been seen."""
     shown = [at for at in comparison.at if at.is_shown]
     if not shown:
         last = comparison.at[-1]
         return (
-            f"No difference between {comparison.arm} and {comparison.baseline} could be shown at any k. {in_figures(last)}; "
+            f"No difference between {comparison.condition} and {comparison.baseline} could be shown at any k. {in_figures(last)}; "
             f"that could be chance (p\u00a0=\u00a0{last.paired.p_value:.2g}). {what_could_be_seen(last)}"
         )
     better = [at for at in shown if at.paired.difference.estimate > 0]
@@ -80,8 +82,8 @@ def conclusion(comparison: ArmComparison) -> str:
     claims = [
         f"{winner} beats {loser} at k = {', '.join(str(at.k) for at in where)}. {in_figures(where[-1])}."
         for winner, loser, where in (
-            (comparison.arm, comparison.baseline, better),
-            (comparison.baseline, comparison.arm, worse),
+            (comparison.condition, comparison.baseline, better),
+            (comparison.baseline, comparison.condition, worse),
         )
         if where
     ]

@@ -75,8 +75,8 @@ def test_samples_come_back_in_order_with_everything_that_was_asked_for(vanilla: 
 
 def test_a_sample_depends_on_its_seed_and_not_on_its_company(vanilla: Fleet) -> None:
     together = draw(vanilla, units("again-"))
-    alone = draw(vanilla, units("alone-")[2:3])
-    assert [s.token_ids for s in alone[0]] == [s.token_ids for s in together[2]]
+    exclusive = draw(vanilla, units("alone-")[2:3])
+    assert [s.token_ids for s in exclusive[0]] == [s.token_ids for s in together[2]]
 
 
 def test_a_prompt_the_model_cannot_take_fails_its_own_unit_only(vanilla: Fleet) -> None:

@@ -1,4 +1,4 @@
-"""The book of prompt groups: who has which slot."""
+"""The table of prompt groups: which has which slot."""
 
 from esamp.distiller.prompt_groups import ExploringRequest, GroupTable
 

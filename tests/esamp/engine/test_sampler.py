@@ -10,24 +10,25 @@ from vllm.v1.sample.metadata import SamplingMetadata
 from vllm.v1.sample.ops.topk_topp_sampler import TopKTopPSampler
 from vllm.v1.sample.sampler import Sampler
 
+from esamp.batch import Draw
 from esamp.distiller.reference import fused_distribution
-from esamp.engine.sampler import Draw, ESampSampler, StagedTopKTopP
+from esamp.engine.sampler import ESampSampler, ESampTopKTopPSampler
 from esamp.fusion import Fusion, ProposedFusion
-from esamp.steering import DenseSteering, Steering
+from esamp.logit_adjustment import DenseAdjustment, LogitAdjustment
 
 pytestmark = pytest.mark.engine
 DRAWS = 40_000
 V = 40
 
 
-def steering(
+def adjustment(
     z_dist: torch.Tensor, rows: torch.Tensor | slice, beta: float, fusion: Fusion | None = None
-) -> DenseSteering:
+) -> DenseAdjustment:
     """The Distiller's logits as they are, for `rows`."""
     size = z_dist.shape[0]
     hidden = torch.zeros(size, 1)
-    plan = Steering(rows, hidden, hidden, hidden, torch.ones(size, dtype=torch.bool), torch.full((size,), beta))
-    return DenseSteering(plan, fusion or ProposedFusion(), z_dist)
+    plan = LogitAdjustment(rows, hidden, hidden, hidden, torch.ones(size, dtype=torch.bool), torch.full((size,), beta))
+    return DenseAdjustment(plan, fusion or ProposedFusion(), z_dist)
 
 
 @pytest.mark.parametrize("temperature", [0.7, 1.0, 1.6])
@@ -35,9 +36,9 @@ def steering(
 def test_sampled_frequencies_match_the_closed_form(filters: dict[str, float], temperature: float) -> None:
     torch.manual_seed(1)
     z_ref, z_dist = torch.randn(2, V) * 2
-    sampler = StagedTopKTopP(TopKTopPSampler())
+    sampler = ESampTopKTopPSampler(TopKTopPSampler())
     sampler.temperature_B = torch.full((DRAWS,), temperature)
-    sampler.stage = steering(z_dist.expand(DRAWS, V), slice(None), 0.6)
+    sampler.processor = adjustment(z_dist.expand(DRAWS, V), slice(None), 0.6)
     k = torch.full((DRAWS,), filters["top_k"]) if "top_k" in filters else None
     p = torch.full((DRAWS,), filters["top_p"]) if "top_p" in filters else None
     tokens, _ = sampler((z_ref / temperature).repeat(DRAWS, 1), {}, k, p)
@@ -63,9 +64,9 @@ def test_sampled_frequencies_match_the_closed_form(filters: dict[str, float], te
 def test_rows_not_intervened_on_draw_what_the_stock_sampler_draws() -> None:
     logits = torch.randn(64, V)
     rows = torch.arange(0, 64, 2)
-    ours = StagedTopKTopP(TopKTopPSampler())
+    ours = ESampTopKTopPSampler(TopKTopPSampler())
     ours.temperature_B = torch.ones(64)
-    ours.stage = steering(torch.randn(32, V) * 5, rows, 3.0)
+    ours.processor = adjustment(torch.randn(32, V) * 5, rows, 3.0)
     torch.manual_seed(3)
     mixed, _ = ours(logits.clone(), {}, None, None)
     torch.manual_seed(3)
@@ -107,10 +108,10 @@ def metadata(temperature: torch.Tensor | None = None, **settings: object) -> Sam
 def draw(
     beta: float, *, is_recording: bool = True, sees_plain_model: bool = True, **settings: object
 ) -> tuple[torch.Tensor, Draw | None]:
-    """Tokens [ROWS] of one step of our sampler, all rows steered, and what it says of them."""
+    """Tokens [ROWS] of one step of our sampler, all rows adjusted, and what it records of them."""
     sampler = ESampSampler(Sampler())
-    stage = steering(Z_DIST, slice(None), beta) if beta > 0 else None
-    sampler.prepare(stage, is_recording=is_recording, sees_plain_model=sees_plain_model)
+    processor = adjustment(Z_DIST, slice(None), beta) if beta > 0 else None
+    sampler.prepare(processor, is_recording=is_recording, sees_plain_model=sees_plain_model)
     torch.manual_seed(4)
     output = sampler(LOGITS.clone(), metadata(**settings))  # type: ignore[arg-type]
     return output.sampled_token_ids.squeeze(1), sampler.draw
@@ -122,10 +123,10 @@ def stock_draw(**settings: object) -> torch.Tensor:
 
 
 def test_flipped_tokens_are_those_stock_sampling_would_not_have_drawn_from_the_same_random_numbers() -> None:
-    tokens, told = draw(1.5)
-    assert told is not None
-    assert torch.equal(told.is_flipped_B, tokens != stock_draw())
-    assert 0 < told.is_flipped_B.sum() < ROWS
+    tokens, recorded = draw(1.5)
+    assert recorded is not None
+    assert torch.equal(recorded.is_flipped_B, tokens != stock_draw())
+    assert 0 < recorded.is_flipped_B.sum() < ROWS
 
 
 def test_looking_twice_changes_no_token() -> None:
@@ -144,26 +145,26 @@ def test_looking_twice_leaves_the_random_numbers_of_the_next_step() -> None:
     assert all(torch.equal(a, b) for a, b in zip(*after, strict=True))
 
 
-def test_without_a_stage_recording_changes_nothing_and_flips_nothing() -> None:
-    tokens, told = draw(0.0)
-    assert told is not None and not told.is_flipped_B.any()
+def test_without_a_processor_recording_changes_nothing_and_flips_nothing() -> None:
+    tokens, recorded = draw(0.0)
+    assert recorded is not None and not recorded.is_flipped_B.any()
     assert torch.equal(tokens, stock_draw())
 
 
 def test_behaviour_log_probabilities_are_those_of_the_closed_form_and_add_up_to_one() -> None:
-    tokens, told = draw(0.8)
-    assert told is not None
+    tokens, recorded = draw(0.8)
+    assert recorded is not None
     for row in range(ROWS):
         expected = fused_distribution(LOGITS[row], Z_DIST[row], beta=0.8, temperature=0.9, top_p=0.9)
-        assert told.behaviour_logprobs_B[row].exp().item() == pytest.approx(expected[tokens[row]].item(), abs=1e-4)
-        assert told.num_candidates_B[row] == (expected > 0).sum()
+        assert recorded.behaviour_logprobs_B[row].exp().item() == pytest.approx(expected[tokens[row]].item(), abs=1e-4)
+        assert recorded.num_candidates_B[row] == (expected > 0).sum()
 
 
 def test_policy_log_probabilities_are_the_plain_models_at_temperature_one_without_filters() -> None:
-    tokens, told = draw(0.8)
-    assert told is not None
+    tokens, recorded = draw(0.8)
+    assert recorded is not None
     plain = LOGITS.log_softmax(-1).gather(1, tokens.long().unsqueeze(1)).squeeze(1)
-    torch.testing.assert_close(told.policy_logprobs_B, plain)
+    torch.testing.assert_close(recorded.policy_logprobs_B, plain)
     _, blind = draw(0.8, sees_plain_model=False)
     assert blind is not None and blind.policy_logprobs_B.isnan().all(), "unknown is NaN, not a number"
 
@@ -173,13 +174,13 @@ def test_greedy_rows_of_a_mixed_batch_are_certain_never_flipped_and_the_best() -
     temperature[::2] = 0.0
     sampler = ESampSampler(Sampler())
     rows = torch.arange(1, ROWS, 2)
-    sampler.prepare(steering(Z_DIST[rows], rows, 1.5), is_recording=True, sees_plain_model=True)
+    sampler.prepare(adjustment(Z_DIST[rows], rows, 1.5), is_recording=True, sees_plain_model=True)
     tokens = sampler(LOGITS.clone(), metadata(temperature)).sampled_token_ids.squeeze(1)
-    told = sampler.draw
-    assert told is not None
+    recorded = sampler.draw
+    assert recorded is not None
     assert torch.equal(tokens[::2].long(), LOGITS[::2].argmax(-1))
-    assert not told.behaviour_logprobs_B[::2].any() and not told.is_flipped_B[::2].any()
-    assert (told.num_candidates_B[::2] == 1).all() and told.is_flipped_B[1::2].any()
+    assert not recorded.behaviour_logprobs_B[::2].any() and not recorded.is_flipped_B[::2].any()
+    assert (recorded.num_candidates_B[::2] == 1).all() and recorded.is_flipped_B[1::2].any()
 
 
 def test_an_all_greedy_batch_needs_no_temperature() -> None:
@@ -191,9 +192,9 @@ def test_an_all_greedy_batch_needs_no_temperature() -> None:
     assert sampler.draw is not None and not sampler.draw.behaviour_logprobs_B.any()
 
 
-def test_the_stage_of_one_step_is_gone_in_the_next() -> None:
+def test_the_processor_of_one_step_is_gone_in_the_next() -> None:
     sampler = ESampSampler(Sampler())
-    sampler.prepare(steering(Z_DIST, slice(None), 3.0), is_recording=True, sees_plain_model=True)
+    sampler.prepare(adjustment(Z_DIST, slice(None), 3.0), is_recording=True, sees_plain_model=True)
     sampler(LOGITS.clone(), metadata())
     sampler.prepare(None, is_recording=False, sees_plain_model=True)
     torch.manual_seed(4)

@@ -58,7 +58,7 @@ def test_where_a_run_runs_does_not_change_its_hash() -> None:
         RunConfig(samples=8),
         RunConfig(verifier="exact"),
         RunConfig(stop=StoppingConfig(successes=1)),
-        RunConfig(exchange=ExchangeConfig(under_pressure="uniform")),
+        RunConfig(exchange=ExchangeConfig(backpressure="uniform")),
     ],
 )
 def test_what_decides_samples_and_verdicts_changes_the_hash(changed: RunConfig) -> None:
@@ -78,7 +78,7 @@ def test_a_verifier_has_its_own_time_limit_unless_the_run_names_one(verifier: st
 
 def test_esamp_settings_do_not_matter_to_a_vanilla_run() -> None:
     strong = RunConfig(
-        sampler="vanilla", trainers=2, esamp=ESampConfig(beta=2.0), exchange=ExchangeConfig(under_pressure="uniform")
+        sampler="vanilla", trainers=2, esamp=ESampConfig(beta=2.0), exchange=ExchangeConfig(backpressure="uniform")
     )
     assert strong.config_hash == RunConfig(sampler="vanilla").config_hash
     assert strong.beta == 0

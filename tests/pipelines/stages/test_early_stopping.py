@@ -11,7 +11,7 @@ from pipelines.stages.early_stopping import Scoreboard, ScoreboardActor, Stop, s
 from pipelines.statistics.adaptive import adaptive_curve
 from pipelines.statistics.stopping_rule import StoppingRule
 
-RULE = StoppingRule(successes=1, hopeless=3, limit=6)
+RULE = StoppingRule(successes=1, give_up_after=3, limit=6)
 
 
 def finished(index: int, *, is_correct: bool = False, is_drawn: bool = True) -> FinishedSample:
@@ -95,7 +95,7 @@ def run_problem(
 
 
 @pytest.mark.parametrize(
-    "rule", [StoppingRule(successes=1, hopeless=8, limit=16), StoppingRule(successes=2, hopeless=4, limit=16)]
+    "rule", [StoppingRule(successes=1, give_up_after=8, limit=16), StoppingRule(successes=2, give_up_after=4, limit=16)]
 )
 @pytest.mark.parametrize("in_flight", [1, 5, 16])
 def test_estimates_have_no_bias_though_correct_samples_finish_first(rule: StoppingRule, in_flight: int) -> None:
@@ -109,7 +109,7 @@ def test_estimates_have_no_bias_though_correct_samples_finish_first(rule: Stoppi
         for correct, seconds in zip(correct_PN.tolist(), seconds_PN.tolist(), strict=True)
     ]
     drawn_P, right_P = np.array([(stop.drawn, stop.correct) for stop, _ in runs]).T
-    ks = [1, 2, rule.hopeless]
+    ks = [1, 2, rule.give_up_after]
     for k, interval in zip(ks, adaptive_curve(drawn_P, right_P, ks, rule), strict=True):
         truth = (1 - (1 - p_P) ** k).mean()
         error = (interval.high - interval.low) / (2 * 1.96)
@@ -121,7 +121,7 @@ def test_estimates_have_no_bias_though_correct_samples_finish_first(rule: Stoppi
 
 def test_stopping_at_the_first_success_to_arrive_would_be_biased() -> None:
     """Why elders are waited for: without that, quick successes end problems that their slow elders would not have."""
-    rule = StoppingRule(successes=1, hopeless=8, limit=8)
+    rule = StoppingRule(successes=1, give_up_after=8, limit=8)
     rng = np.random.default_rng(0)
     correct_PN = rng.random((4000, 8)) < 0.3
     seconds_PN = rng.exponential(np.where(correct_PN, 1.0, 10.0))

@@ -25,7 +25,7 @@ def test_a_unit_of_a_problem_that_has_stopped_is_not_launched(local_ray: None) -
     """There is no shard: to ask for one would raise."""
     config = RunConfig(samples=2)
     labels = run_labels(config, run_id="r", model_fingerprint="f")
-    router = start_router([], [], units_per_shard=1, spill=False)
+    router = start_router([], [], units_per_shard=1, spread=False)
     stage = GenerateSamples(router, labels, ClosedGate(), attempts=1)
     plan = plan_table(plan_run([Problem("p", "say 0", "0")], lambda problem: problem.text, config).units())
 

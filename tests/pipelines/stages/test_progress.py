@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from actors.types import RotationCounts
+from actors.types import RouterCounts
 from pipelines.runs.finished_sample import FinishedSample
 from pipelines.stages.progress import Counts, Progress, clock, progress_line
 
@@ -38,11 +38,11 @@ def test_a_problem_that_stopped_is_done_whatever_still_comes() -> None:
 
 def test_the_line_says_how_far_how_fast_and_how_long() -> None:
     counts = Counts(problems_expected=32, problems=12, samples=192, solved=9, tokens=55_200, errors=0)
-    assert progress_line(counts, RotationCounts(shards=2, live_shards=2), seconds=30.0) == (
+    assert progress_line(counts, RouterCounts(shards=2, live_shards=2), seconds=30.0) == (
         "problems 12/32 | samples 192 | solved 9 | 1,840 tokens/s | errors 0 | ETA 0:50"
     )
-    assert progress_line(Counts(), RotationCounts(), seconds=1.0).endswith("ETA -")
-    held_up = progress_line(Counts(), RotationCounts(shards=2, live_shards=0), seconds=1.0)
+    assert progress_line(Counts(), RouterCounts(), seconds=1.0).endswith("ETA -")
+    held_up = progress_line(Counts(), RouterCounts(shards=2, live_shards=0), seconds=1.0)
     assert held_up.endswith("ETA - | only 0 of 2 shards live"), "a run that stands still must say why"
 
 

@@ -1,4 +1,4 @@
-"""Drawing in step with each other: the algorithm is the reference's, and arms differ only in what they change."""
+"""Generating in lockstep: the algorithm is the reference's, and conditions differ only in what they change."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from esamp.config import ESampConfig
 from esamp.devtools.lockstep.config import LockstepConfig
-from esamp.devtools.lockstep.drawing import NO_TOKEN, LockstepDrawing, LockstepSamples
+from esamp.devtools.lockstep.sampler import NO_TOKEN, LockstepSampler, LockstepSamples
 from esamp.distiller.reference import ReferenceDistiller
 from tests.esamp.distiller.oracle import Oracle
 
@@ -25,10 +25,10 @@ def model(tiny_model: Path) -> PreTrainedModel:
 
 
 def draw(model: PreTrainedModel, config: LockstepConfig, seeds: tuple[int, int] = (1, 2)) -> LockstepSamples:
-    return LockstepDrawing(model, config, PROMPTS, samples=SAMPLES, max_tokens=TOKENS).draw(list(seeds))
+    return LockstepSampler(model, config, PROMPTS, samples=SAMPLES, max_tokens=TOKENS).draw(list(seeds))
 
 
-def assert_steered_as_by_the_reference(tiny_model: Path, model: PreTrainedModel, drawn: LockstepSamples) -> None:
+def assert_sampled_as_by_the_reference(tiny_model: Path, model: PreTrainedModel, drawn: LockstepSamples) -> None:
     """Read every sample again whole, and let the reference learn from the tokens in the order they were drawn in."""
     oracle = Oracle(tiny_model)
     for p, prompt in enumerate(PROMPTS):
@@ -48,15 +48,17 @@ def assert_steered_as_by_the_reference(tiny_model: Path, model: PreTrainedModel,
 
 
 def test_shifts_are_those_of_the_reference_token_by_token(tiny_model: Path, model: PreTrainedModel) -> None:
-    assert_steered_as_by_the_reference(tiny_model, model, draw(model, LockstepConfig(esamp=ESAMP)))
+    assert_sampled_as_by_the_reference(tiny_model, model, draw(model, LockstepConfig(esamp=ESAMP)))
 
 
 def test_waves_draw_what_one_wave_draws_while_nothing_is_learned(model: PreTrainedModel) -> None:
-    """Random numbers belong to the sample, not to the wave; the Distiller of a later wave has learned, so its samples do differ."""
+    """Random numbers belong to the sample, not to the round; the Distiller of a later round has learned, so its samples do differ."""
     vanilla = replace(ESAMP, beta=0.0)
-    one, two = (draw(model, LockstepConfig(esamp=vanilla, waves=waves)).tokens_PNT for waves in (1, 2))
+    one, two = (draw(model, LockstepConfig(esamp=vanilla, rounds=rounds)).tokens_PNT for rounds in (1, 2))
     assert torch.equal(one, two)
-    one, two = (draw(model, LockstepConfig(esamp=replace(ESAMP, beta=4.0), waves=waves)).tokens_PNT for waves in (1, 2))
+    one, two = (
+        draw(model, LockstepConfig(esamp=replace(ESAMP, beta=4.0), rounds=rounds)).tokens_PNT for rounds in (1, 2)
+    )
     assert not torch.equal(one, two)
 
 
@@ -75,7 +77,7 @@ def test_a_sample_has_no_more_tokens_after_its_end(model: PreTrainedModel) -> No
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"waves": 0}, "waves"), ({"temperature": 0.0}, "temperature"), ({"train_steps": 0}, "train")],
+    [({"rounds": 0}, "rounds"), ({"temperature": 0.0}, "temperature"), ({"train_steps": 0}, "train")],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):

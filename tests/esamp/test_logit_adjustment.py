@@ -1,4 +1,4 @@
-"""Steering before the head, over candidates and over whole rows: one distribution, logit for logit."""
+"""LogitAdjustment before the head, over candidates and over whole rows: one distribution, logit for logit."""
 
 from collections.abc import Callable
 
@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from esamp.fusion import ClampedFusion, EntropyMatchedTemperature, Fusion, ProposedFusion, SubtractionFusion
-from esamp.steering import (
+from esamp.logit_adjustment import (
+    CandidateAdjustment,
     CandidateSearch,
-    CandidateSteering,
     CountedCandidates,
-    DenseSteering,
+    DenseAdjustment,
     KnownCandidates,
-    Steering,
+    LogitAdjustment,
     mix_hidden,
 )
 
@@ -26,11 +26,13 @@ def project(hidden: torch.Tensor) -> torch.Tensor:
     return hidden @ HEAD.T
 
 
-def make_steering(rows: torch.Tensor | slice = slice(None), beta: float = 0.7) -> tuple[Steering, torch.Tensor]:
-    """A step of B rows of which `rows` are steered, and its hidden states [B, H]."""
+def make_adjustment(
+    rows: torch.Tensor | slice = slice(None), beta: float = 0.7
+) -> tuple[LogitAdjustment, torch.Tensor]:
+    """A step of B rows of which `rows` are adjusted, and its hidden states [B, H]."""
     hidden, prediction = torch.randn(2, B, H, generator=torch.Generator().manual_seed(2))
     size = B if isinstance(rows, slice) else len(rows)
-    steering = Steering(
+    adjustment = LogitAdjustment(
         rows=rows,
         hidden_RH=hidden[rows],
         prediction_RH=prediction[rows],
@@ -38,7 +40,7 @@ def make_steering(rows: torch.Tensor | slice = slice(None), beta: float = 0.7) -
         is_finite_R=torch.ones(size, dtype=torch.bool),
         beta_R=torch.linspace(beta / 2, beta, size),
     )
-    return steering, hidden
+    return adjustment, hidden
 
 
 def keep_top_k(logits: torch.Tensor) -> torch.Tensor:
@@ -64,7 +66,7 @@ FILTERS = [keep_top_k, keep_uneven_top_k, keep_top_p, keep_min_p]
 
 
 def filtered(hidden: torch.Tensor, keep: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    """What the sampler hands a stage: divided by the temperature, -inf where filtered out."""
+    """What the sampler hands a processor: divided by the temperature, -inf where filtered out."""
     logits = project(hidden) / TEMPERATURE.unsqueeze(1)
     return torch.where(keep(logits), logits, -torch.inf)
 
@@ -81,48 +83,51 @@ class CountedProjection:
 
 
 def candidates(
-    steering: Steering, find: CandidateSearch, fusion: Fusion | None = None
-) -> tuple[CandidateSteering, CountedProjection]:
+    adjustment: LogitAdjustment, find: CandidateSearch, fusion: Fusion | None = None
+) -> tuple[CandidateAdjustment, CountedProjection]:
     head = CountedProjection()
-    return CandidateSteering(steering, fusion or ProposedFusion(), find, HEAD, head), head
+    return CandidateAdjustment(adjustment, fusion or ProposedFusion(), find, HEAD, head), head
 
 
 @pytest.mark.parametrize("rows", [slice(None), torch.tensor([0, 2, 5])], ids=["all rows", "some rows"])
 @pytest.mark.parametrize("fusion", FUSIONS, ids=lambda fusion: type(fusion).__name__)
 @pytest.mark.parametrize("keep", FILTERS, ids=lambda keep: keep.__name__)
 @pytest.mark.parametrize("find", [KnownCandidates(7), CountedCandidates(V)], ids=["known", "counted"])
-def test_steering_candidates_equals_steering_whole_rows(
+def test_fusing_candidates_equals_fusing_whole_rows(
     find: CandidateSearch, keep: Callable[[torch.Tensor], torch.Tensor], fusion: Fusion, rows: torch.Tensor | slice
 ) -> None:
     if isinstance(find, KnownCandidates) and keep in (keep_top_p, keep_min_p):
         find = KnownCandidates(V)
-    steering, hidden = make_steering(rows)
-    dense = DenseSteering(steering, fusion, project(steering.prediction_RH))(filtered(hidden, keep), TEMPERATURE)
-    stage, head = candidates(steering, find, fusion)
-    few = stage(filtered(hidden, keep), TEMPERATURE)
+    adjustment, hidden = make_adjustment(rows)
+    dense = DenseAdjustment(adjustment, fusion, project(adjustment.prediction_RH))(filtered(hidden, keep), TEMPERATURE)
+    processor, head = candidates(adjustment, find, fusion)
+    few = processor(filtered(hidden, keep), TEMPERATURE)
     torch.testing.assert_close(few, dense, rtol=1e-4, atol=1e-4)
     assert head.calls == 0
-    assert not torch.equal(few, filtered(hidden, keep)), "nothing was steered"
+    assert not torch.equal(few, filtered(hidden, keep)), "nothing was adjusted"
 
 
 @pytest.mark.parametrize("keep", FILTERS, ids=lambda keep: keep.__name__)
-def test_steering_candidates_draws_the_tokens_of_steering_whole_rows(
+def test_fusing_candidates_draws_the_tokens_of_fusing_whole_rows(
     keep: Callable[[torch.Tensor], torch.Tensor],
 ) -> None:
-    steering, hidden = make_steering()
-    dense = DenseSteering(steering, ProposedFusion(), project(steering.prediction_RH))
-    few, _ = candidates(steering, CountedCandidates(V))
+    adjustment, hidden = make_adjustment()
+    dense = DenseAdjustment(adjustment, ProposedFusion(), project(adjustment.prediction_RH))
+    few, _ = candidates(adjustment, CountedCandidates(V))
     for seed in range(50):
         noise = torch.empty(B, V).exponential_(generator=torch.Generator().manual_seed(seed))
-        tokens = [(stage(filtered(hidden, keep), TEMPERATURE).softmax(-1) / noise).argmax(-1) for stage in (dense, few)]
+        tokens = [
+            (processor(filtered(hidden, keep), TEMPERATURE).softmax(-1) / noise).argmax(-1)
+            for processor in (dense, few)
+        ]
         assert torch.equal(*tokens)
 
 
 def test_mixing_hidden_states_is_fusing_logits() -> None:
     for rows in (slice(None), torch.tensor([1, 3])):
-        steering, hidden = make_steering(rows)
-        mixed = project(mix_hidden(hidden, steering, ProposedFusion())) / TEMPERATURE.unsqueeze(1)
-        fused = DenseSteering(steering, ProposedFusion(), project(steering.prediction_RH))(
+        adjustment, hidden = make_adjustment(rows)
+        mixed = project(mix_hidden(hidden, adjustment, ProposedFusion())) / TEMPERATURE.unsqueeze(1)
+        fused = DenseAdjustment(adjustment, ProposedFusion(), project(adjustment.prediction_RH))(
             project(hidden) / TEMPERATURE.unsqueeze(1), TEMPERATURE
         )
         torch.testing.assert_close(mixed, fused, rtol=1e-4, atol=1e-4)
@@ -130,70 +135,72 @@ def test_mixing_hidden_states_is_fusing_logits() -> None:
 
 def test_mixing_hidden_states_is_fusing_logits_under_a_bias_and_not_under_a_soft_cap() -> None:
     """The bias survives since the coefficients add up to 1; a soft cap is why enable_source_layer refuses such models."""
-    steering, hidden = make_steering()
+    adjustment, hidden = make_adjustment()
     bias = torch.randn(V)
-    beta = steering.beta_R.unsqueeze(1)
-    mixed = mix_hidden(hidden, steering, ProposedFusion())
-    z_ref, z_dist, z_mixed = (project(h) + bias for h in (hidden, steering.prediction_RH, mixed))
+    beta = adjustment.beta_R.unsqueeze(1)
+    mixed = mix_hidden(hidden, adjustment, ProposedFusion())
+    z_ref, z_dist, z_mixed = (project(h) + bias for h in (hidden, adjustment.prediction_RH, mixed))
     torch.testing.assert_close(z_mixed, (1 + beta) * z_ref - beta * z_dist, rtol=1e-4, atol=1e-4)
     capped = [torch.tanh(z) for z in (z_ref, z_dist, z_mixed)]
     assert not torch.allclose(capped[2], (1 + beta) * capped[0] - beta * capped[1], atol=0.1)
 
 
-def test_rows_that_are_not_steered_keep_every_bit() -> None:
+def test_rows_that_are_not_adjusted_keep_every_bit() -> None:
     rows = torch.tensor([0, 3])
-    steering, hidden = make_steering(rows)
+    adjustment, hidden = make_adjustment(rows)
     others = [1, 2, 4, 5]
-    assert torch.equal(mix_hidden(hidden, steering, ProposedFusion())[others], hidden[others])
+    assert torch.equal(mix_hidden(hidden, adjustment, ProposedFusion())[others], hidden[others])
     before = filtered(hidden, keep_top_p)
-    few, _ = candidates(steering, CountedCandidates(V))
-    dense = DenseSteering(steering, ProposedFusion(), project(steering.prediction_RH))
-    for stage in (few, dense):
-        after = stage(before.clone(), TEMPERATURE)
+    few, _ = candidates(adjustment, CountedCandidates(V))
+    dense = DenseAdjustment(adjustment, ProposedFusion(), project(adjustment.prediction_RH))
+    for processor in (few, dense):
+        after = processor(before.clone(), TEMPERATURE)
         assert torch.equal(after[others], before[others])
         assert not torch.equal(after[rows], before[rows])
 
 
 @pytest.mark.parametrize("fusion", FUSIONS, ids=lambda fusion: type(fusion).__name__)
 def test_a_row_whose_prediction_is_not_finite_keeps_every_bit(fusion: Fusion) -> None:
-    steering, hidden = make_steering()
-    steering.prediction_RH[2, 5] = torch.nan
-    steering.error_RH[2, 5] = torch.nan
-    steering.is_finite_R[2] = False
+    adjustment, hidden = make_adjustment()
+    adjustment.prediction_RH[2, 5] = torch.nan
+    adjustment.error_RH[2, 5] = torch.nan
+    adjustment.is_finite_R[2] = False
     before = filtered(hidden, keep_min_p)
-    few, _ = candidates(steering, CountedCandidates(V), fusion)
-    dense = DenseSteering(steering, fusion, project(steering.prediction_RH))
-    for stage in (few, dense):
-        after = stage(before.clone(), TEMPERATURE)
+    few, _ = candidates(adjustment, CountedCandidates(V), fusion)
+    dense = DenseAdjustment(adjustment, fusion, project(adjustment.prediction_RH))
+    for processor in (few, dense):
+        after = processor(before.clone(), TEMPERATURE)
         assert torch.equal(after[2], before[2])
         assert not after.isnan().any()
         assert not torch.equal(after[1], before[1])
-    mixed = mix_hidden(hidden, steering, ProposedFusion())
+    mixed = mix_hidden(hidden, adjustment, ProposedFusion())
     assert torch.equal(mixed[2], hidden[2]) and not mixed.isnan().any()
 
 
 def test_too_many_candidates_fall_back_to_whole_rows_and_give_the_same() -> None:
-    steering, hidden = make_steering()
+    adjustment, hidden = make_adjustment()
     everything = project(hidden) / TEMPERATURE.unsqueeze(1)
-    stage, head = candidates(steering, CountedCandidates(V - 1))
-    fused = stage(everything.clone(), TEMPERATURE)
+    processor, head = candidates(adjustment, CountedCandidates(V - 1))
+    fused = processor(everything.clone(), TEMPERATURE)
     assert head.calls == 1
-    expected = DenseSteering(steering, ProposedFusion(), project(steering.prediction_RH))(everything, TEMPERATURE)
+    expected = DenseAdjustment(adjustment, ProposedFusion(), project(adjustment.prediction_RH))(everything, TEMPERATURE)
     torch.testing.assert_close(fused, expected)
 
 
 def test_a_row_without_candidates_stays_without_and_harms_no_other() -> None:
     """Masks can leave nothing; vLLM draws some token then, and so must we."""
-    steering, hidden = make_steering()
+    adjustment, hidden = make_adjustment()
     before = filtered(hidden, keep_top_p)
     before[1] = -torch.inf
-    stage, head = candidates(steering, CountedCandidates(V))
-    after = stage(before.clone(), TEMPERATURE)
+    processor, head = candidates(adjustment, CountedCandidates(V))
+    after = processor(before.clone(), TEMPERATURE)
     assert torch.isneginf(after[1]).all() and head.calls == 0
-    expected = DenseSteering(steering, ProposedFusion(), project(steering.prediction_RH))(before.clone(), TEMPERATURE)
+    expected = DenseAdjustment(adjustment, ProposedFusion(), project(adjustment.prediction_RH))(
+        before.clone(), TEMPERATURE
+    )
     torch.testing.assert_close(after, expected)
     nothing = torch.full_like(before, -torch.inf)
-    assert torch.isneginf(stage(nothing, TEMPERATURE)).all()
+    assert torch.isneginf(processor(nothing, TEMPERATURE)).all()
     assert head.calls == 1, "no candidate at all: whole rows, counted"
 
 
@@ -203,10 +210,10 @@ def test_candidates_beyond_top_k_that_tie_with_the_last_are_never_left_unfused()
     z_ref = torch.full((1, V), -torch.inf)
     z_ref[0, :6] = torch.tensor([5.0, 4.0, 3.0, 3.0, 3.0, 3.0])
     ones = torch.ones(1, 1)
-    steering = Steering(slice(None), ones, ones, ones, torch.tensor([True]), torch.tensor([1.0]))
+    adjustment = LogitAdjustment(slice(None), ones, ones, ones, torch.tensor([True]), torch.tensor([1.0]))
     head = torch.full((V, 1), 10.0)
-    stage = CandidateSteering(steering, ProposedFusion(), KnownCandidates(3), head, lambda h: h @ head.T)
-    fused = stage(z_ref.clone(), torch.ones(1))[0]
+    processor = CandidateAdjustment(adjustment, ProposedFusion(), KnownCandidates(3), head, lambda h: h @ head.T)
+    fused = processor(z_ref.clone(), torch.ones(1))[0]
     drawn_from = fused.softmax(-1)
     plain = (2 * z_ref[0, :3]).softmax(-1)
     assert int((drawn_from > 0).sum()) == 3, "top_k=3 promises at most three"

@@ -2,7 +2,7 @@
 
 The page of a report needs the same number of samples of every problem, which such runs do not have; this is what can be said without.
 
-Legend: R runs of an arm, P problems that every run has finished.
+Legend: R runs of a condition, P problems that every run has finished.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ import numpy.typing as npt
 from rich.console import Console
 
 from pipelines.errors import InputError
-from pipelines.report.measures.comparison import ArmComparison, DifferenceAtK, conclusion
-from pipelines.report.run_set import arm_settings
+from pipelines.report.measures.comparison import ConditionComparison, DifferenceAtK, conclusion
+from pipelines.report.run_set import condition_settings
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.manifest import Manifest
 from pipelines.runs.summary import RunSummary, summarise, summary_table
@@ -23,7 +23,7 @@ from pipelines.statistics.adaptive import adaptive_pass_at_k
 from pipelines.statistics.paired import compare_paired, holm
 from pipelines.statistics.pass_at_k import ks_up_to, pass_at_k
 
-NO_PAGE = "no report.html: it needs all samples of every problem, and a run here stops problems early."
+NO_PAGE = "no report.html: it needs all samples of every problem, and one of these runs stops problems early."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +34,7 @@ class CountedRun:
     manifest: Manifest
     summary: RunSummary
     counts: dict[str, Stop]
-    """Of every finished problem; in a run that draws all samples, all of them."""
+    """Of every finished problem. In a run without a stopping rule all samples count."""
 
     def pass_at(self, problem_id: str, k: int) -> float:
         """pass@k of one problem."""
@@ -50,21 +50,23 @@ def has_adaptive(folders: Sequence[RunFolder]) -> bool:
 
 
 def compare_adaptive(folders: Sequence[RunFolder]) -> tuple[list[RunSummary], list[str]]:
-    """Summaries of the runs, and what their differences come to, in words: every arm against the vanilla one, or else the first.
+    """Summaries of the runs, and what their differences come to, in words: every condition against the vanilla one, or else the first.
 
     Raises InputError for runs of other problems or another model, and if they share no finished problem.
     """
     runs = [count_run(folder) for folder in folders]
     check_alike(runs)
-    arms: dict[str, list[CountedRun]] = {}
+    conditions: dict[str, list[CountedRun]] = {}
     for run in runs:
-        arms.setdefault(str(sorted(arm_settings(run.manifest).items())), []).append(run)
-    baseline, *others = sorted(arms.values(), key=lambda arm: arm[0].manifest.config.sampler != "vanilla")
+        conditions.setdefault(str(sorted(condition_settings(run.manifest).items())), []).append(run)
+    baseline, *others = sorted(
+        conditions.values(), key=lambda condition: condition[0].manifest.config.sampler != "vanilla"
+    )
     shared = set.intersection(*(set(run.counts) for run in runs))
     problems = [problem_id for problem_id in runs[0].counts if problem_id in shared]
     if not problems:
         raise InputError("the runs share no finished problem; let them finish, then compare again.")
-    return [run.summary for run in runs], [conclusion(compare(arm, baseline, problems)) for arm in others]
+    return [run.summary for run in runs], [conclusion(compare(condition, baseline, problems)) for condition in others]
 
 
 def print_adaptive(folders: Sequence[RunFolder], console: Console) -> None:
@@ -104,20 +106,20 @@ def check_alike(runs: Sequence[CountedRun]) -> None:
     first = runs[0]
     for run in runs[1:]:
         if run.manifest.data_fingerprint != first.manifest.data_fingerprint:
-            raise InputError(f"{run.path} and {first.path} are of other problems; compare runs of the same data.")
+            raise InputError(f"{run.path} and {first.path} have different problems; compare runs of the same data.")
         if run.manifest.model_fingerprint != first.manifest.model_fingerprint:
-            raise InputError(f"{run.path} and {first.path} are of other models; compare runs of one model.")
+            raise InputError(f"{run.path} and {first.path} have different models; compare runs of one model.")
 
 
-def compare(arm: list[CountedRun], baseline: list[CountedRun], problems: list[str]) -> ArmComparison:
-    """One arm against another at every k that both define."""
-    ks = ks_up_to(min(run[0].manifest.config.largest_k for run in (arm, baseline)))
-    paired = [compare_paired(pass_at_P(arm, problems, k), pass_at_P(baseline, problems, k)) for k in ks]
+def compare(condition: list[CountedRun], baseline: list[CountedRun], problems: list[str]) -> ConditionComparison:
+    """One condition against another at every k that both define."""
+    ks = ks_up_to(min(run[0].manifest.config.largest_k for run in (condition, baseline)))
+    paired = [compare_paired(pass_at_P(condition, problems, k), pass_at_P(baseline, problems, k)) for k in ks]
     adjusted = holm([comparison.p_value for comparison in paired])
-    return ArmComparison(
-        arm=arm[0].summary.label,
+    return ConditionComparison(
+        condition=condition[0].summary.label,
         baseline=baseline[0].summary.label,
-        group_size=arm[0].manifest.config.samples,
+        group_size=condition[0].manifest.config.samples,
         at=[
             DifferenceAtK(k=k, paired=comparison, adjusted_p=p)
             for k, comparison, p in zip(ks, paired, adjusted, strict=True)
@@ -126,7 +128,7 @@ def compare(arm: list[CountedRun], baseline: list[CountedRun], problems: list[st
     )
 
 
-def pass_at_P(arm: list[CountedRun], problems: list[str], k: int) -> npt.NDArray[np.float64]:
+def pass_at_P(condition: list[CountedRun], problems: list[str], k: int) -> npt.NDArray[np.float64]:
     """pass@k of each problem, mean over runs."""
-    values_P: npt.NDArray[np.float64] = np.mean([[run.pass_at(p, k) for p in problems] for run in arm], axis=0)
+    values_P: npt.NDArray[np.float64] = np.mean([[run.pass_at(p, k) for p in problems] for run in condition], axis=0)
     return values_P

@@ -1,6 +1,6 @@
 """Problems and samples to read: who solved what, and what was written.
 
-Legend: P problems, N samples of each, A arms.
+Legend: P problems, N samples of each, A conditions.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from pipelines.report.config import ReadingConfig
 from pipelines.report.run_samples import RunSamples
-from pipelines.report.run_set import Arm, Evidence
+from pipelines.report.run_set import Condition, RunSet
 from pipelines.report.token_marks import encode_marks, novelty_levels, shown_text, token_pieces
 
 
@@ -33,8 +33,8 @@ class ReadableSample:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ArmOnProblem:
-    """One arm's samples of one problem, of its first run."""
+class ConditionOnProblem:
+    """One condition's samples of one problem, of its first run."""
 
     correct: int
     total: int
@@ -48,13 +48,13 @@ class ReadableProblem:
     problem_id: str
     text: str
     answer: str
-    arms: list[ArmOnProblem]
+    conditions: list[ConditionOnProblem]
     """[A]"""
 
     @property
     def solved_by(self) -> list[int]:
-        """Arms with a correct sample."""
-        return [index for index, arm in enumerate(self.arms) if arm.correct]
+        """Conditions with a correct sample."""
+        return [index for index, condition in enumerate(self.conditions) if condition.correct]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +62,7 @@ class Reading:
     """What the page has to read, and what it leaves out."""
 
     problems: list[ReadableProblem]
-    """[P], those the arms disagree on first."""
+    """[P], those the conditions disagree on first."""
     samples_shown: int
     samples_left_out: int
     unmarked: int
@@ -72,18 +72,18 @@ class Reading:
     """Novelty of the faintest and of the strongest mark: 5th and 95th percentile; None without any."""
 
 
-def collect_reading(evidence: Evidence, config: ReadingConfig) -> Reading:
+def collect_readable_samples(run_set: RunSet, config: ReadingConfig) -> Reading:
     """Choose the samples to show, and mark them."""
-    tokenizer = local_tokenizer(evidence.baseline)
-    novelty_range = novelty_quantiles(evidence)
-    runs = [arm.runs[0] for arm in evidence.arms]
+    tokenizer = local_tokenizer(run_set.baseline)
+    novelty_range = novelty_quantiles(run_set)
+    runs = [condition.runs[0] for condition in run_set.conditions]
     solved_AP = np.stack([run.correct_PN.any(axis=1) for run in runs])
     disagreed_P = solved_AP.any(axis=0) & ~solved_AP.all(axis=0)
     order = np.argsort(~disagreed_P, kind="stable").tolist()
     characters = config.characters
     problems, shown, unmarked = [], 0, 0
     for rank, p in enumerate(order):
-        arms = []
+        conditions = []
         for run in runs:
             chosen = choose_samples(run.correct_PN[p].tolist(), config.samples) if rank < config.problems else []
             samples: list[ReadableSample] = []
@@ -95,10 +95,14 @@ def collect_reading(evidence: Evidence, config: ReadingConfig) -> Reading:
                 samples.append(sample)
                 unmarked += bool(sample.intervened and not sample.marks)
             shown += len(samples)
-            arms.append(ArmOnProblem(correct=int(run.correct_PN[p].sum()), total=run.group_size, samples=samples))
-        problem = evidence.problems[p]
+            conditions.append(
+                ConditionOnProblem(correct=int(run.correct_PN[p].sum()), total=run.group_size, samples=samples)
+            )
+        problem = run_set.problems[p]
         problems.append(
-            ReadableProblem(problem_id=problem.problem_id, text=problem.text, answer=problem.answer, arms=arms)
+            ReadableProblem(
+                problem_id=problem.problem_id, text=problem.text, answer=problem.answer, conditions=conditions
+            )
         )
     return Reading(
         problems=problems,
@@ -110,18 +114,23 @@ def collect_reading(evidence: Evidence, config: ReadingConfig) -> Reading:
     )
 
 
-def local_tokenizer(arm: Arm) -> PreTrainedTokenizerBase | None:
+def local_tokenizer(condition: Condition) -> PreTrainedTokenizerBase | None:
     """The run's tokenizer if it is on this machine; a report never goes to the network for it."""
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(arm.config.model_path, local_files_only=True)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            condition.config.model_path, local_files_only=True
+        )
     except (OSError, ValueError):
         return None
     return tokenizer
 
 
-def novelty_quantiles(evidence: Evidence) -> tuple[float, float] | None:
+def novelty_quantiles(run_set: RunSet) -> tuple[float, float] | None:
     """5th and 95th percentile of the novelty of all tokens."""
-    columns = [arm.runs[0].token_column("novelty").flatten().to_numpy(zero_copy_only=False) for arm in evidence.arms]
+    columns = [
+        condition.runs[0].token_column("novelty").flatten().to_numpy(zero_copy_only=False)
+        for condition in run_set.conditions
+    ]
     novelty = np.concatenate(columns)
     novelty = novelty[~np.isnan(novelty)]
     if not len(novelty):

@@ -1,6 +1,6 @@
-"""Requests in whose draws a baseline takes part, and the bookkeeping that all baselines share.
+"""What all baselines share: the requests they track, and telemetry of the rows they intervene in.
 
-Legend: B batch rows, R rows that the baseline takes part in.
+Legend: B batch rows, R rows that the baseline intervenes in.
 """
 
 import logging
@@ -12,9 +12,8 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from esamp.engine.adapter import BatchStep, NewRequest
-from esamp.engine.sampler import GREEDY_TEMPERATURE
-from esamp.policy import Counters
+from esamp.batch import BatchStep, NewRequest
+from esamp.policy import Counters, SamplingPolicy
 from esamp.telemetry import PolicyMeasures
 
 logger = logging.getLogger(__name__)
@@ -25,12 +24,12 @@ VANILLA_KEY = "esamp_vanilla"
 State = TypeVar("State")
 
 
-class Participants(Generic[State]):
-    """Live requests that are neither greedy nor vanilla, each with what the baseline keeps of it."""
+class BaselinePolicy(SamplingPolicy, Generic[State]):
+    """A SamplingPolicy that tracks live requests, greedy and vanilla ones left out, each with a state of its own."""
 
-    def __init__(self, admit: Callable[[NewRequest], State | None]) -> None:
-        """`admit` gives a new request's state, or None to leave it vanilla. A ValueError leaves it vanilla, is logged and counted."""
-        self._admit = admit
+    def __init__(self, track: Callable[[NewRequest], State | None]) -> None:
+        """`track` gives a new request's state, or None to leave it vanilla. A ValueError leaves it vanilla, is logged and counted."""
+        self._track = track
         self._states: dict[str, State] = {}
         self._counters = Counters()
         self._intervened_B: Tensor | None = None
@@ -42,24 +41,24 @@ class Participants(Generic[State]):
             self._states.pop(request_id, None)
         for request in new:
             try:
-                state = None if is_vanilla(request) else self._admit(request)
+                state = None if is_vanilla(request) else self._track(request)
             except ValueError as error:
                 self._counters.rejected_requests += 1
                 logger.warning("request %s stays vanilla: %s", request.request_id, error)
                 continue
-            if state is not None and request.temperature >= GREEDY_TEMPERATURE:
+            if state is not None and not request.is_greedy:
                 self._states[request.request_id] = state
 
-    def drawing(self, step: BatchStep) -> dict[int, State]:
-        """Rows of the step that draw a token for a participant, and its state."""
+    def rows_of(self, step: BatchStep) -> dict[int, State]:
+        """Rows of the step that draw a token for a tracked request, and its state."""
         return {
             row: self._states[request_id]
             for row, request_id in enumerate(step.request_ids)
             if step.draws_token[row] and request_id in self._states
         }
 
-    def take_part(self, step: BatchStep, rows_R: Tensor | None, is_finite_R: Tensor | None = None) -> None:
-        """The baseline takes part in the draws of these rows of the step (None: of no row), but for those where `is_finite_R` is False:
+    def intervene(self, step: BatchStep, rows_R: Tensor | None, is_finite_R: Tensor | None = None) -> None:
+        """Record that the baseline intervenes in these rows of the step (None: in no row), but for those where `is_finite_R` is False:
         they stay vanilla and are counted."""
         self._intervened_B = torch.zeros(len(step.request_ids), device=step.target_BH.device)
         if rows_R is None:
@@ -67,11 +66,11 @@ class Participants(Generic[State]):
         self._counters.explored_rows += len(rows_R)
         self._intervened_B[rows_R] = 1.0 if is_finite_R is None else is_finite_R.float()
         if is_finite_R is not None:
-            nonfinite = (~is_finite_R).sum()
+            nonfinite = (~is_finite_R).sum()  # stays on the device: reading it here would make the host wait
             self._nonfinite_total = nonfinite if self._nonfinite_total is None else self._nonfinite_total + nonfinite
 
-    def learned(self, *, rows: int, optimiser_steps: int) -> None:
-        """Count what was learned from."""
+    def count_training(self, *, rows: int, optimiser_steps: int) -> None:
+        """Count what was trained on."""
         self._counters.trained_rows += rows
         self._counters.optimiser_steps += optimiser_steps
 

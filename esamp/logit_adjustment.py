@@ -1,10 +1,10 @@
-"""Where predictions meet the model's: before the head, or after the filters. One class per place; all draw from the same distribution.
+"""Fuses the Distillers' predictions with the model's: before lm_head, or after the filters. Every way gives the same distribution.
 
-    HiddenSteering     no filters: mix hidden states, one projection, nothing more to do
-    CandidateSteering  few candidates survive the filters: the Distiller's logits for those alone
-    DenseSteering      any other case: the Distiller's logits for the whole vocabulary
+    mix_hidden           no filters: fuse hidden states, then project once
+    CandidateAdjustment  few candidates survive the filters: project the Distiller's predictions to those alone
+    DenseAdjustment      any other case: project them to the whole vocabulary
 
-Legend: B batch rows, R rows steered, H hidden size, V vocabulary, C candidates of a row (padded).
+Legend: B batch rows, R adjusted rows, H hidden size, V vocabulary, C candidates of a row (padded).
 """
 
 from dataclasses import dataclass
@@ -17,18 +17,21 @@ from torch import Tensor
 from esamp.fusion import Fusion, ProposedFusion
 
 
-class LogitStage(Protocol):
-    """Changes what a step draws from, after the filters and before the draw."""
+class FilteredLogitsProcessor(Protocol):
+    """Changes the logits of a step after temperature, top-k and top-p, and before the draw.
+
+    vLLM's own LogitsProcessor runs before top-k and top-p, which is too early to know the candidates.
+    """
 
     def __call__(self, logits_BV: Tensor, temperature_B: Tensor) -> Tensor:
-        """New logits [B, V] from filtered ones, which are divided by `temperature_B` [B] and -inf where filtered out. May change
-        its input in place."""
+        """New logits [B, V], fp32, from filtered ones, which are divided by `temperature_B` [B] and -inf where filtered out. May
+        change its input in place."""
         ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Steering:
-    """The Distillers' say in one step."""
+class LogitAdjustment:
+    """What the Distillers predicted in one step, and how much it counts."""
 
     rows: Tensor | slice
     """[R] batch row of each; a slice if that is all of them, in order."""
@@ -41,33 +44,33 @@ class Steering:
     is_finite_R: Tensor
     """[R] False where the error is not finite: the row stays vanilla."""
     beta_R: Tensor
-    """[R] strength."""
+    """[R] fp32, strength of the fusion; 0 leaves the row as it is."""
 
 
-def mix_hidden(hidden_BH: Tensor, steering: Steering, fusion: ProposedFusion) -> Tensor:
+def mix_hidden(hidden_BH: Tensor, adjustment: LogitAdjustment, fusion: ProposedFusion) -> Tensor:
     """Hidden states [B, H] for the head, fused; fp32, for the caller to round once."""
-    mixed_RH = fusion.mix(steering.hidden_RH, steering.error_RH, steering.beta_R)
-    mixed_RH = torch.where(steering.is_finite_R.unsqueeze(1), mixed_RH, steering.hidden_RH)
-    if isinstance(steering.rows, slice):
+    mixed_RH = fusion.mix(adjustment.hidden_RH, adjustment.error_RH, adjustment.beta_R)
+    mixed_RH = torch.where(adjustment.is_finite_R.unsqueeze(1), mixed_RH, adjustment.hidden_RH)
+    if isinstance(adjustment.rows, slice):
         return mixed_RH
-    return hidden_BH.float().index_copy(0, steering.rows, mixed_RH)
+    return hidden_BH.float().index_copy(0, adjustment.rows, mixed_RH)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DenseSteering:
+class DenseAdjustment:
     """Fuses whole rows."""
 
-    steering: Steering
+    adjustment: LogitAdjustment
     fusion: Fusion
     z_dist_RV: Tensor
     """[R, V] the Distiller's logits, before temperature."""
 
     def __call__(self, logits_BV: Tensor, temperature_B: Tensor) -> Tensor:
-        rows = self.steering.rows
+        rows = self.adjustment.rows
         z_dist_RV = self.z_dist_RV.float() / temperature_B[rows].unsqueeze(1)
         z_ref_RV = logits_BV[rows]
-        fused_RV = self.fusion.fuse(z_ref_RV, z_dist_RV, self.steering.beta_R)
-        logits_BV[rows] = torch.where(self.steering.is_finite_R.unsqueeze(1), fused_RV, z_ref_RV)
+        fused_RV = self.fusion.fuse(z_ref_RV, z_dist_RV, self.adjustment.beta_R)
+        logits_BV[rows] = torch.where(self.adjustment.is_finite_R.unsqueeze(1), fused_RV, z_ref_RV)
         return logits_BV
 
 
@@ -88,7 +91,7 @@ class CandidateSearch(Protocol):
     """False if tokens may survive that it does not find: those that tie with the k-th of top-k."""
 
     def find(self, logits_RV: Tensor) -> Candidates | None:
-        """The candidates of each row; None if there are too many for this way."""
+        """The candidates of each row; None if there are too many to be found like this."""
         ...
 
     def project(self, prediction_RH: Tensor, candidates: Candidates, head_weight_VH: Tensor) -> Tensor:
@@ -98,7 +101,7 @@ class CandidateSearch(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KnownCandidates:
-    """At most `count` per row, as top-k promised: static shapes, nothing to wait for."""
+    """At most `count` per row, as top-k promised: static shapes, so that the host never waits for the device."""
 
     count: int
     finds_all: ClassVar[bool] = False
@@ -115,14 +118,14 @@ class KnownCandidates:
 
 @dataclass(frozen=True, slots=True)
 class CountedCandidates:
-    """Counts them, which is for a CPU: elsewhere the host would have to wait for the answer."""
+    """Counts them. For a CPU: on a GPU the host would have to wait for the count."""
 
     cap: int
     finds_all: ClassVar[bool] = True
 
     def find(self, logits_RV: Tensor) -> Candidates | None:
         """All that survived; None if some row has more than `cap`, or no row has any."""
-        # NumPy looks through a vocabulary in a third of torch's time.
+        # NumPy scans a vocabulary in a third of the time that torch takes.
         flat_N = torch.from_numpy(np.flatnonzero(logits_RV.numpy() > -np.inf))
         row_N = flat_N // logits_RV.shape[1]
         token_N = flat_N - row_N * logits_RV.shape[1]
@@ -137,44 +140,45 @@ class CountedCandidates:
         return Candidates(token_RC, is_first_RC)
 
     def project(self, prediction_RH: Tensor, candidates: Candidates, head_weight_VH: Tensor) -> Tensor:
-        # Pair by pair: rows with few candidates do not pay for the one with the most.
+        # One dot product per candidate: padding costs nothing, so rows with few do not pay for the row with the most.
         row_N, column_N = candidates.is_first_RC.nonzero(as_tuple=True)
         z_N = (head_weight_VH[candidates.token_RC[row_N, column_N]] * prediction_RH[row_N]).sum(-1, dtype=torch.float32)
         return torch.zeros(candidates.token_RC.shape).index_put((row_N, column_N), z_N)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CandidateSteering:
-    """Fuses candidates; where they are too many, falls back to whole rows, which gives the same and is slower."""
+class CandidateAdjustment:
+    """Fuses candidates; if they are too many, fuses whole rows, which gives the same tokens and is slower (counted as dense_steps)."""
 
-    steering: Steering
+    adjustment: LogitAdjustment
     fusion: Fusion
     search: CandidateSearch
     head_weight_VH: Tensor
     project: "Project"
 
     def __call__(self, logits_BV: Tensor, temperature_B: Tensor) -> Tensor:
-        rows, prediction_RH = self.steering.rows, self.steering.prediction_RH
+        rows, prediction_RH = self.adjustment.rows, self.adjustment.prediction_RH
         z_ref_RV = logits_BV[rows]
         candidates = self.search.find(z_ref_RV)
         if candidates is None:
-            return DenseSteering(self.steering, self.fusion, self.project(prediction_RH))(logits_BV, temperature_B)
+            return DenseAdjustment(self.adjustment, self.fusion, self.project(prediction_RH))(logits_BV, temperature_B)
         token_RC, is_first_RC = candidates.token_RC, candidates.is_first_RC
         rounded_RH = prediction_RH.to(self.head_weight_VH.dtype)
         z_dist_RC = self.search.project(rounded_RH, candidates, self.head_weight_VH) / temperature_B[rows].unsqueeze(1)
         z_ref_RC = z_ref_RV.gather(1, token_RC)
         # Only the first place of a token counts, or entropies and means would see it twice.
-        fused_RC = self.fusion.fuse(torch.where(is_first_RC, z_ref_RC, -torch.inf), z_dist_RC, self.steering.beta_R)
-        is_steered_R1 = (self.steering.is_finite_R & (self.steering.beta_R > 0)).unsqueeze(1)
-        fused_RC = torch.where(is_steered_R1, torch.where(is_first_RC, fused_RC, fused_RC[:, :1]), z_ref_RC)
+        fused_RC = self.fusion.fuse(torch.where(is_first_RC, z_ref_RC, -torch.inf), z_dist_RC, self.adjustment.beta_R)
+        is_adjusted_R1 = (self.adjustment.is_finite_R & (self.adjustment.beta_R > 0)).unsqueeze(1)
+        fused_RC = torch.where(is_adjusted_R1, torch.where(is_first_RC, fused_RC, fused_RC[:, :1]), z_ref_RC)
         if self.search.finds_all:
             if isinstance(rows, slice):
                 return logits_BV.scatter_(1, token_RC, fused_RC)
             logits_BV[rows] = z_ref_RV.scatter_(1, token_RC, fused_RC)
             return logits_BV
-        # A survivor that was not found would be the only one without the row's shift; left out, top-k is what it says.
+        # vLLM's top-k keeps every token that ties with the k-th; topk found only k. The others would be the only ones without the row's
+        # shift, so they are dropped.
         fused_RV = torch.full_like(z_ref_RV, -torch.inf).scatter_(1, token_RC, fused_RC)
-        logits_BV[rows] = torch.where(is_steered_R1, fused_RV, z_ref_RV)
+        logits_BV[rows] = torch.where(is_adjusted_R1, fused_RV, z_ref_RV)
         return logits_BV
 
 

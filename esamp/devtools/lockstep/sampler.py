@@ -1,12 +1,12 @@
-"""Draws all samples of many problems together, with plain transformers: the parts of ESamp are the engine's own, the engine is not there.
+"""Generates all samples of many problems together, with plain transformers and no engine; the parts of ESamp are those of the engine.
 
-    wave 1   prompts -> token 1 -> token 2 -> ...      all samples of a wave stand at the same token
-    wave 2   prompts -> ...                            the Distillers keep what they learned from wave 1
+    round 1   prompts -> token 1 -> token 2 -> ...      all samples of a round are at the same token
+    round 2   prompts -> ...                            the Distillers keep what they learned from round 1
 
-Every sample has random numbers of its own (seed, problem, sample, token), the same in every arm: arms differ in a sample only from the
-first token on that the arm itself changes.
+Every sample has random numbers of its own (seed, problem, sample, token), the same under every condition: a sample differs between two
+conditions only from the first token on that one of them changes.
 
-Legend: P problems, N samples of each, T longest answer, V vocabulary, H hidden size, M samples of a wave, B = P * M rows.
+Legend: P problems, N samples of each, T longest sample, V vocabulary, H hidden size, M samples of a round, B = P * M rows.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from esamp.devtools.lockstep.config import LockstepConfig
-from esamp.distiller.background import beside
+from esamp.distiller.background import background_executor
 from esamp.distiller.bank import Forward
 from esamp.distiller.hidden_rows import HiddenRows
 from esamp.distiller.interface import build_bank
@@ -26,12 +26,12 @@ from esamp.distiller.warmup import build_warmup
 from esamp.fusion import build_fusion
 
 NO_TOKEN = -1
-"""Stands after the end of an answer."""
+"""Padding after the end of a sample."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LockstepSamples:
-    """What was drawn, and from what. NaN where there is no token, and where the Distiller took no part."""
+    """Generated tokens, and the logits they were drawn from. NaN where there is no token, and where the Distiller took no part."""
 
     tokens_PNT: Tensor
     """int64; `NO_TOKEN` after the end token, which is included."""
@@ -46,7 +46,7 @@ class LockstepSamples:
 
 
 class RowMemory:
-    """All rows so far, slot by slot."""
+    """All rows so far, by slot: the replay buffer."""
 
     def __init__(self, num_slots: int) -> None:
         self._rows: list[list[Tensor]] = [[] for _ in range(num_slots)]
@@ -60,7 +60,7 @@ class RowMemory:
             self._rows[slot].append(both_2RH[:, slots_R == slot])
 
     def choose(self, count: int) -> HiddenRows:
-        """`count` rows of every slot that has any, at random; one may come twice."""
+        """`count` rows of every slot that has any, at random with replacement."""
         chosen, slots = [], []
         for slot, steps in enumerate(self._rows):
             if steps:
@@ -72,21 +72,21 @@ class RowMemory:
         return HiddenRows.of(source_RH, target_RH, tuple(slots))
 
 
-class LockstepDrawing:
-    """The samples of some problems in one arm."""
+class LockstepSampler:
+    """Generates the samples of some problems under one condition."""
 
     def __init__(
         self, model: PreTrainedModel, config: LockstepConfig, prompts: list[list[int]], *, samples: int, max_tokens: int
     ) -> None:
-        """`prompts`: token ids, at least one each; `samples` must be a multiple of config.waves."""
-        if samples % config.waves:
-            raise ValueError(f"samples must be a multiple of waves={config.waves}; got {samples}.")
+        """`prompts`: token ids, at least one each; `samples` must be a multiple of config.rounds."""
+        if samples % config.rounds:
+            raise ValueError(f"samples must be a multiple of rounds={config.rounds}; got {samples}.")
         self.model, self.config, self.prompts = model, config, prompts
-        self.problems, self.samples, self.wave_samples = len(prompts), samples, samples // config.waves
+        self.problems, self.samples, self.round_samples = len(prompts), samples, samples // config.rounds
         self.max_tokens = max_tokens
         vocabulary: int = model.config.vocab_size
         shape = (self.problems, samples, max_tokens)
-        self.drawn = LockstepSamples(
+        self.generated = LockstepSamples(
             torch.full(shape, NO_TOKEN),
             torch.full((*shape, vocabulary), torch.nan, dtype=torch.float16),
             torch.full((*shape, vocabulary), torch.nan, dtype=torch.float16),
@@ -96,9 +96,9 @@ class LockstepDrawing:
         esamp = config.esamp
         gain_H: Tensor = model.model.norm.weight.detach().float()
         self.head_weight_VH: Tensor = model.lm_head.weight.detach().float()
-        num_slots = 1 if esamp.scope == "shard" else self.problems
+        num_slots = esamp.distiller_scope.num_slots(self.problems)
         self.bank = build_bank(esamp, gain_H, num_slots=num_slots, head_weight_VH=self.head_weight_VH)
-        self.learner = build_learner(esamp, self.bank, beside(self.bank.device))
+        self.learner = build_learner(esamp, self.bank, background_executor(self.bank.device))
         assert self.learner is not None
         self.predictor, self.fusion, self.warmup = (
             build_predictor(esamp, self.bank),
@@ -111,21 +111,21 @@ class LockstepDrawing:
 
     @torch.inference_mode()
     def draw(self, seeds: list[int]) -> LockstepSamples:
-        """All waves; `seeds` [P], one for each problem."""
+        """All rounds; `seeds` [P], one for each problem."""
         noise_PNTV = torch.stack([self._noise(seed) for seed in seeds])
-        for wave in range(self.config.waves):
-            self._draw_wave(wave, noise_PNTV)
-        return self.drawn
+        for round_ in range(self.config.rounds):
+            self._generate_round(round_, noise_PNTV)
+        return self.generated
 
     def _noise(self, seed: int) -> Tensor:
         """Gumbel noise [N, T, V] of a problem: a token is the largest of logits plus noise."""
-        noise_NTV = torch.empty(self.drawn.logits_PNTV.shape[1:])
+        noise_NTV = torch.empty(self.generated.logits_PNTV.shape[1:])
         return -noise_NTV.exponential_(generator=torch.Generator().manual_seed(seed)).log()
 
-    def _draw_wave(self, wave: int, noise_PNTV: Tensor) -> None:
-        m = self.wave_samples
+    def _generate_round(self, round_: int, noise_PNTV: Tensor) -> None:
+        m = self.round_samples
         problem_B = torch.arange(self.problems).repeat_interleave(m)
-        sample_B = torch.arange(wave * m, (wave + 1) * m).repeat(self.problems)
+        sample_B = torch.arange(round_ * m, (round_ + 1) * m).repeat(self.problems)
         ids_BL, mask_BL = self._padded_prompts(m)
         cache, alive_B = None, torch.ones(len(problem_B), dtype=torch.bool)
         for t in range(self.max_tokens):
@@ -142,21 +142,23 @@ class LockstepDrawing:
             source_BH = output.hidden_states[self.config.esamp.source_layer][:, -1].float()
             target_BH = output.hidden_states[-1][:, -1].float()
             plain_BV = output.logits[:, -1].float()
-            # The first token is drawn from the prompt: nothing is steered or learned there.
-            steered_BV = self._steer(source_BH, target_BH, plain_BV, problem_B, sample_B, alive_B, t) if t else plain_BV
+            # The first token comes from the prompt's row, which is no decode row: it stays vanilla and is not learned from.
+            adjusted_BV = (
+                self._adjust(source_BH, target_BH, plain_BV, problem_B, sample_B, alive_B, t) if t else plain_BV
+            )
             noise_BV = noise_PNTV[problem_B, sample_B, t]
-            token_B = (steered_BV / self.config.temperature + noise_BV).argmax(-1)
+            token_B = (adjusted_BV / self.config.temperature + noise_BV).argmax(-1)
             alive = alive_B.nonzero().squeeze(1)
             place = (problem_B[alive], sample_B[alive], t)
-            self.drawn.tokens_PNT[place] = token_B[alive]
-            self.drawn.logits_PNTV[place] = plain_BV[alive].half()
+            self.generated.tokens_PNT[place] = token_B[alive]
+            self.generated.logits_PNTV[place] = plain_BV[alive].half()
             alive_B = alive_B & (token_B != self.model.config.eos_token_id)
             if not alive_B.any():
                 return
             ids_BL = token_B.unsqueeze(1)
             mask_BL = torch.cat([mask_BL, torch.ones_like(ids_BL)], dim=1)
 
-    def _steer(
+    def _adjust(
         self,
         source_BH: Tensor,
         target_BH: Tensor,
@@ -166,13 +168,13 @@ class LockstepDrawing:
         alive_B: Tensor,
         t: int,
     ) -> Tensor:
-        """Logits to draw from [B, V]; learns from the rows on the way."""
+        """Fused logits [B, V], fp32; then trains on the rows."""
         config = self.config
         if config.esamp.beta == 0:
             return plain_BV
         assert self.learner is not None
         alive = alive_B.nonzero().squeeze(1)
-        slots_R = torch.zeros_like(alive) if config.esamp.scope == "shard" else problem_B[alive]
+        slots_R = torch.zeros_like(alive) if config.esamp.is_shared else problem_B[alive]
         rows = HiddenRows.of(source_BH[alive], target_BH[alive], tuple(slots_R.tolist()))
         self.learner.refresh()
         prediction = self.predictor.predict(rows)
@@ -183,9 +185,9 @@ class LockstepDrawing:
         is_finite_R1 = torch.isfinite(z_dist_RV.sum(-1, keepdim=True))
         fused_RV = torch.where(is_finite_R1, fused_RV, plain_BV[alive])
         place = (problem_B[alive], sample_B[alive], t)
-        self.drawn.shifts_PNTV[place] = (fused_RV - plain_BV[alive]).half()
-        self.drawn.error_PNT[place] = (rows.target_RH - prediction.hidden_RH).norm(dim=-1)
-        self.drawn.norm_PNT[place] = rows.target_RH.norm(dim=-1)
+        self.generated.shifts_PNTV[place] = (fused_RV - plain_BV[alive]).half()
+        self.generated.error_PNT[place] = (rows.target_RH - prediction.hidden_RH).norm(dim=-1)
+        self.generated.norm_PNT[place] = rows.target_RH.norm(dim=-1)
         self._learn(rows, prediction.forward)
         return plain_BV.index_copy(0, alive, fused_RV)
 

@@ -10,7 +10,7 @@ from jobs.report import main
 from pipelines.config.early_stopping import StoppingConfig
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
-from pipelines.report.measures.adaptive import compare_adaptive
+from pipelines.report.early_stopped_runs import compare_adaptive
 from pipelines.runs.folder import RunFolder
 from tests.pipelines.stored_rows import failed, make_run, row, wrong
 
@@ -65,7 +65,7 @@ def test_runs_of_other_problems_are_refused(adaptive: RunFolder, tmp_path: Path)
     other = make_run(tmp_path / "other", FIXED, [samples(0, "----")])
     manifest = replace(other.manifest(), data_fingerprint="e")
     (other.path / "run.json").write_text(manifest.to_json())
-    with pytest.raises(InputError, match="of other problems"):
+    with pytest.raises(InputError, match="have different problems"):
         compare_adaptive([adaptive, other])
 
 

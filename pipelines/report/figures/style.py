@@ -1,7 +1,7 @@
 """How the report's figures look, and how they become part of a page.
 
 Each figure is drawn once, in the colours of the light theme and of print. For the page, `themed_svg` turns the colours into CSS
-variables, so that one drawing serves light and dark; text becomes outlines, so that nothing has to be loaded. Arms differ in colour,
+variables, so that one drawing serves light and dark; text becomes outlines, so that nothing has to be loaded. Conditions differ in colour,
 marker and line, so that they stay apart in grey.
 """
 
@@ -21,15 +21,15 @@ THEME = {
     "#1c2127": "--ink",
     "#5f6b76": "--muted",
     "#d6dbe0": "--line",
-    "#0b5cad": "--arm-0",
-    "#b4470b": "--arm-1",
-    "#1a7340": "--arm-2",
-    "#7a34b0": "--arm-3",
-    "#8a6d00": "--arm-4",
-    "#b0246f": "--arm-5",
+    "#0b5cad": "--condition-0",
+    "#b4470b": "--condition-1",
+    "#1a7340": "--condition-2",
+    "#7a34b0": "--condition-3",
+    "#8a6d00": "--condition-4",
+    "#b0246f": "--condition-5",
 }
 """Colours of the light theme, and the CSS variables of the page that replace them."""
-PAPER, INK, MUTED, LINE, *ARM_COLOURS = THEME
+PAPER, INK, MUTED, LINE, *CONDITION_COLOURS = THEME
 MARKERS = "osD^vP"
 DASHES = ("-", "--", "-.", ":")
 SIZE_INCHES = (4.8, 3.2)
@@ -60,14 +60,13 @@ STYLE = {
     "axes.facecolor": PAPER,
     "savefig.facecolor": PAPER,
     "svg.fonttype": "path",
-    "svg.hashsalt": "report",
     "axes.axisbelow": True,
     "text.parse_math": False,
 }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DrawnFigure:
+class RenderedFigure:
     """A figure with what it shows, in words."""
 
     name: str
@@ -80,25 +79,30 @@ class DrawnFigure:
 
 
 @contextmanager
-def new_figure(name: str, caption: str, drawn: list[DrawnFigure]) -> Iterator[Axes]:
-    """Axes to draw on; afterwards the figure is added to `drawn`."""
-    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
-        figure = Figure(figsize=SIZE_INCHES, layout="constrained")
-        yield figure.add_subplot()
-        svg, png = io.BytesIO(), io.BytesIO()
+def new_figure() -> Iterator[Axes]:
+    """Axes to draw on, in the report's style. Call `render` inside the block: matplotlib reads the style again when it saves."""
+    with mpl.rc_context(STYLE):
+        yield Figure(figsize=SIZE_INCHES, layout="constrained").add_subplot()
+
+
+def render(axes: Axes, name: str, caption: str) -> RenderedFigure:
+    """The figure that these axes are in, as SVG for the page and PNG for print. The same data give the same bytes."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    svg, png = io.BytesIO(), io.BytesIO()
+    # The ids in the SVG are hashes salted with the name: two figures in one page must not share them.
+    with mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-        figure.savefig(png, format="png", dpi=PRINT_DPI)
-    drawn.append(
-        DrawnFigure(
-            name=name, caption=caption, svg=themed_svg(svg.getvalue().decode(), name, caption), png=png.getvalue()
-        )
+    figure.savefig(png, format="png", dpi=PRINT_DPI)
+    return RenderedFigure(
+        name=name, caption=caption, svg=themed_svg(svg.getvalue().decode(), name, caption), png=png.getvalue()
     )
 
 
 def themed_svg(svg: str, name: str, caption: str) -> str:
     """An <svg> element for the page: colours as CSS variables, size by the page, ids of its own, a text for screen readers.
 
-    Raises ValueError if a caption holds markup: captions are ours, names of arms are not part of them.
+    Raises ValueError if the caption holds markup: captions are constants of this package and never hold the name of a condition.
     """
     if re.search(r"[<>&\"]", caption):
         raise ValueError(f"a figure's caption must be plain text; got {caption!r}.")
@@ -123,28 +127,33 @@ def log_k_axis(axes: Axes, ks: tuple[int, ...]) -> None:
     axes.set_xticks(list(named), [str(k) for k in named])
 
 
-def arm_legend(axes: Axes) -> None:
-    """Names of the arms: where there is room in the figure if they are few, else below it."""
-    num_arms = len(axes.get_legend_handles_labels()[1])
-    if num_arms <= 3:
+def condition_legend(axes: Axes) -> None:
+    """Names of the conditions: where there is room in the figure if they are few, else below it."""
+    num_conditions = len(axes.get_legend_handles_labels()[1])
+    if num_conditions <= 3:
         axes.legend(loc="best")
         return
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, columnspacing=1.2)
     figure = axes.get_figure(root=True)
     assert figure is not None
-    figure.set_size_inches(SIZE_INCHES[0], SIZE_INCHES[1] + LEGEND_ROW_INCHES * ((num_arms + 1) // 2))
+    figure.set_size_inches(SIZE_INCHES[0], SIZE_INCHES[1] + LEGEND_ROW_INCHES * ((num_conditions + 1) // 2))
 
 
 def colour(index: int) -> str:
-    """Colour of an arm."""
-    return ARM_COLOURS[index % len(ARM_COLOURS)]
+    """Colour of a condition."""
+    return CONDITION_COLOURS[index % len(CONDITION_COLOURS)]
 
 
 def marker(index: int) -> str:
-    """Marker of an arm."""
+    """Marker of a condition."""
     return MARKERS[index % len(MARKERS)]
 
 
+def dashes(index: int) -> str:
+    """Line style of a condition."""
+    return DASHES[index % len(DASHES)]
+
+
 def shortened(name: str) -> str:
-    """An arm's name that fits beside a bar."""
+    """A condition's name that fits beside a bar."""
     return name if len(name) <= 24 else f"{name[:23]}\u2026"

@@ -5,30 +5,39 @@ import io
 import math
 from collections.abc import Iterable
 
-from pipelines.report.measures.comparison import ArmComparison
-from pipelines.report.measures.outcomes import Measure
-from pipelines.report.run_set import Evidence
+from pipelines.report.measures.comparison import ConditionComparison
+from pipelines.report.measures.measure import Measure
+from pipelines.report.run_set import RunSet
 
 
-def measures_csv(evidence: Evidence, measures: Iterable[Measure]) -> str:
-    """One row per measure and arm."""
+def measures_csv(run_set: RunSet, measures: Iterable[Measure]) -> str:
+    """One row per measure and condition."""
     return as_csv(
         ["measure", "k", "arm", "runs", "estimate", "low", "high", "interval"],
         (
-            [measure.name, measure.k, arm.name, len(arm.runs), value.estimate, value.low, value.high, value.method]
+            [
+                measure.name,
+                measure.k,
+                condition.name,
+                len(condition.runs),
+                value.estimate,
+                value.low,
+                value.high,
+                value.method,
+            ]
             for measure in measures
-            for arm, value in zip(evidence.arms, measure.values, strict=True)
+            for condition, value in zip(run_set.conditions, measure.values, strict=True)
         ),
     )
 
 
-def differences_csv(comparisons: Iterable[ArmComparison]) -> str:
-    """One row per compared arm and k."""
+def differences_csv(comparisons: Iterable[ConditionComparison]) -> str:
+    """One row per compared condition and k."""
     return as_csv(
         ["arm", "baseline", "k", "arm_mean", "baseline_mean", "difference", "low", "high", "p", "p_holm", "detectable"],
         (
             [
-                *(comparison.arm, comparison.baseline, at.k, at.paired.mean_a, at.paired.mean_b),
+                *(comparison.condition, comparison.baseline, at.k, at.paired.mean_a, at.paired.mean_b),
                 *(at.paired.difference.estimate, at.paired.difference.low, at.paired.difference.high),
                 *(at.paired.p_value, at.adjusted_p, at.paired.detectable),
             ]
@@ -38,18 +47,18 @@ def differences_csv(comparisons: Iterable[ArmComparison]) -> str:
     )
 
 
-def problems_csv(evidence: Evidence) -> str:
-    """One row per problem, run and arm."""
+def problems_csv(run_set: RunSet) -> str:
+    """One row per problem, run and condition."""
     return as_csv(
         ["problem_id", "arm", "seed", "samples", "correct", "tokens"],
         (
             [
-                *(problem.problem_id, arm.name, run.manifest.config.seed, run.group_size),
+                *(problem.problem_id, condition.name, run.manifest.config.seed, run.group_size),
                 *(int(run.correct_PN[p].sum()), int(run.num_tokens_PN[p].sum())),
             ]
-            for p, problem in enumerate(evidence.problems)
-            for arm in evidence.arms
-            for run in arm.runs
+            for p, problem in enumerate(run_set.problems)
+            for condition in run_set.conditions
+            for run in condition.runs
         ),
     )
 

@@ -1,4 +1,4 @@
-"""The fused draw in torch, row by row as it is defined: what the kernels must equal, and what runs where there is none.
+"""The fused draw in torch, row by row as it is defined: what the kernels must equal. Too slow for an engine.
 
 Legend: B batch rows, V vocabulary, C rows of a chunk.
 """
@@ -20,11 +20,23 @@ class TorchDraw:
         """See FusedDraw."""
         size = len(inputs.seeds_B)
         chunks = [draw_rows(inputs, slice(first, first + ROWS_AT_ONCE)) for first in range(0, size, ROWS_AT_ONCE)]
-        return DrawnTokens(*(None if column[0] is None else torch.cat(column) for column in zip(*chunks, strict=True)))
+        return DrawnTokens(
+            tokens_B=torch.cat([chunk.tokens_B for chunk in chunks]),
+            unadjusted_tokens_B=joined([chunk.unadjusted_tokens_B for chunk in chunks]),
+            logprobs_B=joined([chunk.logprobs_B for chunk in chunks]),
+            plain_logprobs_B=joined([chunk.plain_logprobs_B for chunk in chunks]),
+            num_candidates_B=joined([chunk.num_candidates_B for chunk in chunks]),
+        )
 
 
-def draw_rows(inputs: DrawInputs, rows: slice) -> tuple[Tensor | None, ...]:
-    """The columns of DrawnTokens for some rows."""
+def joined(parts: list[Tensor | None]) -> Tensor | None:
+    """The parts of a column one after the other; None if it was not asked for."""
+    known = [part for part in parts if part is not None]
+    return torch.cat(known) if known else None
+
+
+def draw_rows(inputs: DrawInputs, rows: slice) -> DrawnTokens:
+    """The same for some rows."""
     z_CV = tempered(inputs.logits_BV[rows], inputs.temperature_B, rows)
     adjusted_CV = adjusted_logits(inputs, z_CV, rows)
     noise_CV = gumbel_noise(inputs.seeds_B[rows], z_CV.shape[1])
@@ -41,7 +53,7 @@ def draw_rows(inputs: DrawInputs, rows: slice) -> tuple[Tensor | None, ...]:
             num_candidates_C = torch.where(is_greedy_C, 1, num_candidates_C)
     if inputs.plain_BV is not None:
         plain_C = logprobs_of(tokens_C, inputs.plain_BV[rows].float())
-    return tokens_C, unadjusted_C, logprobs_C, plain_C, num_candidates_C
+    return DrawnTokens(tokens_C, unadjusted_C, logprobs_C, plain_C, num_candidates_C)
 
 
 def adjusted_logits(inputs: DrawInputs, z_CV: Tensor, rows: slice) -> Tensor:

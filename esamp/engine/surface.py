@@ -175,17 +175,23 @@ def check_surface(runner: Any) -> None:
             for path, purpose in RUNNER_ATTRIBUTES.items()
             if not has_path(runner, path)
         ),
-        *(
-            f"{type(processor).__name__}.{PROCESSOR_ACTIVITY[type(processor).__name__]} (to know which processors are idle)"
-            for processor in runner.input_batch.logitsprocs.all
-            if type(processor).__name__ in PROCESSOR_ACTIVITY
-            and not has_path(processor, PROCESSOR_ACTIVITY[type(processor).__name__])
-        ),
+        *missing_of_processors(runner),
     ]
     if missing:
         raise UnsupportedEngine(
             f"this vLLM lacks what esamp relies on inside it: {'; '.join(missing)}. Install vllm==0.32.0, or adapt esamp/engine/adapter.py."
         )
+
+
+def missing_of_processors(runner: Any) -> list[str]:
+    """What is missing of vLLM's own logits processors, in words."""
+    path = "input_batch.logitsprocs.all"
+    processors = attrgetter(path)(runner) if has_path(runner, path) else ()
+    return [
+        f"{name}.{PROCESSOR_ACTIVITY[name]} (to know which processors are idle)"
+        for processor in processors
+        if (name := type(processor).__name__) in PROCESSOR_ACTIVITY and not has_path(processor, PROCESSOR_ACTIVITY[name])
+    ]
 
 
 def missing_of_function(relied: ReliedFunction) -> list[str]:

@@ -11,7 +11,6 @@ slot. A row whose prediction is not finite, or whose slot diverged, stays vanill
 Legend: B batch rows, R exploring rows, H hidden size, V vocabulary.
 """
 
-import hashlib
 import logging
 import math
 from collections.abc import Iterator
@@ -46,16 +45,12 @@ from esamp.logit_adjustment import (
     mix_hidden,
 )
 from esamp.policy import Counters, SamplingPolicy, StepPlan
+from esamp.request_args import BETA_KEY, group_of
 from esamp.row_plan import RowPlan
 from esamp.scope import SHARED_GROUP
 from esamp.telemetry import PolicyMeasures
 
 logger = logging.getLogger(__name__)
-
-GROUP_KEY = "esamp_group"
-"""extra_args key: name of the request's prompt group (str). Default: a hash of the prompt's tokens."""
-BETA_KEY = "esamp_beta"
-"""extra_args key: beta of this request (float >= 0). Default: the engine's."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,12 +65,6 @@ class ExploringStep:
     adjustment: LogitAdjustment | None
     """None if every row has beta 0."""
     forward: Forward | None
-
-
-def group_of_prompt(prompt_token_ids: tuple[int, ...]) -> str:
-    """Name of the group of requests that gave none: the same prompt, the same group."""
-    text = ",".join(map(str, prompt_token_ids))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class Explorer(SamplingPolicy):
@@ -240,9 +229,7 @@ class Explorer(SamplingPolicy):
         return beta
 
     def _group_of(self, request: NewRequest) -> str:
-        return self.config.distiller_scope.group(
-            request.extra_args.get(GROUP_KEY) or group_of_prompt(request.prompt_token_ids)
-        )
+        return self.config.distiller_scope.group(group_of(request))
 
     def _explore(self, step: BatchStep) -> ExploringStep | None:
         """Bring the weights up to date and predict the exploring rows; None if there are none."""

@@ -1,6 +1,8 @@
 """The policies an engine may run, each by the name that vLLM's `additional_config` gives it. Standard library only.
 
     {"esamp": {"beta": 0.25}}          Exploratory Sampling; beta 0 is vLLM as it is
+    {"quasi": {}}                      joint draws with exact marginals
+    {"latent": {}}                     joint draws per cell of the deep state
     {"fire": {}}                       a hot first token
     {"override": {}}                   each sample away from the one before
     {"contrastive": {"amateur": ...}}  away from a weaker model
@@ -12,10 +14,12 @@ from typing import Any
 
 from esamp.baselines.config import ContrastiveConfig, FireConfig, OverrideConfig
 from esamp.config import ESampConfig
+from esamp.joint.config import LatentConfig, QuasiConfig
 from esamp.policy_config import PolicyConfig
 
 POLICIES: dict[str, type[PolicyConfig]] = {
-    config.name: config for config in (ESampConfig, FireConfig, OverrideConfig, ContrastiveConfig)
+    config.name: config
+    for config in (ESampConfig, QuasiConfig, LatentConfig, FireConfig, OverrideConfig, ContrastiveConfig)
 }
 """Config class of each policy, by its name."""
 

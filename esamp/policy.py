@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from esamp.batch import BatchStep, CapturedRows, NewRequest
+from esamp.joint.row_draw import RowDraw
 from esamp.logit_adjustment import FilteredLogitsProcessor
 from esamp.telemetry import PolicyMeasures
 
@@ -25,6 +26,8 @@ class StepPlan:
 
     processor: FilteredLogitsProcessor | None = None
     """Changes the logits between filters and draw; None leaves them."""
+    row_draw: RowDraw | None = None
+    """Draws some rows in place of the engine; None leaves all to it."""
     sees_plain_model: bool = True
     """The logits the sampler gets are the plain model's; False if hidden states were mixed before the head."""
 

@@ -10,9 +10,6 @@ from torch import Tensor
 
 from esamp.batch import BatchStep, Draw
 
-RECORD_KEY = "esamp_record"
-"""extra_args key: name (str) to record this request's tokens under, until they are popped."""
-
 
 @dataclass(slots=True)
 class TokenRecords:

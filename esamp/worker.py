@@ -25,7 +25,8 @@ from esamp.engine.platform_worker import IS_CPU, PlatformWorker, SchedulerOutput
 from esamp.explorer import Explorer
 from esamp.policies import parse_policy
 from esamp.policy import SamplingPolicy
-from esamp.telemetry import RECORD_KEY, TelemetryRecorder
+from esamp.request_args import RECORD_KEY
+from esamp.telemetry import TelemetryRecorder
 
 
 class ESampWorker(PlatformWorker):
@@ -68,7 +69,12 @@ class ESampWorker(PlatformWorker):
         self.decode_rows += sum(step.is_decode)
         is_recording = self.telemetry.wants(step)
         plan = self.policy.before_sampling(step, is_recording=is_recording)
-        self.sampler.prepare(plan.processor, is_recording=is_recording, sees_plain_model=plan.sees_plain_model)
+        self.sampler.prepare(
+            plan.processor,
+            is_recording=is_recording,
+            sees_plain_model=plan.sees_plain_model,
+            row_draw=plan.row_draw,
+        )
         with adapter.unread_prompts_unseeded(self) if IS_CPU else nullcontext():
             output = super().sample_tokens(grammar_output)
         if self.sampler.draw is not None:

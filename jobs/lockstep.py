@@ -1,10 +1,9 @@
 """The lockstep study of docs/findings.md: what each setting and control of ESamp does to pass@k of the embedded model, without an engine.
 
     python -m jobs.lockstep --problems 100 --samples 32
-    python -m jobs.lockstep --conditions vanilla esamp "rate 0.003, 8 rounds" --seeds 0 1 2
+    python -m jobs.lockstep --conditions vanilla esamp "rate 0.003, 8 rounds, 4 steps" --seeds 0 1 2
 
-Conditions that are already in --output are not generated again. All conditions of a seed share their random numbers; the first one is the
-baseline.
+Conditions whose file is in --output are not sampled again. All conditions of a seed share their random numbers; the first is the baseline.
 """
 
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 import tyro
 
 from jobs.exit_codes import one_line_errors
+from jobs.renamed import refuse_options
 from pipelines.errors import InputError
 
 
@@ -28,7 +28,7 @@ class LockstepCommand:
     samples: int = 32
     """Samples per problem; a multiple of 8."""
     seeds: tuple[int, ...] = (0,)
-    """Seeds; every condition is generated with each."""
+    """Seeds; every condition is sampled with each."""
     output: Path = Path("runs/lockstep")
     """Folder of the conditions' files."""
     mechanism: bool = False
@@ -36,13 +36,12 @@ class LockstepCommand:
 
 
 def main(args: list[str]) -> None:
-    """Parse, draw, print."""
+    """Parse, sample, print."""
     with one_line_errors():
-        if "--arms" in args:
-            raise InputError("--arms is now --conditions.")
+        refuse_options(args, {"--arms": "--conditions"})
         command = tyro.cli(LockstepCommand, prog="python -m jobs.lockstep", description=__doc__, args=args)
         from pipelines.devtools.lockstep.conditions import CONDITIONS
-        from pipelines.devtools.lockstep.study import generate_condition
+        from pipelines.devtools.lockstep.study import sample_condition
         from pipelines.devtools.lockstep.tables import mechanism_table, pass_at_k_table
 
         names = command.conditions or tuple(CONDITIONS)
@@ -54,9 +53,7 @@ def main(args: list[str]) -> None:
         }
         for name, files in paths.items():
             for seed, path in zip(command.seeds, files, strict=True):
-                generate_condition(
-                    path, CONDITIONS[name], problems=command.problems, samples=command.samples, seed=seed
-                )
+                sample_condition(path, CONDITIONS[name], problems=command.problems, samples=command.samples, seed=seed)
                 print(f"{path}", flush=True)
         print(pass_at_k_table(paths))
         if command.mechanism:

@@ -17,6 +17,18 @@ FORBIDDEN = {
 VLLM_MODULES = {"engine/sampler.py", "engine/adapter.py", "engine/platform_worker.py", "devtools/bench/engine_bench.py"}
 
 
+INSTRUMENTS = {
+    "bench_engine",
+    "bench_pipeline",
+    "bench_verifiers",
+    "chaos",
+    "lockstep",
+    "simulate_exchange",
+    "train_countdown",
+}
+"""Jobs that measure or train the project itself; no other module needs a devtools package."""
+
+
 def imported(path: Path) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -31,6 +43,26 @@ def imported(path: Path) -> set[str]:
 def test_packages_import_only_downwards(package: str) -> None:
     for path in (ROOT / package).rglob("*.py"):
         assert not imported(path) & FORBIDDEN[package], path
+
+
+def devtools_users() -> set[str]:
+    """Modules outside devtools packages that import one, as paths from the project's root."""
+    users = set()
+    for package in FORBIDDEN:
+        for path in (ROOT / package).rglob("*.py"):
+            names = {
+                name
+                for node in ast.walk(ast.parse(path.read_text()))
+                if isinstance(node, ast.Import | ast.ImportFrom)
+                for name in [*(alias.name for alias in node.names), getattr(node, "module", None) or ""]
+            }
+            if "devtools" not in path.parts and any("devtools" in name.split(".") for name in names):
+                users.add(path.relative_to(ROOT).as_posix())
+    return users
+
+
+def test_only_instruments_import_devtools() -> None:
+    assert devtools_users() == {f"jobs/{name}.py" for name in INSTRUMENTS}
 
 
 def test_vllm_is_imported_only_where_it_is_extended() -> None:

@@ -28,6 +28,7 @@ from actors.errors import EngineFailed
 from actors.types import Sample, ShardStats, TrainerSpec, WorkUnit
 from actors.warning_log import warnings_of
 from esamp.config import ESampConfig
+from esamp.request_args import GROUP_KEY, RECORD_KEY, SAMPLE_KEY
 
 # Before vLLM is imported: it reads them then.
 os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
@@ -41,10 +42,7 @@ from vllm.sampling_params import RequestOutputKind
 
 from actors.exchange.remote_learner import ActorLearner
 from actors.shards.engine_workers import EngineWorkers, InProcessWorker, TensorParallelWorkers
-from esamp.baselines.override import SAMPLE_KEY
-from esamp.explorer import GROUP_KEY
 from esamp.policy import Counters
-from esamp.telemetry import RECORD_KEY
 
 logger = logging.getLogger(__name__)
 

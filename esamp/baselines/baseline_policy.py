@@ -14,12 +14,10 @@ from torch import Tensor
 
 from esamp.batch import BatchStep, NewRequest
 from esamp.policy import Counters, SamplingPolicy
+from esamp.request_args import VANILLA_KEY
 from esamp.telemetry import PolicyMeasures
 
 logger = logging.getLogger(__name__)
-
-VANILLA_KEY = "esamp_vanilla"
-"""extra_args key: True leaves a request to vLLM. Default: False."""
 
 State = TypeVar("State")
 
@@ -48,6 +46,10 @@ class BaselinePolicy(SamplingPolicy, Generic[State]):
                 continue
             if state is not None and not request.is_greedy:
                 self._states[request.request_id] = state
+
+    def state_of(self, request_id: str) -> State | None:
+        """State of a tracked request; None of any other."""
+        return self._states.get(request_id)
 
     def rows_of(self, step: BatchStep) -> dict[int, State]:
         """Rows of the step that draw a token for a tracked request, and its state."""

@@ -28,9 +28,7 @@ from esamp.baselines.config import OverrideConfig
 from esamp.batch import BatchStep, NewRequest
 from esamp.engine import adapter
 from esamp.policy import StepPlan
-
-SAMPLE_KEY = "esamp_sample"
-"""extra_args key: which sample of its prompt the request is (int >= 0). Requests without it stay vanilla and are counted."""
+from esamp.request_args import SAMPLE_KEY
 
 
 class LowRankHead:

@@ -20,6 +20,7 @@ from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, 
 from vllm.model_executor.models.interfaces import supports_eagle3
 from vllm.platforms import current_platform
 from vllm.sampling_params import SamplingParams
+from vllm.tokenizers.registry import cached_tokenizer_from_config
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.sample.logits_processor import BUILTIN_LOGITS_PROCESSORS
 from vllm.v1.sample.sampler import Sampler
@@ -123,6 +124,19 @@ def final_norm_weights(worker: Any) -> Tensor:
         )
     # Gemma stores the scale's distance from 1.
     return 1.0 + weight.detach() if isinstance(norm, GemmaRMSNorm) else weight.detach()
+
+
+def token_texts(worker: Any) -> list[str]:
+    """[V] text of each token of the vocabulary, padding included. Raises ValueError if the engine was started without a tokenizer."""
+    config = worker.model_config
+    if config.skip_tokenizer_init:
+        raise ValueError(
+            "this policy reads the text of tokens; start the engine with its tokenizer (skip_tokenizer_init=False)."
+        )
+    tokenizer = cached_tokenizer_from_config(config)
+    vocab_size, _ = logits_shape(worker)
+    known = [tokenizer.decode([token]) for token in range(min(len(tokenizer), vocab_size))]
+    return known + [""] * (vocab_size - len(known))
 
 
 def has_custom_logits_processors(worker: Any) -> bool:

@@ -7,7 +7,8 @@ gets the token stock vLLM would have given it.
 Two implementations of filter, processor and draw:
 
     FusedTopKTopPSampler    on a CPU: one pass over the logits gives the tokens and all that is recorded of them (esamp/draw)
-    TorchTopKTopPSampler    elsewhere, and where vLLM's settings ask for another noise or for the logits themselves: vLLM's own draw
+    TorchTopKTopPSampler    elsewhere, in steps with a RowDraw, and where vLLM's settings ask for another noise or for the logits
+                            themselves: vLLM's own draw
 
 Legend: B batch rows, V vocabulary.
 """
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from vllm.config.model import PROCESSED_LOGPROBS_MODES
 from vllm.platforms import CpuArchEnum, current_platform
 from vllm.v1.outputs import SamplerOutput
 from vllm.v1.sample.logits_processor import BUILTIN_LOGITS_PROCESSORS, LogitsProcessor
@@ -28,6 +30,7 @@ from esamp.batch import GREEDY_TEMPERATURE, Draw
 from esamp.draw.inputs import AdjustedLogits, DistillerLogits, DrawInputs, DrawnTokens, FusedDraw
 from esamp.draw.noise import draw_seeds
 from esamp.engine.surface import PROCESSOR_ACTIVITY
+from esamp.joint.row_draw import RowDraw
 from esamp.logit_adjustment import DenseAdjustment, FilteredLogitsProcessor
 
 
@@ -38,6 +41,7 @@ class TorchTopKTopPSampler(nn.Module):
         super().__init__()
         self.base = base
         self.processor: FilteredLogitsProcessor | None = None
+        self.row_draw: RowDraw | None = None
         self.temperature_B: Tensor | None = None
         self.keeps_logits = False
         self.draws_twice = False
@@ -51,7 +55,7 @@ class TorchTopKTopPSampler(nn.Module):
         self, logits: Tensor, generators: dict[int, torch.Generator], k: Tensor | None, p: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """Token ids [B] and, for processed log-probability modes, the logits or log-probabilities drawn from."""
-        if self.processor is None and not self.keeps_logits:
+        if self.processor is None and self.row_draw is None and not self.keeps_logits:
             return self.base(logits, generators, k, p)
         logits = apply_top_k_top_p(logits, k, p)
         if self.processor is not None:
@@ -62,7 +66,21 @@ class TorchTopKTopPSampler(nn.Module):
             logits = self.processor(logits, self.temperature_B)
         if self.keeps_logits:
             self.drawn_logits_BV = logits
-        return self.base(logits, generators, None, None)
+        if self.row_draw is None:
+            return self.base(logits, generators, None, None)
+        return self._draw_rows(self.row_draw, logits, generators)
+
+    def _draw_rows(
+        self, row_draw: RowDraw, logits_BV: Tensor, generators: dict[int, torch.Generator]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Tokens as `forward` gives them, those of `row_draw` drawn by it."""
+        tokens_R = row_draw(logits_BV)
+        if len(tokens_R) == len(logits_BV) and self.base.logprobs_mode not in PROCESSED_LOGPROBS_MODES:
+            # All rows, in ascending order. The engine's own draw, the dearest pass over the vocabulary on a CPU, is not needed.
+            return tokens_R, None
+        # Copied: the engine's draw may change its logits.
+        tokens_B, returned = self.base(logits_BV.clone() if self.keeps_logits else logits_BV, generators, None, None)
+        return tokens_B.index_copy(0, row_draw.rows, tokens_R.to(tokens_B.dtype)), returned
 
 
 @contextmanager
@@ -175,38 +193,56 @@ class ESampSampler(Sampler):
         self.unfused_steps = 0
         """Steps so far that vLLM's own draw has made, in several passes over the logits."""
         self._processor: FilteredLogitsProcessor | None = None
+        self._row_draw: RowDraw | None = None
         self._workspace = Workspace()
 
-    def prepare(self, processor: FilteredLogitsProcessor | None, *, is_recording: bool, sees_plain_model: bool) -> None:
-        """Set the processor of the coming step, and whether to record its tokens."""
+    def prepare(
+        self,
+        processor: FilteredLogitsProcessor | None,
+        *,
+        is_recording: bool,
+        sees_plain_model: bool,
+        row_draw: RowDraw | None = None,
+    ) -> None:
+        """Set what the coming step does to the logits, which rows it draws elsewhere, and whether to record its tokens."""
         self._processor = processor
+        self._row_draw = row_draw
         self.is_recording = is_recording
         self.sees_plain_model = sees_plain_model
         self.draw = None
 
     def forward(self, logits: Tensor, sampling_metadata: SamplingMetadata, *args, **kwargs):  # type: ignore[no-untyped-def]
         """As vLLM's; leaves the tokens in `tokens_B` and, if `is_recording`, what is known of them in `draw`."""
-        wants_plain = self.is_recording and self.sees_plain_model
-        if self.fused_sampler is None:
-            self.unfused_steps += 1
-            # vLLM scales fp32 logits in place, so the plain model's must be kept first.
-            plain_BV = logits.float().clone() if wants_plain else None
-            sampler = self.torch_sampler
-            sampler.processor, sampler.temperature_B = self._processor, sampling_metadata.temperature
-            sampler.keeps_logits, sampler.draws_twice = self.is_recording, wants_plain
-            output = super().forward(logits, sampling_metadata, *args, **kwargs)
-            if self.is_recording:
-                self.draw = self._describe(output.sampled_token_ids.long(), plain_BV, sampling_metadata)
-            sampler.processor = sampler.drawn_logits_BV = sampler.stock_tokens_B = None
+        if self.fused_sampler is None or self._row_draw is not None:
+            output = self._forward_torch(logits, sampling_metadata, *args, **kwargs)
         else:
             output = self._forward_fused(self.fused_sampler, logits, sampling_metadata, *args, **kwargs)
-        self._processor = None
+        self._processor = self._row_draw = None
         self.tokens_B = output.sampled_token_ids.squeeze(1)
+        return output
+
+    def _forward_torch(self, logits: Tensor, metadata: SamplingMetadata, *args, **kwargs):  # type: ignore[no-untyped-def]
+        sampler = self.topk_topp_sampler = self.torch_sampler
+        wants_plain = self.is_recording and self.sees_plain_model
+        # vLLM scales fp32 logits in place, so the plain model's must be kept first.
+        plain_BV = logits.float().clone() if wants_plain else None
+        sampler.processor, sampler.row_draw, sampler.temperature_B = (
+            self._processor,
+            self._row_draw,
+            metadata.temperature,
+        )
+        sampler.keeps_logits, sampler.draws_twice = self.is_recording, wants_plain
+        output = super().forward(logits, metadata, *args, **kwargs)
+        if self.is_recording:
+            self.draw = self._describe(output.sampled_token_ids.long(), plain_BV, metadata)
+        sampler.row_draw = sampler.processor = sampler.drawn_logits_BV = sampler.stock_tokens_B = None
+        self.unfused_steps += 1
         return output
 
     def _forward_fused(  # type: ignore[no-untyped-def]
         self, sampler: FusedTopKTopPSampler, logits: Tensor, metadata: SamplingMetadata, *args, **kwargs
     ):
+        self.topk_topp_sampler = sampler
         wants_plain = self.is_recording and self.sees_plain_model
         sampler.processor, sampler.temperature_B = self._processor, metadata.temperature
         sampler.is_recording, sampler.drawn = self.is_recording, None
@@ -273,7 +309,7 @@ def has_vllms_cpu_noise(stock: Sampler) -> bool:
         current_platform.is_cpu()
         and current_platform.get_cpu_architecture() not in (CpuArchEnum.RISCV, CpuArchEnum.POWERPC)
         and not stock.use_fp64_gumbel
-        and stock.logprobs_mode not in ("processed_logits", "processed_logprobs")
+        and stock.logprobs_mode not in PROCESSED_LOGPROBS_MODES
     )
 
 

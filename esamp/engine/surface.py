@@ -190,7 +190,8 @@ def missing_of_processors(runner: Any) -> list[str]:
     return [
         f"{name}.{PROCESSOR_ACTIVITY[name]} (to know which processors are idle)"
         for processor in processors
-        if (name := type(processor).__name__) in PROCESSOR_ACTIVITY and not has_path(processor, PROCESSOR_ACTIVITY[name])
+        if (name := type(processor).__name__) in PROCESSOR_ACTIVITY
+        and not has_path(processor, PROCESSOR_ACTIVITY[name])
     ]
 
 

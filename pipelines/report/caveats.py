@@ -32,7 +32,7 @@ def about_samples(run_set: RunSet, orders: list[Exchangeability]) -> Iterator[st
         )
     for run in (run for condition in run_set.conditions for run in condition.runs if run.manifest.extended_from):
         yield (
-            f"{run.path} was extended ({' -> '.join(map(str, run.manifest.waves))} samples): each extension is a group of its own, so its "
+            f"{run.path} was extended ({' -> '.join(map(str, run.manifest.rounds))} samples): each extension is a group of its own, so its "
             f"pass@k is that of k out of {groups_in_words(run.manifest.group_sizes)}, not of one group of {run.group_size}."
         )
     for condition, order in zip(run_set.conditions, orders, strict=True):

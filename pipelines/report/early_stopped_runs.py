@@ -1,6 +1,6 @@
-"""Runs of which some stopped problems early, side by side: pass@k by the estimator that fits each, and paired differences, in words.
+"""Comparison of runs of which some stop problems early: pass@k by the estimator that fits each run, and paired differences, as text.
 
-The page of a report needs the same number of samples of every problem, which such runs do not have; this is what can be said without.
+The report's page needs the same number of samples of every problem. Such runs do not have it, so they get a table and conclusions only.
 
 Legend: R runs of a condition, P problems that every run has finished.
 """
@@ -13,14 +13,13 @@ import numpy.typing as npt
 from rich.console import Console
 
 from pipelines.errors import InputError
-from pipelines.report.measures.comparison import ConditionComparison, DifferenceAtK, conclusion
-from pipelines.report.run_set import condition_settings
+from pipelines.report.measures.comparison import ConditionComparison, conclusion, differences_at
+from pipelines.report.run_set import by_condition, condition_settings
+from pipelines.runs.early_stopping import Stop, stops_of
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.manifest import Manifest
 from pipelines.runs.summary import RunSummary, summarise, summary_table
-from pipelines.stages.early_stopping import Stop, stops_of
 from pipelines.statistics.adaptive import adaptive_pass_at_k
-from pipelines.statistics.paired import compare_paired, holm
 from pipelines.statistics.pass_at_k import ks_up_to, pass_at_k
 
 NO_PAGE = "no report.html: it needs all samples of every problem, and one of these runs stops problems early."
@@ -40,8 +39,8 @@ class CountedRun:
         """pass@k of one problem."""
         rule, count = self.manifest.config.stopping_rule, self.counts[problem_id]
         if rule is None:
-            return pass_at_k(count.drawn, count.correct, k)
-        return adaptive_pass_at_k(count.drawn, count.correct, k, rule)
+            return pass_at_k(count.samples, count.correct, k)
+        return adaptive_pass_at_k(count.samples, count.correct, k, rule)
 
 
 def has_adaptive(folders: Sequence[RunFolder]) -> bool:
@@ -50,18 +49,14 @@ def has_adaptive(folders: Sequence[RunFolder]) -> bool:
 
 
 def compare_adaptive(folders: Sequence[RunFolder]) -> tuple[list[RunSummary], list[str]]:
-    """Summaries of the runs, and what their differences come to, in words: every condition against the vanilla one, or else the first.
+    """Summaries of the runs, and conclusions: every condition against the vanilla one, or else against the first.
 
     Raises InputError for runs of other problems or another model, and if they share no finished problem.
     """
     runs = [count_run(folder) for folder in folders]
     check_alike(runs)
-    conditions: dict[str, list[CountedRun]] = {}
-    for run in runs:
-        conditions.setdefault(str(sorted(condition_settings(run.manifest).items())), []).append(run)
-    baseline, *others = sorted(
-        conditions.values(), key=lambda condition: condition[0].manifest.config.sampler != "vanilla"
-    )
+    conditions = by_condition(runs, lambda run: condition_settings(run.manifest))
+    baseline, *others = sorted(conditions, key=lambda condition: condition[0].manifest.config.sampler != "vanilla")
     shared = set.intersection(*(set(run.counts) for run in runs))
     problems = [problem_id for problem_id in runs[0].counts if problem_id in shared]
     if not problems:
@@ -70,7 +65,7 @@ def compare_adaptive(folders: Sequence[RunFolder]) -> tuple[list[RunSummary], li
 
 
 def print_adaptive(folders: Sequence[RunFolder], console: Console) -> None:
-    """Print what `compare_adaptive` finds, and that there is no page."""
+    """Print what `compare_adaptive` returns, and that there is no page."""
     summaries, conclusions = compare_adaptive(folders)
     console.print(summary_table(summaries))
     console.print("\n".join([*conclusions, NO_PAGE]), highlight=False, markup=False, soft_wrap=True)
@@ -87,7 +82,7 @@ def count_run(folder: RunFolder) -> CountedRun:
         for sample in samples:
             correct_of.setdefault(sample.problem_id, []).append(sample.is_correct)
         counts = {
-            problem_id: Stop(drawn=len(correct), correct=sum(correct))
+            problem_id: Stop(samples=len(correct), correct=sum(correct))
             for problem_id, correct in correct_of.items()
             if len(correct) == config.samples
         }
@@ -114,16 +109,11 @@ def check_alike(runs: Sequence[CountedRun]) -> None:
 def compare(condition: list[CountedRun], baseline: list[CountedRun], problems: list[str]) -> ConditionComparison:
     """One condition against another at every k that both define."""
     ks = ks_up_to(min(run[0].manifest.config.largest_k for run in (condition, baseline)))
-    paired = [compare_paired(pass_at_P(condition, problems, k), pass_at_P(baseline, problems, k)) for k in ks]
-    adjusted = holm([comparison.p_value for comparison in paired])
     return ConditionComparison(
         condition=condition[0].summary.label,
         baseline=baseline[0].summary.label,
         group_size=condition[0].manifest.config.samples,
-        at=[
-            DifferenceAtK(k=k, paired=comparison, adjusted_p=p)
-            for k, comparison, p in zip(ks, paired, adjusted, strict=True)
-        ],
+        at=differences_at(ks, lambda k: pass_at_P(condition, problems, k), lambda k: pass_at_P(baseline, problems, k)),
         solved=None,
     )
 

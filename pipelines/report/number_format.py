@@ -1,4 +1,4 @@
-"""Numbers as they stand in the page's tables."""
+"""Formats of the numbers in the page's tables."""
 
 import numpy as np
 
@@ -6,14 +6,14 @@ from pipelines.statistics.interval import Interval
 
 
 def number(interval: Interval, unit: str) -> str:
-    """An estimate as it stands in a table; a dash where it is undefined."""
+    """An estimate; a dash where it is undefined."""
     if np.isnan(interval.estimate):
         return "\u2013"
     return f"{interval.estimate:.1%}" if unit == "share" else plain(interval.estimate)
 
 
 def ends(interval: Interval, unit: str) -> str:
-    """An interval as it stands in a table; empty where it is undefined."""
+    """The ends of an interval; empty where it is undefined."""
     if np.isnan([interval.low, interval.high]).any():
         return ""
     if unit == "share":

@@ -1,4 +1,4 @@
-"""The report: read finished runs, work out every number, write one HTML file, PNG and CSV. Nothing is generated.
+"""Write the report of finished runs: one HTML file, its figures as PNG, its numbers as CSV. No engine is started.
 
 report.html        all of it; opens offline
 figures/*.png      each figure, for print
@@ -30,11 +30,11 @@ from pipelines.report.readable_samples import collect_readable_samples
 from pipelines.report.run_set import RunSet, read_run_set
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.provenance import now
-from pipelines.runs.storage import write_whole
+from pipelines.runs.storage import write_atomically
 
 
 def write_report(folders: Sequence[RunFolder], output: Path, config: ReportConfig) -> str:
-    """Write the report of these runs into a folder; returns its conclusions, in words. Raises InputError as `read_run_set` does."""
+    """Write the report of these runs into a folder; returns its conclusions as text. Raises InputError as `read_run_set` does."""
     run_set = read_run_set(folders)
     measures = measure_conditions(run_set)
     comparisons = compare_conditions(run_set) if run_set.is_verified else []
@@ -56,18 +56,18 @@ def write_report(folders: Sequence[RunFolder], output: Path, config: ReportConfi
         sweeps=group_size_sweeps(run_set) if run_set.is_verified else [],
         distiller=distiller_facts(run_set),
         reading=reading,
-        figures=[(figure, Markup(figure.svg)) for figure in figures],  # ours: no text of a run is in it but as outlines
+        figures=[(figure, Markup(figure.svg)) for figure in figures],  # safe: text of a run is in it as outlines only
         settings=settings_rows(run_set),
         made=now(),
     )
     for folder in (output, output / "figures", output / "tables"):
         folder.mkdir(parents=True, exist_ok=True)
-    write_whole(output / "report.html", html.encode())
+    write_atomically(output / "report.html", html.encode())
     for figure in figures:
-        write_whole(output / "figures" / f"{figure.name}.png", figure.png)
-    write_whole(output / "tables" / "measures.csv", measures_csv(run_set, [*measures, *diversity]).encode())
-    write_whole(output / "tables" / "differences.csv", differences_csv(comparisons).encode())
-    write_whole(output / "tables" / "problems.csv", problems_csv(run_set).encode())
+        write_atomically(output / "figures" / f"{figure.name}.png", figure.png)
+    write_atomically(output / "tables" / "measures.csv", measures_csv(run_set, [*measures, *diversity]).encode())
+    write_atomically(output / "tables" / "differences.csv", differences_csv(comparisons).encode())
+    write_atomically(output / "tables" / "problems.csv", problems_csv(run_set).encode())
     return "\n".join(conclusions)
 
 
@@ -91,13 +91,10 @@ def template() -> Template:
 
 
 def without_comparison(run_set: RunSet) -> str:
-    """What a report without a comparison says first."""
+    """The conclusion of a report that has nothing to compare."""
     condition = run_set.baseline
     if not run_set.is_verified:
-        return (
-            "Nothing is right or wrong in this task: pass@k is undefined. What the samplers do to the samples stands under Diversity, "
-            "and what they cost under Distiller and cost."
-        )
+        return "This task has no verifier: pass@k is undefined. See Diversity for the samples, and Distiller and cost for what they cost."
     values = condition.pass_at_P(condition.group_size)
     return (
         f"{condition.name} solves {values.mean():.1%} of {len(values)} problems with groups of {condition.group_size}. "

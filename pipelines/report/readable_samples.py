@@ -1,4 +1,4 @@
-"""Problems and samples to read: who solved what, and what was written.
+"""Problems and samples that the page shows: verdicts by condition, and the text of some samples.
 
 Legend: P problems, N samples of each, A conditions.
 """
@@ -25,7 +25,7 @@ class ReadableSample:
     detail: str
     text: str
     marks: str
-    """See token_marks.py; empty where tokens cannot be told apart, or none was intervened on."""
+    """See token_marks.py; empty if the text cannot be split into its tokens, or no token was intervened on."""
     num_tokens: int
     intervened: int
     seed: int
@@ -59,7 +59,7 @@ class ReadableProblem:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """What the page has to read, and what it leaves out."""
+    """Problems and samples that the page shows, and how many it leaves out."""
 
     problems: list[ReadableProblem]
     """[P], those the conditions disagree on first."""

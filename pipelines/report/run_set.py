@@ -3,9 +3,9 @@
 Legend: R runs of a condition, P problems that every run has finished, N samples of each.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -95,10 +95,8 @@ def read_run_set(folders: Sequence[RunFolder]) -> RunSet:
         raise InputError("the runs share no finished problem; report runs of the same dataset, or let them finish.")
     problem_ids = [problem_id for problem_id in runs[0].problem_ids if problem_id in shared]
     aligned = [run.only(problem_ids) for run in runs]
-    groups: dict[str, list[RunSamples]] = {}
-    for run in aligned:
-        groups.setdefault(str(sorted(condition_settings(run.manifest).items())), []).append(run)
-    replicates = [sorted(runs, key=lambda run: run.manifest.config.seed) for runs in groups.values()]
+    groups = by_condition(aligned, lambda run: condition_settings(run.manifest))
+    replicates = [sorted(runs, key=lambda run: run.manifest.config.seed) for runs in groups]
     conditions = sorted(name_conditions(replicates), key=lambda condition: condition.config.sampler != "vanilla")
     everything = set.union(*(set(run.problem_ids) for run in runs))
     return RunSet(problems=aligned[0].problems, conditions=conditions, left_out=len(everything) - len(problem_ids))
@@ -123,6 +121,17 @@ def check_runs(runs: list[RunSamples]) -> None:
                 raise InputError(
                     f"problem {problem.problem_id} of {run.path} is another than that of {path}; report runs of the same data."
                 )
+
+
+Run = TypeVar("Run")
+
+
+def by_condition(runs: Sequence[Run], settings_of: Callable[[Run], dict[str, Any]]) -> list[list[Run]]:
+    """Lists of the runs that have equal settings, in the order in which each list's first run comes."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(str(sorted(settings_of(run).items())), []).append(run)
+    return list(groups.values())
 
 
 def condition_settings(manifest: Manifest) -> dict[str, Any]:

@@ -145,7 +145,7 @@ class ChildScorer:
     def __init__(self, path: str, *, timeout_s: float) -> None:
         self._path = path
         self._timeout_s = timeout_s
-        # A fork of this process would copy Ray's threads in mid-air: the child is started afresh, and forks from there.
+        # A fork of this process would copy Ray's threads in an undefined state: the child is started afresh, and forks from there.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["math_verify", __name__])
         self._pool = ProcessPool(
@@ -189,7 +189,7 @@ def run_verifier(path: str, problem: Problem, text: str) -> Verdict:
     except MemoryError:
         return plain_verdict(VerdictStatus.OUT_OF_MEMORY, detail=f"more than {CHILD_MEMORY_GIB} GiB")
     except Exception as error:
-        # The named boundary: one verifier call. Its failure is this sample's verdict, not the run's end.
+        # The error boundary: one verifier call. Its failure is this sample's verdict, not the run's end.
         logger.exception("verifier %s failed on problem %s", path, problem.problem_id)
         return plain_verdict(VerdictStatus.ERROR, detail=f"{type(error).__name__}: {error}")
 

@@ -9,9 +9,11 @@ from pipelines.devtools.lockstep.conditions import CONDITIONS
 from pipelines.devtools.lockstep.study import read_condition
 
 
-def test_arms_are_drawn_once_and_compared_with_the_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_conditions_are_sampled_once_and_compared_with_the_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     args = ["--problems", "3", "--samples", "8", "--output", str(tmp_path), "--conditions"]
-    rounds = "rate 0.003, 8 rounds"
+    rounds = "rate 0.003, 8 rounds, 4 steps"
     main([*args, "vanilla", "esamp", rounds, "--mechanism"])
     rows = {line.split(" | ")[0].strip("| "): line for line in capsys.readouterr().out.splitlines() if "|" in line}
     vanilla = read_condition(tmp_path / "vanilla-0.npz")
@@ -25,14 +27,18 @@ def test_arms_are_drawn_once_and_compared_with_the_first(tmp_path: Path, capsys:
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == written
 
 
-def test_unknown_conditions_and_the_old_option_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_conditions_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--conditions", "nothing"])
     assert "vanilla" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["--arms", "vanilla"])
-    assert "--arms is now --conditions." in capsys.readouterr().err
 
 
 def test_every_condition_changes_something() -> None:
     assert len({str(config) for config in CONDITIONS.values()}) == len(CONDITIONS)
+
+
+def test_the_old_name_of_the_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--arms", "vanilla"])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "error: the option --arms is named --conditions now.\n"

@@ -25,6 +25,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from esamp.request_args import BETA_KEY, GROUP_KEY, RECORD_KEY
+
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0")
 os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
@@ -39,8 +41,7 @@ from esamp.devtools.bench.peaked_model import write_peaked_model
 from esamp.devtools.bench.shape import FILTERS, Shape
 from esamp.distiller.learner import FrozenLearner, Learner, SyncLearner, background_learner
 from esamp.engine.allocator import keep_freed_memory
-from esamp.explorer import BETA_KEY, GROUP_KEY, Explorer
-from esamp.telemetry import RECORD_KEY
+from esamp.explorer import Explorer
 from esamp.worker import ESampWorker
 
 Engine = Literal["reference", "stock", "beta_0", "exploring"]

@@ -1,9 +1,8 @@
-"""The lockstep study: Countdown problems, generated under one condition after the other by esamp.devtools.lockstep, verified, and kept
-as one .npz file per condition and seed.
+"""The lockstep study: samples of Countdown problems by esamp.devtools.lockstep, verified, one .npz file per condition and seed.
 
-A condition's file holds the samples and the logits they were drawn from, so that every table can be made again without generating.
+A file holds the samples, their logits and the Distiller's shifts, so that every table can be made again without sampling.
 
-Legend: P problems, N samples of each, T longest sample, V vocabulary.
+Legend: P problems, N samples of each, T longest answer, V vocabulary.
 """
 
 from dataclasses import dataclass, fields
@@ -25,19 +24,19 @@ from pipelines.runs.plan import sample_seed
 MAX_TOKENS = 40
 """The model's answers end after at most 33."""
 TOGETHER = 12
-"""Problems drawn together: what the processor's caches like, and more than an engine of 256 sequences holds."""
+"""Problems sampled together: more of them outgrow the processor's caches."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConditionSamples:
-    """A condition's file."""
+    """A file."""
 
     samples: LockstepSamples
     correct_PN: npt.NDArray[np.bool_]
 
 
-def generate_condition(path: Path, config: LockstepConfig, *, problems: int, samples: int, seed: int) -> None:
-    """Generate a condition's samples and write its file, unless it is there."""
+def sample_condition(path: Path, config: LockstepConfig, *, problems: int, samples: int, seed: int) -> None:
+    """Generate the samples of a condition and write its file, unless the file exists."""
     if path.exists():
         return
     keep_freed_memory()
@@ -70,7 +69,7 @@ def verdicts(problem: CountdownProblem, tokens_NT: torch.Tensor, tokenizer: Auto
 
 
 def read_condition(path: Path) -> ConditionSamples:
-    """What `generate_condition` wrote."""
+    """What `sample_condition` wrote."""
     with np.load(path) as arrays:
         samples = LockstepSamples(
             **{field.name: torch.from_numpy(arrays[field.name]) for field in fields(LockstepSamples)}

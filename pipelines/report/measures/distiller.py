@@ -62,7 +62,7 @@ def counted(condition: Condition, counter: str) -> str:
     if not sessions:
         return UNKNOWN
     total = sum(shard[counter] for session in sessions for shard in session.shards)
-    return f"at least {total:,}" if any(session.lost_counts for session in sessions) else f"{total:,}"
+    return f"at least {total:,}" if any(session.counters_were_reset for session in sessions) else f"{total:,}"
 
 
 def memory_cell(config: RunConfig) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.report.run_set import Condition, RunSet, condition_settings, sampler_name
+from pipelines.report.run_set import Condition, RunSet, by_condition, condition_settings, sampler_name
 from pipelines.statistics.group_size import GroupSizePoint, group_size_sweep
 
 
@@ -22,12 +22,13 @@ def group_size_sweeps(run_set: RunSet) -> list[GroupSizeSweep]:
     Only sizes that divide the largest take part, and only runs that generated each group as one work unit: work units of a problem may
     share a Distiller, and then are not independent groups.
     """
-    families: dict[str, list[Condition]] = {}
-    for condition in run_set.conditions:
-        if condition.config.samples_per_unit in (None, condition.group_size):
-            families.setdefault(str(sorted(without_size(condition).items())), []).append(condition)
+    one_unit_each = [
+        condition
+        for condition in run_set.conditions
+        if condition.config.samples_per_work_unit in (None, condition.group_size)
+    ]
     sweeps = []
-    for conditions in families.values():
+    for conditions in by_condition(one_unit_each, without_size):
         budget = max(condition.group_size for condition in conditions)
         sizes = {
             condition.group_size: condition.correct_RPN.swapaxes(0, 1)
@@ -43,4 +44,4 @@ def group_size_sweeps(run_set: RunSet) -> list[GroupSizeSweep]:
 def without_size(condition: Condition) -> dict[str, Any]:
     """A condition's settings but for the size of its groups."""
     settings = condition_settings(condition.runs[0].manifest)
-    return {name: value for name, value in settings.items() if name not in ("samples", "samples_per_unit")}
+    return {name: value for name, value in settings.items() if name not in ("samples", "samples_per_work_unit")}

@@ -129,6 +129,7 @@ def test_of_two_shards_that_share_a_group_the_newest_weights_win(trainer: ActorH
 
 
 @pytest.mark.engine
+@pytest.mark.slow
 def test_a_real_shard_decodes_on_and_continues_from_the_published_weights(local_ray: None) -> None:
     """scope="shard": its one group lives from the first round of prompts to the last."""
     esamp = ESampConfig(trainer="actor", scope="shard", inner_width=32, learning_rate=3e-3, max_staleness=32)

@@ -114,6 +114,7 @@ def shard_config(esamp: ESampConfig | None) -> ShardConfig:
 
 
 @pytest.mark.engine
+@pytest.mark.slow
 def test_an_engine_that_was_killed_draws_its_units_again_as_if_nothing_had_been() -> None:
     units = [unit(number) for number in range(4)]
     with Fleet(shard_config(None), num_shards=1) as fleet:
@@ -135,6 +136,7 @@ def test_an_engine_that_was_killed_draws_its_units_again_as_if_nothing_had_been(
 
 
 @pytest.mark.engine
+@pytest.mark.slow
 def test_an_engine_that_was_started_again_is_taught_by_the_same_trainer() -> None:
     """Killed while it has nothing to do, which nobody notices before it is given a unit."""
     esamp = ESampConfig(trainer="actor", max_groups=8, inner_width=64)

@@ -10,6 +10,7 @@ from tests.esamp.engine.engines import PROMPTS, explorer, generate, params, rows
 pytestmark = pytest.mark.engine
 
 
+@pytest.mark.slow
 def test_a_compiled_model_gives_the_tokens_and_hidden_states_of_an_eager_one(tiny_model: Path) -> None:
     requests = [(p, params(seed=i, max_tokens=40)) for i, p in enumerate(PROMPTS)]
     tokens, sources, modes = [], [], []

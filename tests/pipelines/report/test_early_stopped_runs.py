@@ -15,7 +15,7 @@ from pipelines.runs.folder import RunFolder
 from tests.pipelines.stored_rows import failed, make_run, row, wrong
 
 FIXED = RunConfig(samples=4, sampler="vanilla")
-ADAPTIVE = replace(FIXED, stop=StoppingConfig(successes=2, hopeless=3))
+ADAPTIVE = replace(FIXED, stop=StoppingConfig(successes=2, give_up_after=3))
 
 
 def samples(problem: int, verdicts: str) -> list[dict[str, Any]]:
@@ -26,7 +26,7 @@ def samples(problem: int, verdicts: str) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def adaptive(tmp_path: Path) -> RunFolder:
-    """p0 stops at 3 with two correct, p1 is given up after 3 of which a fourth is surplus."""
+    """p0 stops at 3 with two correct, p1 is given up after 3 of which a fourth is discarded."""
     return make_run(tmp_path / "adaptive", ADAPTIVE, [samples(0, "+-+"), samples(1, "---+")])
 
 
@@ -43,7 +43,7 @@ def test_each_run_has_the_estimator_that_fits_it(adaptive: RunFolder, fixed: Run
     stopping = summaries[1].stopping
     assert stopping is not None
     assert (stopping.solved, stopping.given_up, stopping.exhausted) == (1, 1, 0)
-    assert (stopping.counted_samples, stopping.surplus_samples) == (6, 1), "the late success counts for nothing"
+    assert (stopping.counted_samples, stopping.discarded_samples) == (6, 1), "the late success counts for nothing"
     assert summaries[1].solved == 1
     assert (stopping.saved_tokens, stopping.saved_share) == (2, 1 / 8), "two tokens each, seven samples of eight"
     assert "No difference between vanilla, stop at 2 and vanilla" in conclusion

@@ -1,11 +1,11 @@
-"""jobs.bench --verifiers: what it prints and writes, without an engine."""
+"""jobs.bench_verifiers: what it prints and writes, without an engine."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from jobs import bench
+from jobs import bench_verifiers
 from pipelines.devtools.bench.verifier_samples import COMPLETION, HEAD, SAMPLES
 from pipelines.errors import InputError
 from pipelines.sandbox.choice import choose_level
@@ -26,7 +26,7 @@ def test_every_verifier_is_measured_and_its_verdicts_are_told(
     (tmp_path / "humaneval.jsonl").write_text(json.dumps(row) + "\n")
     assert tests["prompt"] == HEAD
     flags = ["--humaneval", str(tmp_path / "humaneval.jsonl"), "--samples", "3"]
-    bench.main(["--verifiers", *flags, "--output", str(tmp_path / "out")])
+    bench_verifiers.main([*flags, "--output", str(tmp_path / "out")])
     told = capsys.readouterr().out
     measured = json.loads((tmp_path / "out" / "verifiers.json").read_text())["verifiers"]
     assert [row["verifier"] for row in measured] == [*SAMPLES, "code, HumanEval's references x 3"]

@@ -149,15 +149,12 @@ class Explorer(SamplingPolicy):
             return StepPlan()
         requests, adjustment = self._step.plan.requests, self._step.adjustment
         must_see_plain = is_recording and self.config.record == "full"
-        if (
-            self._may_mix
-            and isinstance(self.fusion, ProposedFusion)
-            and not must_see_plain
-            and all(request.is_unfiltered for request in requests)
-        ):
+        is_unfiltered = self._may_mix and all(request.is_unfiltered for request in requests)
+        if is_unfiltered and isinstance(self.fusion, ProposedFusion) and not must_see_plain:
             self.head.set_logits(self.head.project(mix_hidden(step.target_BH, adjustment, self.fusion)))
             return StepPlan(sees_plain_model=False)
-        search = self._search(requests)
+        # Where nothing is filtered, every token is a candidate: there is no need to look for them.
+        search = None if is_unfiltered else self._search(requests)
         if search is not None and self._head_weight_VH is not None:
             self.head.set_logits(self.head.project(step.target_BH))
             processor = CandidateAdjustment(adjustment, self.fusion, search, self._head_weight_VH, self._project_all)

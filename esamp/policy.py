@@ -48,6 +48,8 @@ class Counters:
     """Steps whose prediction could not be made while the forward pass ran, and made the draw wait."""
     dense_steps: int = 0
     """Steps whose candidates were too many to be projected alone, so that the whole vocabulary was."""
+    unfused_steps: int = 0
+    """Steps drawn in several passes over the logits: without the compiled kernel, on CUDA, or with settings that need vLLM's own draw."""
     trained_rows: int = 0
     """Rows learned from, or handed to the trainer."""
     optimiser_steps: int = 0

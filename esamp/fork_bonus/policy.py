@@ -18,7 +18,7 @@ from esamp.batch import BatchStep, NewRequest
 from esamp.distiller.prompt_groups import ExploringRequest, GroupTable
 from esamp.fork_bonus.config import ForkBonusConfig
 from esamp.fork_bonus.novelty_score import ForkRows, NoveltyScore
-from esamp.joint.start import top_probability
+from esamp.joint.inverse_cdf import top_probability
 from esamp.policy import Counters, StepPlan
 from esamp.request_args import GROUP_SIZE_KEY, group_of
 

@@ -51,6 +51,8 @@ class Counters:
     """Steps whose prediction could not be made while the forward pass ran, and made the draw wait."""
     dense_steps: int = 0
     """Steps whose candidates were too many to be projected alone, so that the whole vocabulary was."""
+    unfused_steps: int = 0
+    """Steps drawn in several passes over the logits: without the compiled kernel, on CUDA, or with settings that need vLLM's own draw."""
     trained_rows: int = 0
     """Rows learned from, or handed to the trainer."""
     optimiser_steps: int = 0
@@ -119,6 +121,6 @@ class VanillaPolicy(SamplingPolicy):
 def build_policy(config: PolicyConfig, worker: Any) -> SamplingPolicy:
     """The policy inside one vLLM worker whose model is loaded. Raises UnsupportedEngine, or ValueError if a model it needs cannot be
     used."""
-    module, _, name = config.policy_class.rpartition(".")
+    module, _, name = config.policy_factory.rpartition(".")
     policy: SamplingPolicy = getattr(import_module(module), name)(config, worker)
     return policy

@@ -13,9 +13,9 @@ class PolicyConfig:
 
     name: ClassVar[str]
     """Key of the policy in additional_config, and its section on the command line."""
-    policy_class: ClassVar[str]
-    """Where its SamplingPolicy is, "module.Class"; called with the config and the worker. A name in place of an import, as vLLM's
-    worker_cls: the class needs torch and vLLM, which a process that only reads settings does without."""
+    policy_factory: ClassVar[str]
+    """What makes its SamplingPolicy of the config and the worker, as "module.callable". A name in place of an import, like vLLM's
+    worker_cls: the callable needs torch and vLLM, which a process that only reads settings does without."""
     about: ClassVar[str]
     """The policy in one line, for --help."""
     caveats: ClassVar[tuple[str, ...]] = ()

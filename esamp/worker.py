@@ -93,7 +93,11 @@ class ESampWorker(PlatformWorker):
 
     def esamp_counters(self) -> dict[str, int]:
         """For collective_rpc: what the engine did since it started."""
-        return {**asdict(self.policy.counters()), "decode_rows": self.decode_rows}
+        return {
+            **asdict(self.policy.counters()),
+            "decode_rows": self.decode_rows,
+            "unfused_steps": self.sampler.unfused_steps,
+        }
 
     def esamp_records(self, tags: list[str]) -> dict[str, dict[str, object]]:
         """For collective_rpc: per-token records of requests that had extra_args["esamp_record"]; they are forgotten here."""

@@ -17,7 +17,7 @@ class FireConfig(PolicyConfig):
     """FIRE: the first token of a sample is drawn at a high temperature. Raises ValueError on a value outside its range."""
 
     name: ClassVar[str] = "fire"
-    policy_class: ClassVar[str] = "esamp.baselines.fire.FirePolicy"
+    policy_factory: ClassVar[str] = "esamp.baselines.fire.FirePolicy"
     about: ClassVar[str] = "FIRE: a hot first token"
     caveats: ClassVar[tuple[str, ...]] = (
         "Filters hold for the first token too; FIRE as published has none, so run it without top-p and min-p.",
@@ -37,7 +37,7 @@ class OverrideConfig(PolicyConfig):
     """OverRIDE: each sample is moved away from a model of the sample before it. Raises ValueError on a value outside its range."""
 
     name: ClassVar[str] = "override"
-    policy_class: ClassVar[str] = "esamp.baselines.override.OverridePolicy"
+    policy_factory: ClassVar[str] = "esamp.baselines.override.OverridePolicy"
     about: ClassVar[str] = "OverRIDE: each sample away from the one before"
     caveats: ClassVar[tuple[str, ...]] = (
         "The first sample of a prompt is vanilla, and so are those past `rounds`.",
@@ -75,7 +75,7 @@ class ContrastiveConfig(PolicyConfig):
     """Contrastive decoding against an amateur model. Raises ValueError on a value outside its range."""
 
     name: ClassVar[str] = "contrastive"
-    policy_class: ClassVar[str] = "esamp.baselines.contrastive.ContrastivePolicy"
+    policy_factory: ClassVar[str] = "esamp.baselines.contrastive.ContrastivePolicy"
     about: ClassVar[str] = "contrastive decoding against --contrastive.amateur"
     caveats: ClassVar[tuple[str, ...]] = (
         "The amateur model and its cache take memory beside the engine's: lower gpu_memory_utilization on a GPU.",

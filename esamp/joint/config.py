@@ -16,7 +16,7 @@ class QuasiConfig(PolicyConfig):
     arXiv:2607.01179). Raises ValueError on a value outside its range."""
 
     name: ClassVar[str] = "quasi"
-    policy_class: ClassVar[str] = "esamp.joint.quasi.QuasiPolicy"
+    policy_factory: ClassVar[str] = "esamp.joint.quasi.QuasiPolicy"
     about: ClassVar[str] = "joint draws: siblings share out the probability space, each an exact sample of the model"
     caveats: ClassVar[tuple[str, ...]] = (
         "Siblings are not exchangeable: pass@k is the mean over windows of k neighbouring samples, not over random subsets.",
@@ -51,7 +51,7 @@ class LatentConfig(PolicyConfig):
     diverged. Raises ValueError on a value outside its range."""
 
     name: ClassVar[str] = "latent"
-    policy_class: ClassVar[str] = "esamp.joint.latent.LatentPolicy"
+    policy_factory: ClassVar[str] = "esamp.joint.latent.LatentPolicy"
     about: ClassVar[str] = "joint draws per cell of the model's deep state, which go on after siblings diverge"
     caveats: ClassVar[tuple[str, ...]] = (
         "Siblings are coupled in the order in which they arrive at a cell, so samples depend on the schedule of the engine.",

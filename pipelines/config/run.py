@@ -10,6 +10,7 @@ from typing_extensions import Doc
 from actors.config import EngineConfig, ExchangeConfig, SamplingConfig, ShardConfig
 from esamp.baselines.config import ContrastiveConfig, FireConfig, OverrideConfig
 from esamp.config import ESampConfig
+from esamp.fork_bonus.config import NoveltyConfig, TrieConfig
 from esamp.joint.config import LatentConfig, QuasiConfig
 from esamp.policy_config import PolicyConfig
 from pipelines.config.early_stopping import WORK_UNITS_PER_PROBLEM, StoppingConfig
@@ -77,6 +78,10 @@ class RunConfig(ProblemSettings):
     """Joint draws with exact marginals; used with --sampler quasi."""
     latent: LatentConfig = field(default_factory=LatentConfig)
     """Joint draws per cell of the deep state; used with --sampler latent."""
+    novelty: NoveltyConfig = field(default_factory=NoveltyConfig)
+    """Bonuses at forks for new successors; used with --sampler novelty."""
+    trie: TrieConfig = field(default_factory=TrieConfig)
+    """Bonuses at forks for tokens that no sibling drew; used with --sampler trie."""
     fire: FireConfig = field(default_factory=FireConfig)
     """FIRE; used with --sampler fire."""
     override: OverrideConfig = field(default_factory=OverrideConfig)

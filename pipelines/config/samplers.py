@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from actors.config import SamplingConfig
 from esamp.baselines.config import ContrastiveConfig, FireConfig, OverrideConfig
 from esamp.config import ESampConfig, FusionForm, Prediction
+from esamp.fork_bonus.config import NoveltyConfig, TrieConfig
 from esamp.joint.config import LatentConfig, QuasiConfig
 from esamp.policy_config import PolicyConfig
 from pipelines.errors import InputError
@@ -119,6 +120,8 @@ SAMPLERS: dict[str, Sampler] = {
     "min-p": Sampler(about="tokens near the likeliest; --sampling.min-p, else 0.1", sampling=min_p),
     "quasi": policy_sampler(QuasiConfig, with_run_seed),
     "latent": policy_sampler(LatentConfig, with_run_seed),
+    "novelty": policy_sampler(NoveltyConfig),
+    "trie": policy_sampler(TrieConfig),
     "fire": policy_sampler(FireConfig),
     "override": policy_sampler(OverrideConfig),
     "contrastive": policy_sampler(ContrastiveConfig),

@@ -2,6 +2,7 @@
 
 import pickle
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, ClassVar
 
 import pytest
@@ -16,7 +17,7 @@ from esamp.policy_config import PolicyConfig
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ToyConfig(PolicyConfig):
     name: ClassVar[str] = "toy"
-    policy_class: ClassVar[str] = f"{__name__}.toy_policy"
+    policy_factory: ClassVar[str] = f"{__name__}.toy_policy"
     about: ClassVar[str] = "vanilla under another name"
     strength: float = 1.0
 
@@ -27,7 +28,8 @@ def toy_policy(config: ToyConfig, worker: Any) -> SamplingPolicy:
 
 def test_one_entry_adds_a_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
-        ValueError, match=r"exactly one policy of esamp, quasi, latent, fire, override, contrastive; got \['toy'\]"
+        ValueError,
+        match=r"exactly one policy of esamp, quasi, latent, novelty, trie, fire, override, contrastive; got \['toy'\]",
     ):
         parse_policy({"toy": {"strength": 2.0}})
     monkeypatch.setitem(POLICIES, ToyConfig.name, ToyConfig)
@@ -55,3 +57,10 @@ def test_a_config_says_whether_samples_depend_on_each_other_and_travels_to_actor
     assert config.couples_samples == couples
     assert pickle.loads(pickle.dumps(config)) == config
     assert config.about and POLICIES[config.name] is type(config)
+
+
+@pytest.mark.engine  # the factories import vLLM
+@pytest.mark.parametrize("config", POLICIES.values(), ids=lambda config: config.name)
+def test_every_policy_names_a_factory_that_exists(config: type[PolicyConfig]) -> None:
+    module, _, name = config.policy_factory.rpartition(".")
+    assert callable(vars(import_module(module))[name])

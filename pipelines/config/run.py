@@ -129,6 +129,11 @@ class RunConfig(ProblemSettings):
             raise InputError(
                 "stop.successes needs a verifier that says what is correct; leave it out, or give --verifier."
             )
+        if rule is not None and self.siblings_form_sequence:
+            raise InputError(
+                f"stop.successes needs exchangeable samples, which those of sampler {self.sampler} are not; leave --stop out, or use another "
+                "--sampler."
+            )
         if rule is not None and self.partition is not None and self.partition_by == "samples":
             raise InputError(
                 "a problem that may stop early must be generated in one place; use --partition-by problems, or leave --stop out."
@@ -209,6 +214,11 @@ class RunConfig(ProblemSettings):
     def policy(self) -> PolicyConfig | None:
         """What stands between the model's logits and the draw; None for vLLM's own draw."""
         return SAMPLERS[self.sampler].policy(self._sampler_config, self.seed)
+
+    @property
+    def siblings_form_sequence(self) -> bool:
+        """As PolicyConfig has it: pass@k is then estimated over windows of neighbours."""
+        return self.policy is not None and self.policy.siblings_form_sequence
 
     @property
     def effective_sampling(self) -> SamplingConfig:

@@ -49,8 +49,10 @@ from pipelines.stages.early_stopping import Gate, OpenGate, ScoreboardActor, Sto
 from pipelines.stages.generate import GenerateSamples
 from pipelines.stages.progress import LiveProgress, Progress
 from pipelines.stages.ray_session import pipeline_cpus, ray_session
-from pipelines.stages.verify import VerifySamples, verifier_settings
+from pipelines.stages.verify import VerifySamples
 from pipelines.statistics.stopping_rule import StoppingRule
+from pipelines.verifiers.scorer import check_verifier
+from pipelines.verifiers.settings import verifier_settings
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +135,7 @@ def prepare_run(config: RunConfig, *, extend: int | None = None) -> PreparedRun:
     """Load and check what the run, or the extended run, is made of. Raises InputError; writes nothing."""
     config, extended_from = (config, ()) if extend is None else extended(config, extend)
     load_model_config(config)
-    verifier_line = verifier_settings(config).check()
+    verifier_line = check_verifier(verifier_settings(config))
     problems = load_problems(config)
     tokenizer = load_tokenizer(config)
     plan = plan_run(

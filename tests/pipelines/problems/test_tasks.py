@@ -13,16 +13,18 @@ from typing import Any
 import pytest
 
 import pipelines.tasks
-from pipelines.config.run import VERIFIER_NAMES, RunConfig
+from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
 from pipelines.prepare.load_problems import load_problems
 from pipelines.problems.dataset_rows import hub_rows
 from pipelines.problems.problem import Problem
 from pipelines.problems.task import Columns, HubSource, Task, TaskOptions
-from pipelines.stages.verify import verifier_settings
 from pipelines.tasks import all_tasks, find_task
 from pipelines.tasks.livecodebench import private_tests
-from pipelines.verifiers.registry import verify_choice
+from pipelines.verifiers.choice import verify_choice
+from pipelines.verifiers.registry import VERIFIERS
+from pipelines.verifiers.scorer import start_scorer
+from pipelines.verifiers.settings import verifier_settings
 from tests.conftest import SHARED
 from tests.pipelines.conftest import write_jsonl
 
@@ -62,7 +64,7 @@ def test_every_task_is_found_by_its_name() -> None:
 @pytest.mark.parametrize("name", sorted(SHIPPED))
 def test_a_task_names_a_verifier_and_a_run_of_it_is_a_valid_config(name: str) -> None:
     task = find_task(name)
-    assert task.verifier in VERIFIER_NAMES
+    assert task.verifier in VERIFIERS
     config = RunConfig(task=name, dataset="rows.jsonl")
     assert config.verifier_name == task.verifier
     assert RunConfig.from_dict(config.to_dict()) == config
@@ -335,7 +337,7 @@ def test_the_task_of_the_docs_is_a_task(tmp_path: Path, monkeypatch: pytest.Monk
         (tmp_path / "rows.jsonl").write_text(row)
         config = RunConfig(task="arithmetic_chains", dataset=str(tmp_path / "rows.jsonl"))
         [problem] = load_problems(config)
-        scorer = verifier_settings(config).build()
+        scorer = start_scorer(verifier_settings(config))
         assert problem.problem_id == "chain-1"
         assert problem.answer == "14"
         assert scorer.score(problem, "2 + 3 = 5, 5 + 9 = 14\nAnswer: 14").status == "correct"

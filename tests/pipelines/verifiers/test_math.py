@@ -5,9 +5,9 @@ import json
 import pytest
 
 from pipelines.problems.problem import Problem
-from pipelines.stages.verify import ChildScorer
 from pipelines.verifiers.math import verify_math
-from pipelines.verifiers.registry import BUILT_IN
+from pipelines.verifiers.registry import VERIFIERS
+from pipelines.verifiers.scorer import ChildScorer
 from tests.conftest import SHARED
 from tests.pipelines.verifiers.math_agreement import Compared, compare, reference_answers
 from tests.pipelines.verifiers.math_answers import BROKEN, FRAMES, equivalents, near_misses
@@ -146,7 +146,7 @@ def test_forms_of_an_answer(reference: str, text: str, expected: str) -> None:
 
 @pytest.mark.parametrize("hangs", ["9^{9^{9^9}}", "1000000000!"])
 def test_an_answer_that_takes_for_ever_gets_a_timeout_and_the_next_one_its_verdict(hangs: str) -> None:
-    scorer = ChildScorer(BUILT_IN["math"], timeout_s=2.0)
+    scorer = ChildScorer(VERIFIERS["math"].path, timeout_s=2.0)
     verdicts = [scorer.score(Problem("p", "?", "5"), f"\\boxed{{{answer}}}").status for answer in ("5", hangs, "5")]
     scorer.close()
     assert verdicts == ["correct", "timeout", "correct"]

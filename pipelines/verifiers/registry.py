@@ -62,7 +62,7 @@ VERIFIERS = {
         ),
         VerifierEntry(
             name="math",
-            path="pipelines.verifiers.math:verify_math",
+            path="pipelines.verifiers.math.verify:verify_math",
             help="equal as mathematics",
             runs_in=RunsIn.CHILD,
             reads_answer=True,

@@ -21,7 +21,6 @@ from pipelines.problems.problem import Problem
 from pipelines.problems.task import Columns, HubSource, Task, TaskOptions
 from pipelines.tasks import all_tasks, find_task
 from pipelines.tasks.livecodebench import private_tests
-from pipelines.verifiers.choice import verify_choice
 from pipelines.verifiers.registry import VERIFIERS
 from pipelines.verifiers.scorer import start_scorer
 from pipelines.verifiers.settings import verifier_settings
@@ -189,30 +188,6 @@ def test_a_row_without_its_columns_is_refused_with_those_it_has(tmp_path: Path) 
         InputError, match=r"row 0 has no column 'Correct Answer' for task gpqa_diamond; it has Question"
     ):
         problems_of("gpqa_diamond", tmp_path, [{"Question": "?"}])
-
-
-@pytest.mark.parametrize(
-    ("text", "status", "letter"),
-    [
-        ("I think so.\nAnswer: C", "correct", "C"),
-        ("**Answer:** (C)", "correct", "C"),
-        ("Answer: $C$", "correct", "C"),
-        ("Answer: \\boxed{C}", "correct", "C"),
-        ("The answer is \\text{C}.", "correct", "C"),
-        ("thus $\\boxed{\\text{C}}$", "correct", "C"),
-        ("It must be the third.\n\nC)", "correct", "C"),
-        ("Answer: A\nNo, wait.\nAnswer: C", "correct", "C"),
-        ("<think>Answer: A</think>Answer: C", "correct", "C"),
-        ("Answer: D", "wrong", "D"),
-        ("'Answer: $LETTER' it shall be", "no_answer", ""),
-        ("A molecule has a charge. C is carbon", "no_answer", ""),
-        ("Answer: Carbon", "no_answer", ""),
-        ("", "no_answer", ""),
-    ],
-)
-def test_a_choice_is_a_letter_that_is_announced_or_alone(text: str, status: str, letter: str) -> None:
-    verdict = verify_choice(text, Problem("p", "?", "C"))
-    assert (verdict.status, verdict.extracted) == (status, letter)
 
 
 def test_code_problems_carry_their_tests_in_the_answer(tmp_path: Path) -> None:

@@ -10,27 +10,12 @@ import pytest
 from pipelines.errors import InputError
 from pipelines.problems.problem import Problem
 from pipelines.verifiers.countdown import verify_countdown
-from pipelines.verifiers.exact import verify_exact
 from pipelines.verifiers.registry import VERIFIERS, load_verifier
 from pipelines.verifiers.scorer import ChildScorer, start_scorer
 from pipelines.verifiers.settings import VerifierSettings
 from pipelines.verifiers.verdict import Verdict, VerdictStatus
 
 COUNTDOWN = Problem("p", "3 7 19 25=84:", "84")
-
-
-@pytest.mark.parametrize(
-    ("answer", "text", "status"),
-    [
-        ("42", "First 40, then\n42.", "correct"),
-        ("Evelyn", "so it is \\boxed{ evelyn }", "correct"),
-        ("long story #### 72", "#### 72", "correct"),
-        ("42", "\\boxed{\\frac{1}{2}} or 42", "wrong"),
-        ("42", "  \n", "no_answer"),
-    ],
-)
-def test_exact(answer: str, text: str, status: str) -> None:
-    assert verify_exact(text, Problem("p", "?", answer)).status == status
 
 
 @pytest.mark.parametrize(

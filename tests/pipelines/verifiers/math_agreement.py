@@ -6,6 +6,7 @@ math-verify's own verdict is `verify(parse(reference), parse(text))` with its de
 """
 
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -68,7 +69,7 @@ def compare(references: Iterable[str]) -> Iterator[Compared]:
 
 def math_verifys_own(reference: str, text: str) -> bool:
     """What math-verify says by itself."""
-    is_marked = "\\boxed" in reference or "$" in reference
+    is_marked = "\\boxed" in reference or re.search(r"(?<!\\)\$|\\\(|\\\[", reference)
     gold = parse(reference if is_marked else f"\\boxed{{{reference}}}", parsing_timeout=None)
     equal: bool = verify(gold, parse(text, parsing_timeout=None), timeout_seconds=None)
     return equal

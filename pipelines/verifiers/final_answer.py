@@ -12,6 +12,8 @@ DECORATION = re.compile(r"^[\s*_`:：]+|[\s*_`]+$")
 HOPE = re.compile(r"\.?\s*I hope it is correct\.?$")
 """The end of the sentence that the MATH prompt asks for."""
 OTHER_BOX = re.compile(r"\\(?:fbox|framebox)\s*\{|\\boxed\s+\{")
+BARE_BOX = re.compile(r"\\boxed\s*(-?\d+(?:\.\d+)?|[A-Za-z])(?![A-Za-z])")
+"""TeX boxes the next token: \\boxed 5."""
 OPENS_DISPLAY = ("$$", "\\[", "\\begin{")
 """Mathematics that goes on in the next lines."""
 
@@ -53,7 +55,7 @@ def answering_part(text: str) -> str:
     opening = THOUGHT_OPENS.search(text)
     text = text[: opening.start()] if opening else text
     tags = ANSWER_TAG.findall(text)
-    return OTHER_BOX.sub(r"\\boxed{", tags[-1] if tags else text)
+    return BARE_BOX.sub(r"\\boxed{\1}", OTHER_BOX.sub(r"\\boxed{", tags[-1] if tags else text))
 
 
 def find_boxes(text: str) -> list[Box]:

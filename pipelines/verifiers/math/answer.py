@@ -15,11 +15,14 @@ MATH_SEGMENT = re.compile(
     re.DOTALL,
 )
 NUMBER = re.compile(
-    r"(?<![\w.\\^{])[-−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s?/\s?\d+)?(?:[eE][-+]?\d+)?\s?(?:\\?%|percent\b)?(?![\d^_])"
+    r"(?<![A-Za-z0-9_.\\^{])[-−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s?/\s?\d+)?(?:[eE][-+]?\d+)?\s?(?:\\?%|percent\b)?(?![\d^_])"
 )
 CURRENCY = r"(?:\\?\$|€|£|¥|₹|Rs\.?|USD|US\$|EUR)\s*"
 LEADING_NUMBER = re.compile(rf"(?:{CURRENCY})?\s*(?P<number>{NUMBER.pattern})(?P<rest>.*)", re.DOTALL)
-MORE_ANSWERS = re.compile(r"\s*(?:or|and|,|to|through|±|[-–+*/^=])\s*[-−$\\(]*\d", re.IGNORECASE)
+MORE_ANSWERS = re.compile(
+    r"\s*(?:(?:,\s*)?(?:or|and)|,|to|through|±|[-–+*/^=])\s*(?:maybe|perhaps|possibly|else)?\s*[-−$\\(]*\d",
+    re.IGNORECASE,
+)
 """What follows a number that is not the whole answer."""
 REFUSAL = re.compile(
     r"\bI(?:'m| am) sorry\b|\b(?:can(?:no|')t|cannot|can not|unable to|not able to)\b.{0,40}\b(?:answer|help|assist|solve|determine|do)\b",
@@ -86,8 +89,10 @@ def announced_readings(announced: str) -> tuple[str, ...]:
     leading = LEADING_NUMBER.match(announced)
     if leading and leading["rest"].strip() and not MORE_ANSWERS.match(leading["rest"]):
         readings.append(leading["number"])
+    if leading_word := re.match(r"([A-Za-z]{2,})[,.;:]\s", announced.replace("*", "")):
+        readings.append(f"\\text{{{leading_word[1]}}}")
     if not re.search(r"\d", announced) and len(announced.split()) > 8:
-        return ()
+        return tuple(readings[1:])
     last_number = NUMBER.findall(announced.rpartition("=")[2]) if "=" in announced else []
     return tuple(dict.fromkeys(readings + last_number[:1]))
 

@@ -263,8 +263,23 @@ def intervals_equal(gold: Interval, given: Interval, digits: int) -> bool:
 
 
 def relations_equal(gold: Any, given: Any) -> bool:
-    """math-verify's comparison, for relations and sets without end."""
+    """Inequalities in one variable by where they hold, exactly; other relations and sets without end by math-verify."""
     if gold is EmptySet or given is EmptySet:
         return gold is given
+    regions = [region_of(relation) for relation in (gold, given)]
+    if regions[0] is not None and regions[1] is not None and gold.free_symbols == given.free_symbols:
+        return bool(regions[0] == regions[1] or regions[0].symmetric_difference(regions[1]).is_empty)
     equal: bool = verify([gold], [given], allow_set_relation_comp=True, timeout_seconds=None, raise_on_error=True)
     return equal
+
+
+def region_of(relation: Any) -> Set | None:
+    """Where an inequality in one variable holds; None if that cannot be said, or for anything else."""
+    if not isinstance(relation, Relational) or isinstance(relation, Eq) or len(relation.free_symbols) != 1:
+        return None
+    try:
+        region: Set = relation.as_set()
+    except NotImplementedError:
+        # sympy solves polynomial inequalities, and few others.
+        return None
+    return region

@@ -15,11 +15,13 @@ MAX_DEPTH = 12
 MAX_EXPONENT = 20_000
 """Of a number: 6,000 digits for a base of 2."""
 MAX_FACTORIAL = 3_000
+MAX_BINOMIAL = 20_000
 MAX_TERMS = 100_000
 """Of a sum or product with numbers for bounds."""
 MAX_DIGITS = 400
 
-BRACES = {"{": "}", "(": ")", "[": "]"}
+BRACES = "{(["
+CLOSING = "})]"
 UPPER_BOUND = re.compile(r"\\(?:sum|prod)\s*_\s*(?:\{[^{}]*\}|.)\s*\^\s*(?P<bound>\d+|\{(?:[^{}]|\{[^{}]*\})*\})")
 
 
@@ -31,10 +33,10 @@ def too_costly(answer: str) -> str:
         return f"brackets nested deeper than {MAX_DEPTH}"
     if re.search(rf"\d{{{MAX_DIGITS + 1}}}", answer):
         return f"a number of more than {MAX_DIGITS} digits"
-    if any(int(n) > MAX_FACTORIAL for n in re.findall(r"(\d+)\s*[)}]*\s*!", answer)) or re.search(
-        r"!\s*[)}]*\s*!", answer
-    ):
+    if re.search(r"!\s*[)}]*\s*!", answer) or any(magnitude(n) > MAX_FACTORIAL for n in factorials(answer)):
         return f"a factorial of a factorial or of more than {MAX_FACTORIAL}"
+    if any(magnitude(n) > MAX_BINOMIAL for n in binomials(answer)):
+        return f"a binomial coefficient of more than {MAX_BINOMIAL}"
     if any(size > MAX_EXPONENT for size in exponent_sizes(answer)):
         return f"a power with an exponent above {MAX_EXPONENT}"
     if any(magnitude(upper["bound"].strip("{}")) > MAX_TERMS for upper in UPPER_BOUND.finditer(answer)):
@@ -42,11 +44,42 @@ def too_costly(answer: str) -> str:
     return ""
 
 
+def factorials(answer: str) -> list[str]:
+    """What stands before each "!": a number or a group in brackets."""
+    found = []
+    for mark in re.finditer(r"(?<!\\)!", answer):
+        before = answer[: mark.start()].rstrip()
+        found.append(
+            before[group_start(before) :] if before[-1:] in CLOSING else (re.findall(r"\d+$", before) or [""])[0]
+        )
+    return found
+
+
+def binomials(answer: str) -> list[str]:
+    r"""The upper argument of each \binom{n}{k}, with braces or without."""
+    return [
+        answer[match.end() :][: group_end(answer[match.end() :]) + 1]
+        if answer[match.end() :].startswith("{")
+        else answer[match.end()]
+        for match in re.finditer(r"\\[dt]?binom\s*(?=\S)", answer)
+    ]
+
+
+def group_start(text: str) -> int:
+    """Where the bracket opens that the text ends with; 0 if nowhere."""
+    depth = 0
+    for position in range(len(text) - 1, -1, -1):
+        depth += (text[position] in CLOSING) - (text[position] in BRACES)
+        if depth == 0:
+            return position
+    return 0
+
+
 def bracket_depth(answer: str) -> int:
     """The deepest nesting of brackets, closed or not."""
     depth = deepest = 0
     for char in answer:
-        depth = max(0, depth + (char in BRACES) - (char in BRACES.values()))
+        depth = max(0, depth + (char in BRACES) - (char in CLOSING))
         deepest = max(deepest, depth)
     return deepest
 
@@ -80,7 +113,7 @@ def group_end(text: str) -> int:
     """Where the bracket that opens the text is closed, or the text's end."""
     depth = 0
     for position, char in enumerate(text):
-        depth += (char in BRACES) - (char in BRACES.values())
+        depth += (char in BRACES) - (char in CLOSING)
         if depth == 0:
             return position
     return len(text)

@@ -117,13 +117,17 @@ def without_decoration(answer: str) -> str:
 
 
 def without_ends(answer: str) -> str:
-    r"""No "=", "\approx" or "is" in front, no full stop behind."""
+    r"""No "=", currency or "\approx" in front, no full stop or "th" behind; an open interval as ]3,7[ is (3,7)."""
     answer = re.sub(
         rf"^(?:{SPACE}|{CURRENCY}|=|:|{QUALIFIERS})+",
         "",
         answer,
     )
     answer = re.sub(rf"^-{CURRENCY}", "-", answer)
+    answer = re.sub(r"^\](.+,.+)\[$", r"(\1)", answer.strip())
+    answer = re.sub(
+        r"(?<=\d)\s*(?:\^\s*\{?\s*)?(?:\\text\s*\{\s*(?:st|nd|rd|th)\s*\}|(?:st|nd|rd|th)\b)\s*\}?", "", answer
+    )
     answer = re.sub(rf"(?:{SPACE}|[€£₹]|[;。]|(?<!\.)\.|,|\\\\|\\\.)+$", "", answer.strip())
     return answer
 
@@ -161,13 +165,14 @@ def as_fraction_of_run(match: re.Match[str], as_fraction: Callable[[re.Match[str
 
 def one_number(answer: str) -> str:
     r"""Separators of thousands (1\,234\,567; 1{,}234; 12,\!345; 12.345,6) and scientific notation (3.2e-4)."""
-    gap = r"(?:\\,|\\!|\\ |\\;|\\:|\{,\}|\{\\,\}|,\\!|\\thinspace\s?|(?<=\d) (?=\d{3}))"
+    gap = r"(?:\\,|(?<=\d)'(?=\d)|\\!|\\ |\\;|\\:|\{,\}|\{\\,\}|,\\!|\\thinspace\s?|(?<=\d) (?=\d{3}))"
     answer = re.sub(rf"(?<![\d.])\d{{1,3}}(?:{gap}\d{{3}})+(?!\d)", lambda number: re.sub(r"\D", "", number[0]), answer)
     # Dots between thousands and a decimal comma, as on the continent; both must be there, since 12.345 is also a decimal.
     answer = re.sub(
         r"(?<![\d.,])(\d{1,3}(?:\.\d{3})+),(\d+)(?![\d.,])", lambda n: n[1].replace(".", "") + "." + n[2], answer
     )
     answer = re.sub(r"(?<![\d.,])(\d{1,3}(?:,\d{3})+)(\.\d+)(?![\d,])", lambda n: n[1].replace(",", "") + n[2], answer)
+    answer = re.sub(r"(?<=\d)\s*[xX]\s*(?=10\s*\^)", r"\\times ", answer)
     return re.sub(r"(?<![\w\\.])(\d+(?:\.\d*)?|\.\d+)[eE]([-+]?\d+)(?![\d.A-Za-z])", scientific, answer)
 
 

@@ -144,8 +144,8 @@ def are_readings_equal(reference: str, answer: str) -> bool:
 
 
 def without_spaces(answer: str) -> str:
-    """To compare notation only."""
-    return re.sub(r"\\[,;:!> ]|~|\s|\\text\{\s*\}", "", answer)
+    """To compare notation only: without spaces and \\text around words."""
+    return re.sub(r"\\[,;:!> ]|~|\s", "", re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", answer))
 
 
 def numerals(answer: str) -> list[str]:

@@ -39,7 +39,8 @@ class GradeConfig:
     pass_at: tuple[int, ...] = ()
     """Report pass@k for these k; by default 1, 2, 4, ... up to the samples that every problem has."""
     workers: int = os.cpu_count() or 1
-    """Replies that are scored at a time, on this machine; by default one per core."""
+    """Replies that are scored at a time; by default one per core of this machine. More than it has cores need a Ray cluster, which
+    RAY_ADDRESS names; not for a judge, whose workers only wait."""
 
     def __post_init__(self) -> None:
         if not self.workers >= 1:

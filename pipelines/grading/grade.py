@@ -7,6 +7,7 @@ A thread only waits: code runs in a sandbox and mathematics in a child process, 
 """
 
 import json
+import os
 import queue
 import signal
 import threading
@@ -58,7 +59,7 @@ def grade(config: GradeConfig, console: Console) -> GradeSummary:
         file,
         GradeProgress(rows.values(), len(completions), console) as bar,
     ):
-        for row in score_all(left, settings, workers=min(config.workers, len(left))):
+        for row in verdicts_on(left, settings, workers=config.workers):
             file.append(row)
             rows[row.row] = row
             bar.add(row)
@@ -109,6 +110,17 @@ def saved_at_a_stop(rows: dict[int, GradedRow], total: int, config: GradeConfig)
     finally:
         if is_main:
             signal.signal(signal.SIGTERM, before)
+
+
+def verdicts_on(completions: list[Completion], settings: VerifierSettings, *, workers: int) -> Iterator[GradedRow]:
+    """Verdicts as they come: from this machine, or from a cluster where it has fewer cores than there are workers."""
+    if workers > (os.cpu_count() or 1):
+        # Imported late: only a cluster needs Ray, which takes seconds.
+        from pipelines.grading.cluster import is_wanted, score_on_cluster
+
+        if is_wanted(settings, workers):
+            return score_on_cluster(completions, settings, workers=workers)
+    return score_all(completions, settings, workers=min(workers, len(completions)))
 
 
 def score_all(completions: list[Completion], settings: VerifierSettings, *, workers: int) -> Iterator[GradedRow]:

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+import ray
 from rich.console import Console
 
 from jobs import grade as grade_job
@@ -38,6 +39,7 @@ REPLIES = [
 
 def graded(folder: Path, rows: list[dict[str, Any]], **settings: Any) -> tuple[GradeSummary, str]:
     """The summary and what was printed."""
+    folder.mkdir(exist_ok=True)
     console = Console(file=io.StringIO(), width=200)
     config = GradeConfig(
         completions=write_jsonl(folder / "replies.jsonl", rows),
@@ -237,3 +239,24 @@ def test_a_missing_file_and_an_unknown_task_are_one_line(tmp_path: Path, capsys:
             grade_job.main(flags)
         assert ended.value.code == 2
         assert message in capsys.readouterr().err
+
+
+def test_more_workers_than_cores_need_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(
+        InputError, match=r"cores; got --workers 1000. Ask for \d+, or name a Ray cluster in RAY_ADDRESS"
+    ):
+        graded(tmp_path, REPLIES, workers=1000)
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_the_same_verdicts(tmp_path: Path) -> None:
+    workers = (os.cpu_count() or 1) + 1
+    ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False)
+    try:
+        summary, _ = graded(tmp_path, REPLIES, workers=workers)
+        with pytest.raises(InputError, match="Each worker needs one"):
+            graded(tmp_path / "more", REPLIES, workers=workers + 1)
+    finally:
+        ray.shutdown()
+    assert summary.statuses == {"correct": 2, "wrong": 2}

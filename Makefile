@@ -27,11 +27,12 @@ install: .venv/installed
 demo: install
 	$(BIN)/python -m jobs.demo
 
+# The slowest tests are printed, so that a test that belongs to the slow tier is seen.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --durations=15 --durations-min=5
 
 test-slow: install
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow --durations=15 --durations-min=5
 
 chaos: install
 	$(BIN)/python -m jobs.chaos

@@ -7,10 +7,13 @@ from typing import Literal
 from esamp.config import ESampConfig
 from esamp.policy_config import PolicyConfig
 
+RENAMED_OPTIONS = {"exchange.under_pressure": "exchange.backpressure"}
+"""Old name -> present name of settings that a user may have typed, or that an old run.json has, by their path in the config."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SamplingConfig:
-    """How one sample is drawn. Raises ValueError on a value outside its range."""
+    """How one sample is generated. Raises ValueError on a value outside its range."""
 
     temperature: float = 1.0
     """Softmax temperature, > 0. The paper samples at 1."""
@@ -21,11 +24,11 @@ class SamplingConfig:
     min_p: float = 0.0
     """Keep tokens at least this likely relative to the likeliest, in [0, 1]; 0 keeps all."""
     max_tokens: int = 512
-    """Longest answer, in tokens, >= 1."""
+    """Most tokens of one sample, >= 1."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature > 0):
-            raise ValueError(f"temperature must be finite and > 0 to draw different samples; got {self.temperature}.")
+            raise ValueError(f"temperature must be finite and > 0 for samples to differ; got {self.temperature}.")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be in (0, 1]; got {self.top_p}.")
         if self.top_k < 0:
@@ -43,7 +46,7 @@ class EngineConfig:
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the weights; "auto" takes the checkpoint's."""
     max_model_len: int | None = None
-    """Longest prompt plus answer, in tokens; None takes the model's own limit."""
+    """Longest prompt plus sample, in tokens; None takes the model's own limit."""
     max_num_seqs: int = 64
     """Samples decoded together in one shard, >= 1."""
     num_gpus: float = 0
@@ -86,17 +89,17 @@ class ExchangeConfig:
     """How shards and DistillerTrainers exchange rows and weights; used with esamp.trainer "actor". Raises ValueError on a value outside
     its range."""
 
-    under_pressure: Literal["newest", "uniform"] = "newest"
+    backpressure: Literal["newest", "uniform"] = "newest"
     """What is sent of the decode steps that wait while a trainer is behind: "newest", the newest of them; "uniform", an equal share of the
     rows of each."""
     share: float = 0.02
-    """Largest share of an engine's time that its exchange may take, in (0, 1]: after each call it rests until that is kept."""
+    """Largest share of an engine's time that its exchange may take, in (0, 1]: after each message it backs off until that holds."""
     trainer_gpus: float = 0.0
     """GPUs of one trainer, in [0, 1]: a fraction shares a GPU with others, 0 trains on a CPU."""
 
     def __post_init__(self) -> None:
-        if self.under_pressure not in ("newest", "uniform"):
-            raise ValueError(f"under_pressure must be newest or uniform; got {self.under_pressure!r}.")
+        if self.backpressure not in ("newest", "uniform"):
+            raise ValueError(f"backpressure must be newest or uniform; got {self.backpressure!r}.")
         if not 0 < self.share <= 1:
             raise ValueError(f"share must be in (0, 1]; got {self.share}.")
         if not 0 <= self.trainer_gpus <= 1:
@@ -112,13 +115,13 @@ class ShardConfig:
     engine: EngineConfig = field(default_factory=EngineConfig)
     """The engine."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    """How samples are drawn."""
+    """How samples are generated."""
     policy: PolicyConfig | None = None
-    """Exploratory Sampling or a baseline; None draws as vLLM does."""
+    """Exploratory Sampling or a baseline; None samples as vLLM does."""
     exchange: ExchangeConfig = field(default_factory=ExchangeConfig)
     """Its side of the exchange with trainers."""
-    spill: bool = False
-    """Other shards may draw samples of the same problems: with a trainer actor they then share a problem's Distiller."""
+    spread: bool = False
+    """Other shards may generate samples of the same problems: with a trainer actor they then share a problem's Distiller."""
 
     def __post_init__(self) -> None:
         if self.engine.tensor_parallel_size > 1 and learns_elsewhere(self.policy):

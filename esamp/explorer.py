@@ -1,17 +1,16 @@
 """Exploratory Sampling inside one vLLM worker: the algorithm of arXiv:2604.24927, step by step.
 
     follow          requests come and go; groups gain and lose slots
-    forward_pass    meanwhile: refresh -> predict, where the shallow state can be had before the deep one
-    before_sampling the same if it could not; then fuse, before the head or after the filters
+    forward_pass    refresh -> predict, where the shallow state can be captured before the deep one
+    before_sampling the same where it cannot; then fuse, before lm_head or after the filters
     after_sampling  learn from every decode row
 
 Rows stay vanilla, and are not learned from, if they read the prompt, are greedy, asked for beta 0, or belong to a group without a
-slot. A row whose prediction is not finite, or whose slot broke, stays vanilla too, and is counted.
+slot. A row whose prediction is not finite, or whose slot diverged, stays vanilla too, and is counted.
 
 Legend: B batch rows, R exploring rows, H hidden size, V vocabulary.
 """
 
-import hashlib
 import logging
 import math
 from collections.abc import Iterator
@@ -22,92 +21,82 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from esamp.batch import BatchRows, BatchStep, CapturedRows, NewRequest
 from esamp.config import ESampConfig
-from esamp.distiller.background import beside
+from esamp.distiller.background import background_executor
 from esamp.distiller.bank import DistillerBank, Forward
 from esamp.distiller.hidden_rows import HiddenRows, SourceRows
 from esamp.distiller.interface import build_bank
 from esamp.distiller.learner import Learner, build_learner
 from esamp.distiller.predictors import OwnPrediction, Prediction, build_predictor
-from esamp.distiller.prefetch import build_foresight
+from esamp.distiller.prefetch import build_prefetcher
 from esamp.distiller.prompt_groups import ExploringRequest, GroupTable
 from esamp.distiller.warmup import build_warmup
-from esamp.engine import adapter as vllm_adapter
-from esamp.engine.adapter import BatchRows, BatchStep, DeferredHead, HeardRows, NewRequest, SourceTap
-from esamp.engine.sampler import GREEDY_TEMPERATURE
+from esamp.engine import adapter
+from esamp.engine.adapter import DeferredHead, SourceHook
 from esamp.fusion import ProposedFusion, build_fusion, stale_beta
-from esamp.policy import Counters, SamplingOrder
-from esamp.row_plan import RowPlan
-from esamp.steering import (
+from esamp.logit_adjustment import (
+    CandidateAdjustment,
     CandidateSearch,
-    CandidateSteering,
     CountedCandidates,
-    DenseSteering,
+    DenseAdjustment,
     KnownCandidates,
-    Steering,
+    LogitAdjustment,
     mix_hidden,
 )
+from esamp.policy import Counters, SamplingPolicy, StepPlan
+from esamp.request_args import BETA_KEY, GROUP_SIZE_KEY, group_of
+from esamp.row_plan import RowPlan
+from esamp.scope import SHARED_GROUP
 from esamp.telemetry import PolicyMeasures
 
 logger = logging.getLogger(__name__)
 
-GROUP_KEY = "esamp_group"
-"""extra_args key: name of the request's prompt group (str). Default: a hash of the prompt's tokens."""
-BETA_KEY = "esamp_beta"
-"""extra_args key: beta of this request (float >= 0). Default: the engine's."""
-SHARED_GROUP = "shared"
-"""Name of the one group of the scopes "shard" and "cluster"."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExploringStep:
-    """What one step found out about its exploring rows."""
+    """The exploring rows of one step."""
 
     plan: RowPlan
     hidden: HiddenRows
     lags: dict[str, int]
     """Per group: decode steps, this one included, since the newest that its weights have learned from."""
     versions: dict[str, str]
-    steering: Steering | None
-    """None if no row is steered."""
+    adjustment: LogitAdjustment | None
+    """None if every row has beta 0."""
     forward: Forward | None
 
 
-def group_of_prompt(prompt_token_ids: tuple[int, ...]) -> str:
-    """Name of the group of requests that gave none: the same prompt, the same group."""
-    text = ",".join(map(str, prompt_token_ids))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-class Explorer:
+class Explorer(SamplingPolicy):
     """Exploratory Sampling in one worker, beta > 0: a SamplingPolicy."""
 
     def __init__(self, config: ESampConfig, worker: Any) -> None:
-        """Taps the shallow layer and takes over the head. Raises UnsupportedEngine."""
+        """Hooks the shallow layer and defers lm_head. Raises UnsupportedEngine."""
         self.config = config
         self.worker = worker
         self._counters = Counters()
-        vllm_adapter.enable_source_layer(worker, config.source_layer)
-        vllm_adapter.check_head(worker)
+        self.source_layer = config.layer_of(adapter.num_layers(worker))
+        adapter.enable_source_layer(worker, self.source_layer)
+        adapter.check_head(worker)
         self.head = DeferredHead(worker)
-        self._head_weight_VH = vllm_adapter.plain_head_weight(worker)
-        self._may_mix = not vllm_adapter.has_custom_logits_processors(worker)
+        self._head_weight_VH = adapter.plain_head_weight(worker)
+        self._may_mix = not adapter.has_custom_logits_processors(worker)
         self.bank = build_bank(
             config,
-            vllm_adapter.final_norm_weights(worker),
+            adapter.final_norm_weights(worker),
             num_slots=config.num_slots,
             head_weight_VH=self._head_weight_VH,
         )
         self.predictor = build_predictor(config, self.bank)
         self.fusion = build_fusion(config)
         self.warmup = build_warmup(config)
-        self.beside = beside(self.bank.device)
-        self.learner: Learner | None = build_learner(config, self.bank, self.beside)
-        self._foresight = build_foresight(self.bank, self.beside)
-        self._tap = self._attach_tap()
+        self.background = background_executor(self.bank.device)
+        self.learner: Learner | None = build_learner(config, self.bank, self.background)
+        self._prefetcher = build_prefetcher(self.bank, self.background)
+        self._source_hook = self._attach_source_hook()
         self.groups = GroupTable(config.num_slots, self._open_slot, self._close_slot)
-        if config.is_shared:
-            # Never ends: the one Distiller of all prompts keeps what it learned.
+        if config.distiller_scope.is_shared:
+            # A request that never ends, so that the group keeps its slot between prompts, and the Distiller what it learned.
             self.groups.add(ExploringRequest("", SHARED_GROUP, config.beta))
         self._finite_total = torch.zeros((), dtype=torch.long, device=self.bank.device)
         self._plan: RowPlan | None = None
@@ -130,7 +119,7 @@ class Explorer:
             self.groups.remove(request_id)
         for request in new:
             beta = self._beta_of(request)
-            if beta > 0 and request.temperature >= GREEDY_TEMPERATURE:
+            if beta > 0 and not request.is_greedy:
                 self.groups.add(
                     ExploringRequest(
                         request.request_id,
@@ -138,47 +127,45 @@ class Explorer:
                         beta,
                         is_unfiltered=request.is_unfiltered,
                         top_k=request.top_k,
+                        group_size=self._group_size_of(request),
                     )
                 )
 
     @contextmanager
     def forward_pass(self) -> Iterator[None]:
-        """Around the runner's execute_model: the head waits, and the shallow state is listened for."""
+        """See SamplingPolicy: lm_head is deferred, and the source hook captures the shallow state."""
         with self.head.deferring():
-            if self._tap is None:
+            if self._source_hook is None:
                 yield
             else:
-                with self._tap.listening():
+                with self._source_hook.capturing():
                     yield
 
-    def before_sampling(self, step: BatchStep, *, is_recording: bool) -> SamplingOrder:
-        """Predict and fuse."""
+    def before_sampling(self, step: BatchStep, *, is_recording: bool) -> StepPlan:
+        """Predict, then fuse in the cheapest place: before lm_head, on the candidates, or on whole rows."""
         self._step = self._explore(step)
-        if self._step is None or self._step.steering is None:
+        if self._step is None or self._step.adjustment is None:
             self.head.set_logits(self.head.project(step.target_BH))
-            return SamplingOrder()
-        requests, steering = self._step.plan.requests, self._step.steering
+            return StepPlan()
+        requests, adjustment = self._step.plan.requests, self._step.adjustment
         must_see_plain = is_recording and self.config.record == "full"
-        if (
-            self._may_mix
-            and isinstance(self.fusion, ProposedFusion)
-            and not must_see_plain
-            and all(request.is_unfiltered for request in requests)
-        ):
-            self.head.set_logits(self.head.project(mix_hidden(step.target_BH, steering, self.fusion)))
-            return SamplingOrder(sees_plain_model=False)
-        search = self._search(requests)
+        is_unfiltered = self._may_mix and all(request.is_unfiltered for request in requests)
+        if is_unfiltered and isinstance(self.fusion, ProposedFusion) and not must_see_plain:
+            self.head.set_logits(self.head.project(mix_hidden(step.target_BH, adjustment, self.fusion)))
+            return StepPlan(sees_plain_model=False)
+        # Where nothing is filtered, every token is a candidate: there is no need to look for them.
+        search = None if is_unfiltered else self._search(requests)
         if search is not None and self._head_weight_VH is not None:
             self.head.set_logits(self.head.project(step.target_BH))
-            stage = CandidateSteering(steering, self.fusion, search, self._head_weight_VH, self._project_all)
-            return SamplingOrder(stage, sees_plain_model=must_see_plain)
-        # One projection of both: the head is bound by reading its weights, so the second half is nearly free.
+            processor = CandidateAdjustment(adjustment, self.fusion, search, self._head_weight_VH, self._project_all)
+            return StepPlan(processor, sees_plain_model=must_see_plain)
+        # One projection of both: lm_head is bound by reading its weights, so the second half is nearly free.
         self._counters.dense_steps += 1
         size = step.target_BH.shape[0]
-        both = torch.cat([step.target_BH, steering.prediction_RH.to(step.target_BH.dtype)])
+        both = torch.cat([step.target_BH, adjustment.prediction_RH.to(step.target_BH.dtype)])
         logits = self.head.project(both)
         self.head.set_logits(logits[:size])
-        return SamplingOrder(DenseSteering(steering, self.fusion, logits[size:]), sees_plain_model=must_see_plain)
+        return StepPlan(DenseAdjustment(adjustment, self.fusion, logits[size:]), sees_plain_model=must_see_plain)
 
     def after_sampling(self, step: BatchStep, tokens_B: Tensor) -> None:
         """Learn from every exploring row of the step."""
@@ -186,6 +173,7 @@ class Explorer:
         if explored is None:
             return
         assert self.learner is not None
+        # After the draw, so that a token is always sampled with weights that have not learned from its own row.
         self.learner.learn(explored.hidden, explored.forward)
         if self.config.trainer == "none":
             return
@@ -193,15 +181,15 @@ class Explorer:
         self._counters.optimiser_steps += len(explored.plan.live_groups)
 
     def measures(self, step: BatchStep) -> PolicyMeasures:
-        """Novelty |h - prediction| / |h|, loss, lag and version of the steered rows."""
+        """Novelty |h - prediction| / |h|, loss, lag and version of the adjusted rows."""
         size, device = len(step.request_ids), step.target_BH.device
         measures = PolicyMeasures.none(size, device)
-        if self._step is None or self._step.steering is None:
+        if self._step is None or self._step.adjustment is None:
             return measures
-        plan, steering = self._step.plan, self._step.steering
-        novelty_R = steering.error_RH.norm(dim=-1) / steering.hidden_RH.norm(dim=-1)
+        plan, adjustment = self._step.plan, self._step.adjustment
+        novelty_R = adjustment.error_RH.norm(dim=-1) / adjustment.hidden_RH.norm(dim=-1)
         novelty_B, loss_B = measures.novelty_B.clone(), measures.loss_B.clone()
-        measures.intervened_B[plan.index] = (steering.is_finite_R & (steering.beta_R > 0)).float()
+        measures.intervened_B[plan.index] = (adjustment.is_finite_R & (adjustment.beta_R > 0)).float()
         novelty_B[plan.index] = novelty_R
         loss_B[plan.index] = self.bank.loss_S[plan.slots_R]
         lags, versions = [-1] * size, [""] * size
@@ -210,13 +198,13 @@ class Explorer:
         return replace(measures, novelty_B=novelty_B, loss_B=loss_B, lags=tuple(lags), versions=tuple(versions))
 
     def counters(self) -> Counters:
-        """See SamplingPolicy; waits for the device. Says so if a slot broke."""
-        broken = int(self.bank.broken_slots)
-        if broken > self._counters.broken_slots:
+        """See SamplingPolicy; waits for the device. Logs a warning if a slot diverged."""
+        diverged = int(self.bank.diverged_slots)
+        if diverged > self._counters.diverged_slots:
             logger.warning(
-                "esamp: %d Distiller slot(s) met non-finite numbers and stay vanilla until their group ends", broken
+                "esamp: %d Distiller slot(s) met non-finite numbers and stay vanilla until their group ends", diverged
             )
-        self._counters.broken_slots = broken
+        self._counters.diverged_slots = diverged
         return Counters(
             **{
                 **asdict(self._counters),
@@ -228,7 +216,7 @@ class Explorer:
 
     def initial_gain(self) -> Tensor:
         """Output gain [H] that Distillers start from, fp32 on the host."""
-        return vllm_adapter.final_norm_weights(self.worker).float().cpu()
+        return adapter.final_norm_weights(self.worker).float().cpu()
 
     def _beta_of(self, request: NewRequest) -> float:
         beta = request.extra_args.get(BETA_KEY, self.config.beta)
@@ -242,10 +230,21 @@ class Explorer:
             return 0.0
         return beta
 
+    def _group_size_of(self, request: NewRequest) -> int:
+        size = request.extra_args.get(GROUP_SIZE_KEY, 1)
+        if type(size) is not int or size < 1:
+            self._counters.rejected_requests += 1
+            logger.warning(
+                "esamp: request %s: %s must be an int >= 1, got %r; its group lives as long as its requests run",
+                request.request_id,
+                GROUP_SIZE_KEY,
+                size,
+            )
+            return 1
+        return size
+
     def _group_of(self, request: NewRequest) -> str:
-        if self.config.is_shared:
-            return SHARED_GROUP
-        return request.extra_args.get(GROUP_KEY) or group_of_prompt(request.prompt_token_ids)
+        return self.config.distiller_scope.group(group_of(request))
 
     def _explore(self, step: BatchStep) -> ExploringStep | None:
         """Bring the weights up to date and predict the exploring rows; None if there are none."""
@@ -253,8 +252,9 @@ class Explorer:
             raise RuntimeError(
                 'trainer="actor" needs a learner before the first request: start the engine through actors.LLMShard, or use "local".'
             )
-        foreseen = self._foresight.take()
-        if foreseen is None:
+        prefetched = self._prefetcher.take()
+        if prefetched is None:
+            # A prefetched prediction was made after all training submitted before it; any other must wait for that training here.
             self.learner.refresh()
         plan = self._plan_of(step)
         if not plan.rows:
@@ -264,23 +264,23 @@ class Explorer:
         beta_R = plan.beta_R
         if any(strength < 1 for strength in strengths.values()):
             factors = [strengths[group.name] for group in plan.groups]
-            # Also where nothing is left of beta; a slot that is warming up has lost it too, and is not stale.
+            # A slot that is warming up has no beta either, and is not stale.
             stale = {name for name, lag in lags.items() if strengths[name] < 1 and lag > self.config.max_staleness / 2}
             self._counters.stale_rows += sum(group.name in stale for group in plan.groups)
             beta_R = beta_R * torch.tensor(factors, device=beta_R.device)
             if not any(factors):
                 return ExploringStep(plan, hidden, lags, versions, None, None)
-        if foreseen is None:
+        if prefetched is None:
             self._counters.late_predictions += 1
             prediction = self.predictor.predict(hidden)
         else:
-            prediction = Prediction(foreseen.prediction_RH, foreseen)
+            prediction = Prediction(prefetched.prediction_RH, prefetched)
         target_RH = hidden.target_RH.float()
         error_RH = target_RH - prediction.hidden_RH
         is_finite_R = torch.isfinite(error_RH.sum(-1))
         self._finite_total += is_finite_R.sum()
         self._counters.explored_rows += len(plan.rows)
-        steering = Steering(
+        adjustment = LogitAdjustment(
             rows=plan.index,
             hidden_RH=target_RH,
             prediction_RH=prediction.hidden_RH,
@@ -288,30 +288,30 @@ class Explorer:
             is_finite_R=is_finite_R,
             beta_R=self.warmup.scale(beta_R, self.bank, plan.slots_R),
         )
-        return ExploringStep(plan, hidden, lags, versions, steering, prediction.forward)
+        return ExploringStep(plan, hidden, lags, versions, adjustment, prediction.forward)
 
-    def _attach_tap(self) -> SourceTap | None:
-        """The tap, if this engine can be listened to."""
-        if not SourceTap.can_listen(self.worker, self.config.source_layer):
+    def _attach_source_hook(self) -> SourceHook | None:
+        """The hook on the shallow layer; None where the layers do not run one by one in Python."""
+        if not SourceHook.can_capture(self.worker, self.source_layer):
             logger.info(
                 "esamp: predictions wait for the end of each forward pass: the model's layers do not run one by one"
             )
             return None
-        return SourceTap(self.worker, self.config.source_layer, self._foresee)
+        return SourceHook(self.worker, self.source_layer, self._prefetch)
 
     @property
-    def heard(self) -> HeardRows | None:
-        """What is known already of the step whose forward pass has just ended."""
-        return self._tap.heard if self._tap else None
+    def captured(self) -> CapturedRows | None:
+        """See SamplingPolicy."""
+        return self._source_hook.captured if self._source_hook else None
 
-    def _foresee(self, heard: HeardRows) -> None:
-        """In the middle of the forward pass: begin to predict."""
+    def _prefetch(self, captured: CapturedRows) -> None:
+        """In the middle of the forward pass: start to predict."""
         if self.learner is None or not isinstance(self.predictor, OwnPrediction):
-            return  # before_sampling says the first; other predictors look at the deep state
+            return  # before_sampling raises on the first; the other predictors need the deep state
         self.learner.catch_up()
-        plan = self._plan_of(heard.rows)
+        plan = self._plan_of(captured.rows)
         if plan.rows:
-            self._foresight.begin(SourceRows(heard.source_BH[plan.index], plan.batch))
+            self._prefetcher.start(SourceRows(captured.source_BH[plan.index], plan.batch))
 
     def _plan_of(self, batch: BatchRows) -> RowPlan:
         if self._plan is None or not self._plan.describes(batch):
@@ -340,7 +340,7 @@ class Explorer:
         return stale_beta(1.0, lag, self.config.max_staleness)
 
     def _search(self, requests: tuple[ExploringRequest, ...]) -> CandidateSearch | None:
-        """How to find the few candidates of these requests, if they may be few."""
+        """How to find the candidates of these requests; None if they cannot be few."""
         cap = self.config.candidate_cap
         if self.bank.device.type == "cpu":
             return CountedCandidates(cap)

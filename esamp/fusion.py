@@ -1,4 +1,4 @@
-"""Fusion of the model's and the Distiller's say in the next token (arXiv:2604.24927, Eq. 8-9). One class per form.
+"""Fusion of the model's and the Distiller's logits of the next token (arXiv:2604.24927, Eq. 8-9). One class per form.
 
 A form works on logits. The proposed one works on hidden states before the head as well: W((1+beta) h - beta h_dist) is
 (1+beta) W h - beta W h_dist, also with a bias, since the coefficients add up to 1.
@@ -16,7 +16,7 @@ from esamp.config import ESampConfig
 
 
 class Fusion(Protocol):
-    """How two predictions become the one that is drawn from."""
+    """How two rows of logits become the one that is sampled from."""
 
     def fuse(self, z_ref_RN: Tensor, z_dist_RN: Tensor, beta_R: Tensor) -> Tensor:
         """Fused rows [R, N], fp32. An entry that is -inf in `z_ref_RN` (filtered out) is -inf in the result. Both carry the same
@@ -58,8 +58,27 @@ class ClampedFusion:
         return add_shift(z_ref_RN, centred_RN.clamp(-self.limit, self.limit))
 
 
+class DirectionalFusion:
+    """The proposed form without its change of temperature. Not in the paper.
+
+    The shift z_ref - z_dist is projected off z_ref itself, in the inner product of the model's own distribution p: what is left is
+    uncorrelated with the logits under p, so that to first order in beta it moves no probability towards or away from likely tokens.
+    """
+
+    def fuse(self, z_ref_RN: Tensor, z_dist_RN: Tensor, beta_R: Tensor) -> Tensor:
+        is_out_RN = torch.isneginf(z_ref_RN)
+        p_RN = z_ref_RN.softmax(-1).nan_to_num(0.0)
+        z_RN = centred(z_ref_RN.masked_fill(is_out_RN, 0.0), p_RN)
+        shift_RN = centred((z_ref_RN - z_dist_RN).masked_fill(is_out_RN, 0.0), p_RN)
+        covariance_R1 = (p_RN * shift_RN * z_RN).sum(-1, keepdim=True)
+        variance_R1 = (p_RN * z_RN.square()).sum(-1, keepdim=True)
+        # A single candidate has no variance, and no shift matters.
+        slope_R1 = torch.where(variance_R1 > 0, covariance_R1 / variance_R1, 0.0)
+        return add_shift(z_ref_RN, beta_R.unsqueeze(1) * (shift_RN - slope_R1 * z_RN))
+
+
 class EntropyMatchedTemperature:
-    """A control nobody has published: each row at the temperature that gives it the entropy the proposed form would have given.
+    """A control, not published elsewhere: each row at the temperature that gives it the entropy the proposed form would have given.
 
     What ESamp does to a token's distribution is partly a change of sharpness, which any temperature can make. This keeps that part, token
     for token, and leaves out where the Distiller points. A gain of ESamp over this control is due to the direction.
@@ -90,6 +109,11 @@ def add_shift(z_ref_RN: Tensor, shift_RN: Tensor) -> Tensor:
     return torch.where(torch.isneginf(z_ref_RN), z_ref_RN, z_ref_RN + shift_RN)
 
 
+def centred(values_RN: Tensor, p_RN: Tensor) -> Tensor:
+    """Values [R, N] less their mean under p [R, N]."""
+    return values_RN - (p_RN * values_RN).sum(-1, keepdim=True)
+
+
 def entropy(z_RN: Tensor) -> Tensor:
     """Entropy [R], in nats, of softmax(z) [R, N]; -inf entries have no part in it."""
     logp_RN = z_RN.log_softmax(-1)
@@ -105,6 +129,8 @@ def build_fusion(config: ESampConfig) -> Fusion:
             return SubtractionFusion()
         case "clamped":
             return ClampedFusion(config.max_shift)
+        case "directional":
+            return DirectionalFusion()
         case "entropy_matched":
             return EntropyMatchedTemperature()
 
@@ -112,7 +138,8 @@ def build_fusion(config: ESampConfig) -> Fusion:
 def stale_beta(beta: float, lag: float, max_staleness: int) -> float:
     """beta, lowered linearly to 0 as `lag` (decode steps) goes from half of `max_staleness` to all of it.
 
-    A stale map keeps penalising what it once knew, so it must fade rather than guide; the paper trains in step and has no such case.
+    A Distiller that no longer learns goes on penalising what it once knew, so its influence fades. The paper trains in step and has no such
+    case.
     """
     half = max_staleness / 2
     return beta * min(1.0, max(0.0, (max_staleness - lag) / half))

@@ -1,40 +1,45 @@
 """A sampling policy: anything that draws tokens in another way than vLLM does. One interface; ESamp is one, each baseline another.
 
     follow          requests come and go
-    before_sampling the forward pass is done: what shall the sampler do?
-    after_sampling  the tokens are drawn
+    forward_pass    around the model's forward pass: a policy may work meanwhile
+    before_sampling the forward pass is done: plan what the sampler does
+    after_sampling  the tokens are drawn: learn
 
-Whatever the policy, telemetry and sampler are the same, so that samples of all of them have the same columns.
+Telemetry and sampler are the same for all policies, so that their samples have the same columns.
 """
 
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
 
 from torch import Tensor
 
-from esamp.engine.adapter import BatchStep, NewRequest
-from esamp.steering import LogitStage
+from esamp.batch import BatchStep, CapturedRows, NewRequest
+from esamp.joint.row_draw import RowDraw
+from esamp.logit_adjustment import FilteredLogitsProcessor
 from esamp.telemetry import PolicyMeasures
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SamplingOrder:
-    """What the sampler shall do in the coming step."""
+class StepPlan:
+    """What the sampler does in the coming step."""
 
-    stage: LogitStage | None = None
-    """What happens to the logits between filters and draw; None: nothing."""
+    processor: FilteredLogitsProcessor | None = None
+    """Changes the logits between filters and draw; None leaves them."""
+    row_draw: RowDraw | None = None
+    """Draws some rows in place of the engine; None leaves all to it."""
     sees_plain_model: bool = True
     """The logits the sampler gets are the plain model's; False if hidden states were mixed before the head."""
 
 
 @dataclass(slots=True)
 class Counters:
-    """What an engine did since it started. Numbers that a policy has no use for stay 0."""
+    """What an engine did since it started. A number that does not apply to a policy stays 0."""
 
     decode_rows: int = 0
     """Decode rows sampled, of all requests."""
     explored_rows: int = 0
-    """Rows in whose draw the policy was to take part."""
+    """Rows in whose draw the policy took part, or would have but for a prediction that was not finite."""
     nonfinite_rows: int = 0
     """Of those, rows that stayed vanilla because their prediction was not finite."""
     stale_rows: int = 0
@@ -43,12 +48,14 @@ class Counters:
     """Steps whose prediction could not be made while the forward pass ran, and made the draw wait."""
     dense_steps: int = 0
     """Steps whose candidates were too many to be projected alone, so that the whole vocabulary was."""
+    unfused_steps: int = 0
+    """Steps drawn in several passes over the logits: without the compiled kernel, on CUDA, or with settings that need vLLM's own draw."""
     trained_rows: int = 0
     """Rows learned from, or handed to the trainer."""
     optimiser_steps: int = 0
-    """Training steps asked for, one per slot and decode step."""
-    broken_slots: int = 0
-    """Slots that met non-finite numbers of their own making and stayed vanilla from then on."""
+    """Training steps submitted, one per slot and decode step."""
+    diverged_slots: int = 0
+    """Slots whose training diverged (a gradient that is not finite); their groups stay vanilla from then on."""
     vanilla_groups: int = 0
     """Groups that found every slot taken and stayed vanilla."""
     live_groups: int = 0
@@ -57,42 +64,52 @@ class Counters:
     """Requests with unusable extra_args; they stayed vanilla."""
 
 
-class SamplingPolicy(Protocol):
-    """State of a policy in one worker."""
+class SamplingPolicy(ABC):
+    """State of a policy in one worker. A policy that only follows requests need not care about the forward pass."""
 
+    @property
+    def captured(self) -> CapturedRows | None:
+        """Rows of the step whose forward pass has just ended, if `forward_pass` captured them; else the engine's own outputs are read."""
+        return None
+
+    @abstractmethod
     def follow(self, finished: set[str], new: list[NewRequest]) -> None:
         """Requests that ended since the last step, then those that start: in this order, since a name may return."""
 
-    def before_sampling(self, step: BatchStep, *, is_recording: bool) -> SamplingOrder:
-        """Prepare the step. `is_recording`: telemetry of some of its rows was asked for."""
-        ...
+    def forward_pass(self) -> AbstractContextManager[None]:
+        """Entered around the runner's forward pass, after `follow`."""
+        return nullcontext()
 
-    def after_sampling(self, step: BatchStep, tokens_B: Tensor) -> None:
-        """The step has drawn `tokens_B` [B]; rows with step.draws_token False are void."""
+    @abstractmethod
+    def before_sampling(self, step: BatchStep, *, is_recording: bool) -> StepPlan:
+        """Plan the step. `is_recording`: telemetry of some of its rows was asked for."""
 
+    def after_sampling(self, step: BatchStep, tokens_B: Tensor) -> None:  # noqa: B027 - a policy may have nothing to learn
+        """The step has drawn `tokens_B` [B] int32; rows with step.draws_token False are void."""
+
+    @abstractmethod
     def measures(self, step: BatchStep) -> PolicyMeasures:
         """For telemetry; called between before_sampling and after_sampling."""
-        ...
 
-    def counters(self) -> "Counters":
+    @abstractmethod
+    def counters(self) -> Counters:
         """What was done since the engine started; may wait for the device."""
-        ...
 
 
-class VanillaPolicy:
+class VanillaPolicy(SamplingPolicy):
     """vLLM as it is."""
 
     def follow(self, finished: set[str], new: list[NewRequest]) -> None:
-        pass
+        """Nothing to keep."""
 
-    def before_sampling(self, step: BatchStep, *, is_recording: bool) -> SamplingOrder:
-        return SamplingOrder()
-
-    def after_sampling(self, step: BatchStep, tokens_B: Tensor) -> None:
-        pass
+    def before_sampling(self, step: BatchStep, *, is_recording: bool) -> StepPlan:
+        """Nothing to change."""
+        return StepPlan()
 
     def measures(self, step: BatchStep) -> PolicyMeasures:
+        """Nothing took part."""
         return PolicyMeasures.none(len(step.request_ids), step.target_BH.device)
 
     def counters(self) -> Counters:
+        """All 0."""
         return Counters()

@@ -1,6 +1,52 @@
-"""The configs an engine's policy may have. Standard library only: a light process can import it."""
+"""What every sampling policy's config has. Standard library only: a light process can import it."""
 
-from esamp.baselines.config import ContrastiveConfig, FireConfig, OverrideConfig
-from esamp.config import ESampConfig
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-PolicyConfig = ESampConfig | FireConfig | OverrideConfig | ContrastiveConfig
+if TYPE_CHECKING:
+    from esamp.policy import SamplingPolicy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolicyConfig(ABC):
+    """Settings of one sampling policy, and how they travel in vLLM's additional_config.
+
+    A policy is added by a subclass of this and its entry in esamp.policies.POLICIES.
+    """
+
+    name: ClassVar[str]
+    """Key of the policy in additional_config, and its section on the command line."""
+    about: ClassVar[str]
+    """The policy in one line, for --help."""
+    caveats: ClassVar[tuple[str, ...]] = ()
+    """What a user must know before comparing its samples with another policy's; a sentence each."""
+
+    @property
+    def couples_samples(self) -> bool:
+        """True if a sample's tokens depend on what other samples of its prompt generated."""
+        return False
+
+    @abstractmethod
+    def build(self, worker: Any) -> "SamplingPolicy":
+        """The policy inside one vLLM worker whose model is loaded. Imports torch and vLLM, which the config itself does without.
+
+        Raises UnsupportedEngine, or ValueError if a model it needs cannot be used.
+        """
+
+    @classmethod
+    def from_dict(cls, settings: dict[str, Any]) -> Self:
+        """Config from plain settings such as vLLM's additional_config["esamp"]. Raises ValueError on an unknown or missing name, or a
+        value outside its range."""
+        known = sorted(field.name for field in fields(cls))
+        unknown = sorted(set(settings) - set(known))
+        if unknown:
+            raise ValueError(f"unknown {cls.name} settings {unknown}; known are {known}.")
+        try:
+            return cls(**settings)
+        except TypeError as error:
+            raise ValueError(f"{cls.name} settings {settings}: {error}.") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain settings that `from_dict` reads back; they fit vLLM's additional_config."""
+        return asdict(self)

@@ -1,4 +1,4 @@
-"""Which rows of a batch explore, and in which slots. Made anew when the batch changes, not in every step.
+"""Which rows of a batch explore, and in which slots. Built again when the batch changes, not in every step.
 
 Legend: R exploring rows.
 """
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from esamp.batch import BatchRows
 from esamp.distiller.hidden_rows import SlotBatch
 from esamp.distiller.prompt_groups import ExploringRequest, GroupTable, PromptGroup
-from esamp.engine.adapter import BatchRows
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""What happened to each token: kept on the device until a request ends, then read in one go.
+"""What happened to each token: kept on the device until a request ends, then copied to the host at once.
 
 Legend: B batch rows of one step.
 """
@@ -8,11 +8,7 @@ from dataclasses import dataclass, field, fields
 import torch
 from torch import Tensor
 
-from esamp.engine.adapter import BatchStep
-from esamp.engine.sampler import Draw
-
-RECORD_KEY = "esamp_record"
-"""extra_args key: name (str) to record this request's tokens under, until they are popped."""
+from esamp.batch import BatchStep, Draw
 
 
 @dataclass(slots=True)
@@ -45,12 +41,12 @@ class TokenRecords:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PolicyMeasures:
-    """What a policy can tell of its part in one step."""
+    """How a policy took part in one step."""
 
     intervened_B: Tensor
     """[B] 1 where the policy took part, else 0."""
     novelty_B: Tensor
-    """[B] NaN where it did not, or has no such measure; so is the next."""
+    """[B] fp32; NaN where it did not, or has no such measure. `loss_B` likewise."""
     loss_B: Tensor
     lags: tuple[int, ...]
     """[B] -1 where it did not."""
@@ -59,7 +55,7 @@ class PolicyMeasures:
 
     @classmethod
     def none(cls, size: int, device: torch.device) -> "PolicyMeasures":
-        """Of a step that was left to vLLM."""
+        """Of a step that no policy took part in."""
         nan_B = torch.full((size,), torch.nan, device=device)
         return cls(torch.zeros(size, device=device), nan_B, nan_B, (-1,) * size, ("",) * size)
 
@@ -78,7 +74,7 @@ class RecordedStep:
     """[B]"""
 
 
-class TelemetryBook:
+class TelemetryRecorder:
     """Records of the requests that asked for them (extra_args["esamp_record"])."""
 
     def __init__(self) -> None:
@@ -101,6 +97,7 @@ class TelemetryBook:
     def append(self, step: BatchStep, draw: Draw, measures: PolicyMeasures) -> None:
         """Keep what happened to the recorded rows; nothing is copied to the host."""
         kept = [b for b, request_id in enumerate(step.request_ids) if step.draws_token[b] and request_id in self._tags]
+        # One tensor, so that `pop` makes one copy per step and not seven.
         measures_7B = torch.stack(
             [
                 draw.behaviour_logprobs_B,

@@ -1,4 +1,4 @@
-"""vLLM workers with Exploratory Sampling: the front door for users of plain vLLM, no Ray needed.
+"""A vLLM worker with Exploratory Sampling: the entry point for users of plain vLLM, no Ray needed.
 
     from vllm import LLM, SamplingParams
 
@@ -11,76 +11,74 @@
     print(llm.collective_rpc("esamp_counters"))
 
 Requests with the same prompt share a Distiller; `SamplingParams(extra_args={"esamp_group": "my-problem"})` names the group instead, and
-`extra_args={"esamp_beta": 0.0}` leaves a request vanilla. The baselines run in the same worker: esamp/policies.py names
-them. On CUDA set VLLM_USE_V2_MODEL_RUNNER=0.
+`extra_args={"esamp_beta": 0.0}` leaves a request vanilla. The baselines run in the same worker: see esamp/policies.py.
+On CUDA set VLLM_USE_V2_MODEL_RUNNER=0.
 """
 
 from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
-from vllm.platforms import current_platform
-from vllm.v1.core.sched.output import SchedulerOutput
-from vllm.v1.worker.gpu_worker import Worker
-
-from esamp.engine import adapter as vllm_adapter
+from esamp.engine import adapter
 from esamp.engine.allocator import keep_freed_memory
+from esamp.engine.platform_worker import IS_CPU, PlatformWorker, SchedulerOutput
 from esamp.explorer import Explorer
-from esamp.policies import build_policy, parse_policy
+from esamp.policies import parse_policy
 from esamp.policy import SamplingPolicy
-from esamp.telemetry import RECORD_KEY, TelemetryBook
-
-if current_platform.is_cpu():
-    from vllm.v1.worker.cpu_worker import CPUWorker
-
-    PlatformWorker: type[Worker] = CPUWorker
-else:
-    PlatformWorker = Worker
+from esamp.request_args import RECORD_KEY
+from esamp.telemetry import TelemetryRecorder
 
 
 class ESampWorker(PlatformWorker):
     """vLLM's worker for this platform, with a sampling policy between its forward pass and its draw."""
 
     policy: SamplingPolicy
-    telemetry: TelemetryBook
+    telemetry: TelemetryRecorder
     decode_rows: int
 
     def load_model(self, *, load_dummy_weights: bool = False) -> None:
         """Load the model, then attach the policy; raises UnsupportedEngine, or ValueError on a bad setting."""
         config = parse_policy(self.vllm_config.additional_config)
-        if current_platform.is_cpu():
+        if IS_CPU:
             keep_freed_memory()
         super().load_model(load_dummy_weights=load_dummy_weights)
-        vllm_adapter.check_worker(self)
-        self.telemetry = TelemetryBook()
+        # Before profiling, compilation and graph capture, which must see the sampler and the extra output of the shallow layer.
+        adapter.check_worker(self)
+        self.telemetry = TelemetryRecorder()
         self.decode_rows = 0
-        self.sampler = vllm_adapter.install_sampler(self)
-        self.policy = build_policy(config, self)
+        self.sampler = adapter.install_sampler(self)
+        self.policy = config.build(self)
 
     def execute_model(self, scheduler_output: SchedulerOutput) -> Any:
-        """Follow the requests, then run the forward pass; an exploring policy predicts meanwhile."""
-        finished, new = scheduler_output.finished_req_ids, vllm_adapter.new_requests(scheduler_output)
+        """Follow the requests, then run the forward pass; a policy may predict meanwhile."""
+        finished, new = scheduler_output.finished_req_ids, adapter.new_requests(scheduler_output)
         for request_id in finished:
             self.telemetry.forget(request_id)
         for request in new:
             if RECORD_KEY in request.extra_args:
                 self.telemetry.follow(request.request_id, request.extra_args[RECORD_KEY])
         self.policy.follow(finished, new)
-        with self.policy.forward_pass() if isinstance(self.policy, Explorer) else nullcontext():
+        with self.policy.forward_pass():
             return super().execute_model(scheduler_output)
 
     def sample_tokens(self, grammar_output: Any) -> Any:
-        """Predict, sample, learn."""
-        step = vllm_adapter.read_step(self, self.policy.heard if isinstance(self.policy, Explorer) else None)
+        """Plan the step, sample, record, learn."""
+        step = adapter.read_step(self, self.policy.captured)
         if step is None:
             return super().sample_tokens(grammar_output)
         self.decode_rows += sum(step.is_decode)
         is_recording = self.telemetry.wants(step)
-        order = self.policy.before_sampling(step, is_recording=is_recording)
-        self.sampler.prepare(order.stage, is_recording=is_recording, sees_plain_model=order.sees_plain_model)
-        with vllm_adapter.unread_prompts_unseeded(self) if current_platform.is_cpu() else nullcontext():
+        plan = self.policy.before_sampling(step, is_recording=is_recording)
+        self.sampler.prepare(
+            plan.processor,
+            is_recording=is_recording,
+            sees_plain_model=plan.sees_plain_model,
+            row_draw=plan.row_draw,
+        )
+        with adapter.unread_prompts_unseeded(self) if IS_CPU else nullcontext():
             output = super().sample_tokens(grammar_output)
         if self.sampler.draw is not None:
+            # Before after_sampling: training overwrites the losses, and the policy drops what it knows of the step.
             self.telemetry.append(step, self.sampler.draw, self.policy.measures(step))
         assert self.sampler.tokens_B is not None
         self.policy.after_sampling(step, self.sampler.tokens_B)
@@ -95,7 +93,11 @@ class ESampWorker(PlatformWorker):
 
     def esamp_counters(self) -> dict[str, int]:
         """For collective_rpc: what the engine did since it started."""
-        return {**asdict(self.policy.counters()), "decode_rows": self.decode_rows}
+        return {
+            **asdict(self.policy.counters()),
+            "decode_rows": self.decode_rows,
+            "unfused_steps": self.sampler.unfused_steps,
+        }
 
     def esamp_records(self, tags: list[str]) -> dict[str, dict[str, object]]:
         """For collective_rpc: per-token records of requests that had extra_args["esamp_record"]; they are forgotten here."""

@@ -10,12 +10,14 @@ command; `python -m jobs.report` builds the report again without generating.
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, get_args, get_type_hints
+from typing import Annotated
 
 import tyro
 
 from jobs.exit_codes import one_line_errors
+from pipelines.config.renamed import check_options
 from pipelines.config.run import RunConfig
+from pipelines.config.samplers import SAMPLERS
 from pipelines.errors import InputError
 from pipelines.report.config import ReportConfig
 
@@ -38,13 +40,12 @@ class CompareCommand:
 
 def comparison_runs(command: CompareCommand) -> list[RunConfig]:
     """The runs: the same but for sampler, seed and folder. Raises InputError for what cannot be compared."""
-    known = get_args(get_type_hints(RunConfig)["sampler"])
     for name, values in (("samplers", command.samplers), ("seeds", command.seeds)):
         if not values or len(set(values)) < len(values):
             raise InputError(f"{name} must be one or more, each once; got {list(values)}.")
     for sampler in command.samplers:
-        if sampler not in known:
-            raise InputError(f"samplers must be among {', '.join(known)}; got {sampler!r}.")
+        if sampler not in SAMPLERS:
+            raise InputError(f"samplers must be among {', '.join(SAMPLERS)}; got {sampler!r}.")
     shared, default = command.run, RunConfig()
     if (shared.sampler, shared.seed, shared.output) != (default.sampler, default.seed, default.output):
         raise InputError(
@@ -53,7 +54,7 @@ def comparison_runs(command: CompareCommand) -> list[RunConfig]:
         )
     return [
         # The report's first run is its baseline: seeds in the inner loop keep the samplers' order.
-        replace(shared, sampler=sampler, seed=seed, output=command.output / f"{sampler}-{seed}")  # type: ignore[arg-type]
+        replace(shared, sampler=sampler, seed=seed, output=command.output / f"{sampler}-{seed}")
         for sampler in command.samplers
         for seed in command.seeds
     ]
@@ -62,11 +63,12 @@ def comparison_runs(command: CompareCommand) -> list[RunConfig]:
 def main(args: list[str]) -> None:
     """Parse, run all, report."""
     with one_line_errors():
+        check_options(args)
         command = tyro.cli(CompareCommand, prog="python -m jobs.compare", description=__doc__, args=args)
         runs = comparison_runs(command)
         # Imported late: Ray and torch take seconds that --help and a mistyped flag need not wait for.
         from pipelines.passk import run_side_by_side
-        from pipelines.report.measures.adaptive import print_adaptive
+        from pipelines.report.early_stopped_runs import print_adaptive
         from pipelines.report.page import write_report
         from pipelines.runs.folder import RunFolder
         from pipelines.stages.progress import run_console

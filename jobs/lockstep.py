@@ -1,9 +1,9 @@
 """The lockstep study of docs/findings.md: what each setting and control of ESamp does to pass@k of the embedded model, without an engine.
 
     python -m jobs.lockstep --problems 100 --samples 32
-    python -m jobs.lockstep --arms vanilla esamp "rate 0.003, 8 waves" --seeds 0 1 2
+    python -m jobs.lockstep --conditions vanilla esamp "rate 0.003, 8 rounds, 4 steps" --seeds 0 1 2
 
-Arms that are already in --output are not drawn again. All arms of a seed share their random numbers; the first arm is the baseline.
+Conditions whose file is in --output are not sampled again. All conditions of a seed share their random numbers; the first is the baseline.
 """
 
 import sys
@@ -13,6 +13,7 @@ from pathlib import Path
 import tyro
 
 from jobs.exit_codes import one_line_errors
+from jobs.renamed import refuse_options
 from pipelines.errors import InputError
 
 
@@ -20,38 +21,39 @@ from pipelines.errors import InputError
 class LockstepCommand:
     """The command line of this job."""
 
-    arms: tuple[str, ...] = ()
-    """Arms by name; all by default."""
+    conditions: tuple[str, ...] = ()
+    """Conditions by name; all by default."""
     problems: int = 100
     """Countdown problems."""
     samples: int = 32
     """Samples per problem; a multiple of 8."""
     seeds: tuple[int, ...] = (0,)
-    """Seeds; every arm is drawn with each."""
+    """Seeds; every condition is sampled with each."""
     output: Path = Path("runs/lockstep")
-    """Folder of the arms' files."""
+    """Folder of the conditions' files."""
     mechanism: bool = False
-    """Print what the Distiller did in each arm as well."""
+    """Print what the Distiller did in each condition as well."""
 
 
 def main(args: list[str]) -> None:
-    """Parse, draw, print."""
+    """Parse, sample, print."""
     with one_line_errors():
+        refuse_options(args, {"--arms": "--conditions"})
         command = tyro.cli(LockstepCommand, prog="python -m jobs.lockstep", description=__doc__, args=args)
-        from pipelines.devtools.lockstep.conditions import ARMS
-        from pipelines.devtools.lockstep.study import draw_arm
+        from pipelines.devtools.lockstep.conditions import CONDITIONS
+        from pipelines.devtools.lockstep.study import sample_condition
         from pipelines.devtools.lockstep.tables import mechanism_table, pass_at_k_table
 
-        names = command.arms or tuple(ARMS)
+        names = command.conditions or tuple(CONDITIONS)
         for name in names:
-            if name not in ARMS:
-                raise InputError(f"arms must be among {'; '.join(ARMS)}; got {name!r}.")
+            if name not in CONDITIONS:
+                raise InputError(f"conditions must be among {'; '.join(CONDITIONS)}; got {name!r}.")
         paths = {
             name: [command.output / f"{name.replace(' ', '_')}-{seed}.npz" for seed in command.seeds] for name in names
         }
         for name, files in paths.items():
             for seed, path in zip(command.seeds, files, strict=True):
-                draw_arm(path, ARMS[name], problems=command.problems, samples=command.samples, seed=seed)
+                sample_condition(path, CONDITIONS[name], problems=command.problems, samples=command.samples, seed=seed)
                 print(f"{path}", flush=True)
         print(pass_at_k_table(paths))
         if command.mechanism:

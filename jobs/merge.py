@@ -1,4 +1,4 @@
-"""Joins folders of one run that was made in several places, each with its --part, into one.
+"""Joins folders of one run that was made in several places, each with its --partition, into one.
 
     python -m jobs.merge runs/math500 siteA/math500 siteB/math500
 

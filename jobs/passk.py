@@ -19,6 +19,7 @@ from typing import Annotated
 import tyro
 
 from jobs.exit_codes import one_line_errors
+from pipelines.config.renamed import check_options
 from pipelines.config.run import RunConfig
 from pipelines.config.yaml_flags import flags_from_yaml
 
@@ -62,6 +63,7 @@ def main(args: list[str]) -> None:
 
 def parse(args: list[str]) -> PasskCommand:
     """The command, with the settings of --config underneath, and with --extend those of the run that is there under both."""
+    check_options(args)
     flags = [flag for path in values_of("--config", args) for flag in flags_from_yaml(Path(path))]
     args = [*flags, *args]
     parse_command = partial(tyro.cli, PasskCommand, prog="python -m jobs.passk", description=__doc__, args=args)

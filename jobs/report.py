@@ -32,20 +32,20 @@ class ReportCommand:
 
     @property
     def report_folder(self) -> Path:
-        """Where the report is written. Raises InputError if it must be told."""
+        """Where the report is written. Raises InputError if it has no default."""
         if self.output is None and any("://" in run for run in self.runs):
             raise InputError("a report of runs behind URLs needs a local --output folder.")
         return self.output or Path(os.path.commonpath(self.runs or (".",))) / "report"
 
 
 def main(args: list[str]) -> None:
-    """Parse, report, say what came out."""
+    """Parse, write the report, print its conclusions."""
     with one_line_errors():
         command = tyro.cli(ReportCommand, prog="python -m jobs.report", description=__doc__, args=args)
         # Imported late: plotting and Parquet take seconds that --help and a mistyped flag need not wait for.
         from rich.console import Console
 
-        from pipelines.report.measures.adaptive import has_adaptive, print_adaptive
+        from pipelines.report.early_stopped_runs import has_adaptive, print_adaptive
         from pipelines.report.page import write_report
         from pipelines.runs.folder import RunFolder
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import tyro
 
 from jobs.exit_codes import one_line_errors
+from pipelines.config.renamed import check_options
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
 
@@ -30,6 +31,7 @@ class RolloutsCommand:
 def main(args: list[str]) -> None:
     """Parse, run where asked for, write."""
     with one_line_errors():
+        check_options(args)
         command = tyro.cli(RolloutsCommand, prog="python -m jobs.rollouts", description=__doc__, args=args)
         if command.run_folder is not None and command.run != RunConfig():
             raise InputError(f"give either a run folder or --run.* settings; got {command.run_folder} and settings.")

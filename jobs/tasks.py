@@ -70,7 +70,8 @@ def show_first_prompt(name: str, command: TasksCommand, console: Console) -> Non
     prompt = config.prompt_template(is_chat=config.chosen_task.chat).replace("{problem}", problem.text)
     if command.model is not None:
         # Imported late: transformers takes seconds.
-        from pipelines.prepare.model_files import format_prompt, load_tokenizer
+        from pipelines.prepare.model_files import load_tokenizer
+        from pipelines.prepare.prompt import format_prompt
 
         config = replace(config, model=command.model)
         prompt = format_prompt(problem, config, load_tokenizer(config))

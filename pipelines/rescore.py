@@ -5,7 +5,7 @@
                                                run.json: from now on these verdicts count <-------------+
 
 Promise: nothing that was generated is written again. Until the last answer has its verdict the old ones count; then run.json, which is
-replaced as a whole, says so and records the event. What a kill leaves goes on with the same command, and once done it does nothing.
+replaced atomically, says so and records the event. What a kill leaves goes on with the same command, and once done it does nothing.
 """
 
 import hashlib
@@ -75,7 +75,7 @@ def verify_run(folder: RunFolder, config: RunConfig, *, console: Console) -> Ver
     before = folder.manifest()
     old = folder.read_samples(["status"])["status"]
     name = verification_name(settings)
-    folder.set_torn_parts_aside(f"{VERDICTS}/{name}")
+    folder.move_corrupt_files(f"{VERDICTS}/{name}")
     unseen = write_unseen(folder, name)
     if unseen:
         if line := check_verifier(settings):
@@ -105,7 +105,7 @@ def verify_run(folder: RunFolder, config: RunConfig, *, console: Console) -> Ver
 
 @contextmanager
 def failures_in_one_line() -> Iterator[None]:
-    """The named boundary: what Ray, a verifier's actor or the disk raise becomes one line. What was scored stays."""
+    """The error boundary: what Ray, a verifier's actor or the disk raise becomes one line. What was scored stays."""
     kept = "What was scored is saved, the old verdicts still count, and the same command goes on from there."
     try:
         yield
@@ -137,16 +137,16 @@ def verification_name(settings: VerifierSettings) -> str:
 
 def write_unseen(folder: RunFolder, name: str) -> int:
     """Write to todo/ where the answers lie that have no verdict yet; returns their number."""
-    drawn = folder.drawn()
-    unseen_PN = unseen_answers(drawn, folder.verdicts(name))
+    index = folder.sample_index()
+    unseen_PN = unseen_answers(index, folder.verdicts(name))
     tasks = [
-        {"part": part.name, "rows": part.rows[first : first + ROWS_PER_TASK]}
-        for part in drawn.rows_by_part(unseen_PN)
-        for first in range(0, len(part.rows), ROWS_PER_TASK)
+        {"part": file.name, "rows": file.rows[first : first + ROWS_PER_TASK]}
+        for file in index.rows_by_file(unseen_PN)
+        for first in range(0, len(file.rows), ROWS_PER_TASK)
     ]
     folder.clear_todo()
     folder.storage.make_folder(TODO)
-    with folder.storage.whole_file(f"{TODO}/answers.parquet") as file:
+    with folder.storage.atomic_file(f"{TODO}/answers.parquet") as file:
         pa.parquet.write_table(pa.Table.from_pylist(tasks, schema=TODO_SCHEMA), file)
     return int(unseen_PN.sum())
 

@@ -14,7 +14,19 @@ FORBIDDEN = {
     "pipelines": {"jobs", "tests", "tyro", "argparse"},
     "jobs": {"tests"},
 }
-VLLM_MODULES = {"engine/sampler.py", "engine/adapter.py", "worker.py", "devtools/bench/engine_bench.py"}
+VLLM_MODULES = {"engine/sampler.py", "engine/adapter.py", "engine/platform_worker.py", "devtools/bench/engine_bench.py"}
+
+
+INSTRUMENTS = {
+    "bench_engine",
+    "bench_pipeline",
+    "bench_verifiers",
+    "chaos",
+    "lockstep",
+    "simulate_exchange",
+    "train_countdown",
+}
+"""Jobs that measure or train the project itself; no other module needs a devtools package."""
 
 
 def imported(path: Path) -> set[str]:
@@ -27,10 +39,30 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("room", FORBIDDEN)
-def test_rooms_import_only_downwards(room: str) -> None:
-    for path in (ROOT / room).rglob("*.py"):
-        assert not imported(path) & FORBIDDEN[room], path
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_packages_import_only_downwards(package: str) -> None:
+    for path in (ROOT / package).rglob("*.py"):
+        assert not imported(path) & FORBIDDEN[package], path
+
+
+def devtools_users() -> set[str]:
+    """Modules outside devtools packages that import one, as paths from the project's root."""
+    users = set()
+    for package in FORBIDDEN:
+        for path in (ROOT / package).rglob("*.py"):
+            names = {
+                name
+                for node in ast.walk(ast.parse(path.read_text()))
+                if isinstance(node, ast.Import | ast.ImportFrom)
+                for name in [*(alias.name for alias in node.names), getattr(node, "module", None) or ""]
+            }
+            if "devtools" not in path.parts and any("devtools" in name.split(".") for name in names):
+                users.add(path.relative_to(ROOT).as_posix())
+    return users
+
+
+def test_only_instruments_import_devtools() -> None:
+    assert devtools_users() == {f"jobs/{name}.py" for name in INSTRUMENTS}
 
 
 def test_vllm_is_imported_only_where_it_is_extended() -> None:
@@ -48,11 +80,12 @@ class Refuse(importlib.abc.MetaPathFinder):
             raise ImportError(f"{name} is not here")
 sys.meta_path.insert(0, Refuse())
 import esamp, esamp.distiller.interface, esamp.distiller.learner, esamp.distiller.predictors, esamp.distiller.prompt_groups
-import esamp.distiller.reference, esamp.distiller.warmup, esamp.fusion, esamp.policy_config, esamp.steering, pipelines.statistics.pass_at_k
+import esamp.distiller.reference, esamp.distiller.warmup, esamp.fusion, pipelines.statistics.pass_at_k
+import esamp.baselines.amateur, esamp.baselines.fire, esamp.batch, esamp.logit_adjustment, esamp.policies, esamp.policy, esamp.telemetry
 """
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 
 
-def test_the_config_needs_the_standard_library_only() -> None:
-    program = "import sys, esamp.config, actors.config; assert not {'torch', 'numpy', 'ray', 'vllm'} & set(sys.modules)"
+def test_configs_and_the_registry_of_policies_need_the_standard_library_only() -> None:
+    program = "import sys, esamp.policies, esamp.scope, actors.config; assert not {'torch', 'numpy', 'ray', 'vllm'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)

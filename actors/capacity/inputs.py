@@ -1,22 +1,22 @@
-"""What an exchange is planned from: shape of the model, of the batch, of the cluster. Standard library only."""
+"""What the capacity model is asked about: shape of the model, of the batch, of the cluster. Standard library only."""
 
 import math
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from esamp.config import Scope
+from esamp.scope import SCOPES, Scope
 
 Placement = Literal["local", "actor"]
 
 FP32 = 4
-"""Bytes of a number: rows, weights, gradients and moments all travel and rest as fp32."""
+"""Bytes of a number: rows, weights, gradients and moments are sent and kept as fp32."""
 NUMBERS_PER_PARAMETER = 4
 """A slot's weights, gradient and two moments."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CapacityInputs:
-    """An exchange to be planned. Raises ValueError on a value outside its range."""
+    """Shards, their Distillers and the trainers. Raises ValueError on a value outside its range."""
 
     hidden_size: int
     """H of the model."""
@@ -25,11 +25,11 @@ class CapacityInputs:
     shards: int = 8
     """LLM shards."""
     prompts: int = 8
-    """Prompts in one shard's batch at a time: as many Distillers are at work."""
+    """Prompts in one shard's batch at a time; each has a Distiller of its own with scope "prompt" or "prior"."""
     samples: int = 16
     """Rows of each prompt in the batch; prompts x samples rows are learned from in a step."""
     answer_tokens: float = 512.0
-    """Decode steps a prompt's Distiller lives: the length of its longest answer."""
+    """Decode steps that a prompt's Distiller is in use: the length of its longest answer."""
     scope: Scope = "prompt"
     """Who shares a Distiller."""
     trainer: Placement = "actor"
@@ -43,29 +43,19 @@ class CapacityInputs:
     num_blocks: int = 1
     """Distiller blocks."""
     exchange_share: float = 0.02
-    """Largest share of a shard's time that its exchange with one trainer may take."""
+    """Largest share of a shard's time that its exchange with all trainers may take: ExchangeConfig.share."""
+    max_staleness: int = 256
+    """Lag in decode steps at which beta reaches 0, lowered from half of it on: ESampConfig.max_staleness."""
     network_bytes_per_s: float = math.inf
     """Of a trainer's node, each way; inf if shards and trainer share a node."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "hidden_size",
-            "shards",
-            "prompts",
-            "samples",
-            "trainers",
-            "max_groups",
-            "inner_width",
-            "num_blocks",
-        ):
-            value = asdict(self)[name]
-            if value < 1:
-                raise ValueError(f"{name} must be >= 1; got {value}.")
-        for name in ("steps_per_s", "answer_tokens", "network_bytes_per_s", "exchange_share"):
-            value = asdict(self)[name]
-            if not value > 0:
+        for name, value in asdict(self).items():
+            if isinstance(value, float) and not value > 0:
                 raise ValueError(f"{name} must be > 0; got {value}.")
-        if self.scope == "cluster" and self.trainer == "local":
+            if isinstance(value, int) and value < 1:
+                raise ValueError(f"{name} must be >= 1; got {value}.")
+        if SCOPES[self.scope].spans_engines and self.trainer == "local":
             raise ValueError('scope "cluster" needs a trainer actor; got trainer local.')
         if self.is_per_prompt and self.prompts > self.max_groups:
             raise ValueError(
@@ -75,12 +65,12 @@ class CapacityInputs:
     @property
     def is_per_prompt(self) -> bool:
         """Every prompt has a Distiller of its own."""
-        return self.scope in ("prompt", "prior")
+        return not SCOPES[self.scope].is_shared
 
     @property
     def slots(self) -> int:
         """Distillers that one shard holds."""
-        return (self.max_groups if self.is_per_prompt else 1) + (self.scope == "prior")
+        return (self.max_groups if self.is_per_prompt else 1) + SCOPES[self.scope].learns_init
 
     @property
     def rows(self) -> int:
@@ -103,8 +93,8 @@ class CapacityInputs:
         return 2 * FP32 * self.rows * self.hidden_size
 
     @property
-    def publication_bytes(self) -> int:
-        """Of the weights of all of a shard's groups."""
+    def update_bytes(self) -> int:
+        """Of a weight update of all of a shard's groups."""
         return FP32 * self.parameters * self.groups
 
     @property
@@ -114,10 +104,10 @@ class CapacityInputs:
 
     @property
     def part(self) -> float:
-        """Of a shard's groups, rows and weights: what one trainer has to do with. At least one group."""
+        """Share of a shard's groups, rows and weights that one trainer has. At least one group."""
         return 1.0 if self.trainer == "local" else max(1 / self.groups, 1 / self.trainers)
 
     @property
     def senders(self) -> float:
-        """n: shards that one trainer hears of, on average. A cluster's one group has one trainer, whatever the others do."""
-        return self.shards if self.scope == "cluster" else self.shards / self.trainers / self.part
+        """n: shards that send to one trainer, on average. The one group of scope "cluster" has one trainer, however many there are."""
+        return self.shards if SCOPES[self.scope].spans_engines else self.shards / self.trainers / self.part

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 import numpy as np
 import ray
 
+from actors.exchange.messages import Reply, ShardMessage, StepRows
 from actors.exchange.remote_learner import ActorLearner
 from actors.trainers.pool import TrainerActor
-from actors.types import Letter, Reply, StepRows, TrainerSpec
+from actors.types import TrainerSpec
 from esamp.devtools.bench.engine_bench import Mode
 from esamp.devtools.bench.report import PointSummary
 from esamp.distiller.learner import Learner
@@ -27,7 +28,7 @@ class SlowTrainer(TrainerActor):
         self._step_s = 0.0
         self._last: tuple[float, dict[str, int]] = 0.0, {}
 
-    def exchange(self, letter: Letter) -> Reply:
+    def exchange(self, letter: ShardMessage) -> Reply:
         """See how fast the engine decodes, then as usual."""
         now, (before, counts_before) = time.monotonic(), self._last
         counts = {

@@ -1,13 +1,13 @@
-"""What a shard calls its prompt groups when it talks to trainers, and which trainer each belongs to.
+"""Names of a shard's prompt groups at the trainers, and which trainer each belongs to.
 
-A name decides who shares a Distiller: two shards that use the same name teach, and are steered by, the same one.
+A name decides who shares a Distiller: two shards that use the same name train, and sample with, the same one.
 """
 
 import hashlib
 import itertools
 from typing import Protocol
 
-from esamp.config import Scope
+from esamp.scope import SCOPES, Scope
 
 CLUSTER_GROUP = "cluster"
 """Name of the one group of scope="cluster"."""
@@ -17,15 +17,15 @@ class GroupNames(Protocol):
     """Names for the groups of one shard."""
 
     def name(self, group: str) -> str:
-        """What trainers shall know the engine's group `group` by; asked once each time the group is opened."""
+        """Name at the trainers of the engine's group `group`; called once each time the group is opened."""
         ...
 
 
 class PrivateGroups:
-    """Names that no other group, shard or life of this shard uses: every group has its own Distiller."""
+    """Names that no other group, shard or incarnation of this shard uses: every group has its own Distiller."""
 
     def __init__(self, shard: str) -> None:
-        """`shard`: name and life."""
+        """`shard`: name and incarnation."""
         self._shard = shard
         self._serial = itertools.count()
 
@@ -34,8 +34,8 @@ class PrivateGroups:
 
 
 class SharedGroups:
-    """The group's own name, the same on every shard: a problem that is drawn on several shards has one Distiller. The trainers of a run
-    serve no other run, so nobody else uses the name."""
+    """The group's own name, the same on every shard: a problem that several shards generate samples of has one Distiller. The trainers of
+    a run serve no other run, so nobody else uses the name."""
 
     def name(self, group: str) -> str:
         return f"shared/{group}"
@@ -48,12 +48,12 @@ class ClusterGroup:
         return CLUSTER_GROUP
 
 
-def group_names(shard: str, *, scope: Scope, spill: bool) -> GroupNames:
-    """The names that a shard (name and life) uses."""
-    if scope == "cluster":
+def group_names(shard: str, *, scope: Scope, spread: bool) -> GroupNames:
+    """The names that a shard (name and incarnation) uses."""
+    if SCOPES[scope].spans_engines:
         return ClusterGroup()
-    # With scope="shard" the engine's one group is its own, whatever is drawn elsewhere.
-    return SharedGroups() if spill and scope != "shard" else PrivateGroups(shard)
+    # With scope="shard" the engine's one group is its own, wherever else the problem's samples are generated.
+    return SharedGroups() if spread and not SCOPES[scope].is_shared else PrivateGroups(shard)
 
 
 def trainer_of(group: str, num_trainers: int) -> int:

@@ -1,13 +1,13 @@
 """A shard's side of the exchange with its DistillerTrainers. Nothing here ever makes the decode loop wait.
 
-    decode thread                                exchange thread
-    learn(rows)  -> outbox of the group's trainer -> letter -> ray.put -> trainer.exchange(ref)
-    refresh()    <- weights that have arrived     <- reply, at most one letter under way per trainer
-    open, close  -> the same outboxes, in order   -> letter
+    decode thread                                     exchange thread
+    learn(rows)  -> send queue of the group's trainer -> message -> Transport.send
+    refresh()    <- weights that have arrived         <- reply, at most one message in flight per trainer
+    open, close  -> the same send queues, in order    -> message
 
-Letters are paced: the exchange takes at most a set share of the engine's time, whatever the trainer does. If a trainer is gone the engine
-goes on with the weights it has, whose lag grows until beta has faded to 0 (esamp.fusion.stale_beta); one that comes back is offered those
-weights, and goes on from them.
+Messages are rate limited: the exchange takes at most a set share of the engine's time, whatever the trainer does. If a trainer is lost the
+engine goes on with the weights it has, whose lag grows until beta has decayed to 0 (esamp.fusion.stale_beta). A trainer that comes back is
+sent those weights, and continues from them.
 """
 
 import logging
@@ -18,33 +18,32 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import ray
-import torch
 from ray.actor import ActorHandle
 
 from actors.config import ExchangeConfig
 from actors.exchange.group_names import group_names, trainer_of
-from actors.exchange.send_queue import HostRows, Outbox, WaitingStep, pressure_policy
-from actors.exchange.slot_table import ArrivedWeights, SlotBook, SlotState
-from actors.exchange.trainer_client import Answer, TrainerLink
+from actors.exchange.send_queue import SendQueue, WaitingStep, backpressure_policy
+from actors.exchange.slot_table import ArrivedWeights, SlotState, SlotTable
+from actors.exchange.trainer_client import Received, TrainerClient
+from actors.exchange.transport import Transport
 from esamp.distiller.bank import DistillerBank, Forward
 from esamp.distiller.hidden_rows import HiddenRows, SlotBatch
 from esamp.distiller.learner import WeightsVersion
 
 logger = logging.getLogger(__name__)
 
-QUIET_S = 0.5
-"""Longest rest of the exchange thread; the first row or notice after a pause ends it."""
-LOOK_S = 0.05
-"""The same while it waits for one trainer and has nothing to send to another, whose next row does not wake it."""
+MAX_WAIT_S = 0.5
+"""Longest wait of the exchange thread without anything to send; the first row or registration ends it."""
+POLL_S = 0.05
+"""The same while one trainer's reply is awaited and another trainer has nothing to be sent: its next row does not end a wait for a
+reply."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExchangeCounters:
     """What one shard exchanged since it started."""
 
-    letters: int
+    messages: int
     """With rows of hidden states."""
     sent_rows: int
     sent_bytes: int
@@ -52,22 +51,22 @@ class ExchangeCounters:
     dropped_rows: int
     lost_rows: int
     versions_received: int
-    publications: int
-    """Answers with weights."""
+    weight_updates: int
+    """Replies with weights."""
     rows_s: float
-    """Processor time of the exchange that letters took."""
+    """Processor time of the exchange thread that messages took."""
     weights_s: float
-    """The same of weights."""
+    """Processor time of both threads that weights took."""
     trainer_failures: int
     restored_groups: int
     restarted_groups: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LinkShare:
+class ClientBatch:
     """The part of a batch of rows that belongs to one trainer."""
 
-    link: TrainerLink
+    client: TrainerClient
     rows: list[int] | None
     """None if it is all of them."""
     states: list[SlotState]
@@ -84,50 +83,55 @@ class ActorLearner:
         trainers: Sequence[ActorHandle],
         *,
         shard: str,
-        spill: bool = False,
+        spread: bool = False,
         config: ExchangeConfig | None = None,
+        transport: Transport | None = None,
     ) -> None:
-        """`shard`: its name in the cluster. `spill`: as in ShardConfig."""
+        """`shard`: its name in the cluster. `spread`: as in ShardConfig. `transport`: the object store by default."""
         config = config or ExchangeConfig()
         self.bank = bank
-        # A shard that was started again must not meet the groups of its former life.
-        life = f"{shard}/{uuid.uuid4().hex[:6]}"
-        self._names = group_names(life, scope=bank.config.scope, spill=spill)
+        self._transport = transport or Transport()
+        # A shard that was started again must not be taken for the one that registered groups before.
+        incarnation = f"{shard}/{uuid.uuid4().hex[:6]}"
+        self._names = group_names(incarnation, scope=bank.config.scope, spread=spread)
         share = config.share / len(trainers)
-        self._links = [
-            TrainerLink(trainer, Outbox(pressure_policy(config)), shard=life, share=share) for trainer in trainers
+        self._clients = [
+            TrainerClient(
+                trainer, SendQueue(backpressure_policy(config)), self._transport, shard=incarnation, share=share
+            )
+            for trainer in trainers
         ]
-        self._book = SlotBook(bank)
-        self._shares: tuple[SlotBatch, list[LinkShare]] | None = None
+        self._table = SlotTable(bank, self._transport)
+        self._batches: tuple[SlotBatch, list[ClientBatch]] | None = None
         self._failure: BaseException | None = None
-        self._is_resting = False
+        self._is_idle = False
         self._has_work = threading.Event()
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="distiller-exchange", daemon=True)
         self._thread.start()
 
     def open(self, slot: int, group: str) -> None:
-        """`slot` starts as new."""
+        """`slot` starts from initial weights."""
         name = self._names.name(group)
-        self._book.open(slot, name, self._links[trainer_of(name, len(self._links))])
-        self._shares = None
+        self._table.open(slot, name, self._clients[trainer_of(name, len(self._clients))])
+        self._batches = None
         self._wake()
 
     def close(self, slot: int) -> None:
-        self._book.close(slot)
-        self._shares = None
+        self._table.close(slot)
+        self._batches = None
         self._wake()
 
     def refresh(self) -> None:
-        """Flip in whatever has arrived since the last step; never waits for a trainer."""
+        """Swap in the weights that have arrived since the last step; never waits for a trainer."""
         if self._failure is not None:
             raise self._failure
-        if not self._book.has_arrived():
+        if not self._table.has_arrived():
             return
         started = time.thread_time()
-        self._book.flip()
-        for link in self._links:
-            link.spend_on_weights((time.thread_time() - started) / len(self._links))
+        self._table.swap_in()
+        for client in self._clients:
+            client.spend_on_weights((time.thread_time() - started) / len(self._clients))
 
     def catch_up(self) -> None:
         """As refresh, which never waits; between it and the end of the step the weights stay as they are."""
@@ -135,23 +139,23 @@ class ActorLearner:
 
     def learn(self, rows: HiddenRows, forward: Forward | None = None) -> None:
         """Queue the rows for their trainers."""
-        states = HostRows(rows)
-        for share in self._shares_of(rows.batch):
-            for state in share.states:
+        states = self._transport.stage_rows(rows)
+        for part in self._client_batches(rows.batch):
+            for state in part.states:
                 state.steps += 1
-            share.link.outbox.put_step(
+            part.client.send_queue.put_step(
                 WaitingStep(
                     states,
-                    share.rows,
-                    [state.group for state in share.states],
-                    share.group_of_row,
-                    [state.steps for state in share.states],
+                    part.rows,
+                    [state.group for state in part.states],
+                    part.group_of_row,
+                    [state.steps for state in part.states],
                 )
             )
         self._wake()
 
     def version(self, slot: int) -> WeightsVersion:
-        present = self._book[slot].version
+        present = self._table[slot].version
         return WeightsVersion(
             incarnation=present.incarnation, step=present.step, rows=present.rows, learned=present.learned
         )
@@ -159,20 +163,20 @@ class ActorLearner:
     @property
     def counters(self) -> ExchangeCounters:
         """Of all trainers together."""
-        of_links = [link.counters for link in self._links]
+        of_clients = [client.counters for client in self._clients]
         return ExchangeCounters(
-            letters=sum(link.letters for link in of_links),
-            sent_rows=sum(link.sent_rows for link in of_links),
-            sent_bytes=sum(link.sent_bytes for link in of_links),
-            dropped_rows=sum(link.outbox.dropped_rows for link in self._links),
-            lost_rows=sum(link.lost_rows for link in of_links),
-            versions_received=self._book.versions_received,
-            publications=sum(link.publications for link in of_links),
-            rows_s=sum(link.rows_s for link in of_links),
-            weights_s=sum(link.weights_s for link in of_links),
-            trainer_failures=sum(link.failures for link in of_links),
-            restored_groups=self._book.restored_groups,
-            restarted_groups=self._book.restarted_groups,
+            messages=sum(client.messages for client in of_clients),
+            sent_rows=sum(client.sent_rows for client in of_clients),
+            sent_bytes=sum(client.sent_bytes for client in of_clients),
+            dropped_rows=sum(client.send_queue.dropped_rows for client in self._clients),
+            lost_rows=sum(client.lost_rows for client in of_clients),
+            versions_received=self._table.versions_received,
+            weight_updates=sum(client.weight_updates for client in of_clients),
+            rows_s=sum(client.rows_s for client in of_clients),
+            weights_s=sum(client.weights_s for client in of_clients),
+            trainer_failures=sum(client.failures for client in of_clients),
+            restored_groups=self._table.restored_groups,
+            restarted_groups=self._table.restarted_groups,
         )
 
     def stop(self) -> None:
@@ -181,80 +185,77 @@ class ActorLearner:
         self._has_work.set()
         self._thread.join()
 
-    def _shares_of(self, batch: SlotBatch) -> list[LinkShare]:
+    def _client_batches(self, batch: SlotBatch) -> list[ClientBatch]:
         """Each trainer's part of a batch; made anew when the batch changes, not in every step."""
-        if self._shares is None or self._shares[0] is not batch:
-            self._shares = batch, [share for link in self._links if (share := self._share_of(batch, link)) is not None]
-        return self._shares[1]
+        if self._batches is None or self._batches[0] is not batch:
+            self._batches = (
+                batch,
+                [part for client in self._clients if (part := self._client_batch(batch, client)) is not None],
+            )
+        return self._batches[1]
 
-    def _share_of(self, batch: SlotBatch, link: TrainerLink) -> LinkShare | None:
-        slots = [slot for slot in batch.counts if self._book[slot].link is link]
+    def _client_batch(self, batch: SlotBatch, client: TrainerClient) -> ClientBatch | None:
+        slots = [slot for slot in batch.counts if self._table[slot].client is client]
         if not slots:
             return None
         rows = [row for row, slot in enumerate(batch.slots) if slot in slots]
-        return LinkShare(
-            link,
+        return ClientBatch(
+            client,
             None if len(rows) == len(batch.slots) else rows,
-            [self._book[slot] for slot in slots],
+            [self._table[slot] for slot in slots],
             [slots.index(batch.slots[row]) for row in rows],
         )
 
     def _wake(self) -> None:
         # Only after a pause: a thread that wakes in every step takes the interpreter from the decode loop in every step.
-        if self._is_resting:
+        if self._is_idle:
             self._has_work.set()
 
     def _run(self) -> None:
         try:
             while not self._is_stopping.is_set():
-                self._rest()
+                self._wait()
                 self._exchange()
         except BaseException as error:
-            # The named boundary: what is no failure of a trainer is a bug, and ends generation through the next refresh.
+            # The error boundary of the thread: what is no failure of a trainer is a bug, and is raised by the next refresh, in the decode
+            # thread.
             self._failure = error
 
     def _exchange(self) -> None:
-        """Take the replies that are there, send the letters that are due."""
-        waited_for = [link.reply for link in self._links if link.reply is not None]
-        arrived = (
-            set(ray.wait(waited_for, num_returns=len(waited_for), timeout=0, fetch_local=False)[0])
-            if waited_for
-            else set()
-        )
-        for link in self._links:
-            if link.reply in arrived:
-                answer = link.settle()
-                if answer is not None:
-                    self._take(answer, link)
-            if link.reply is None and link.due_at() <= time.monotonic():
-                link.send()
+        """Receive the replies that have arrived, send the messages that are due."""
+        in_flight = [client.reply for client in self._clients if client.reply is not None]
+        arrived = self._transport.arrived(in_flight, timeout_s=0, all_of_them=True)
+        for client in self._clients:
+            if client.reply in arrived:
+                received = client.receive()
+                if received is not None:
+                    self._receive(received, client)
+            if client.reply is None and client.due_at() <= time.monotonic():
+                client.send()
 
-    def _rest(self) -> None:
-        """Sleep, in C, until a letter is due or a reply is there; or until the first row, where nothing waits."""
-        waited_for = [link.reply for link in self._links if link.reply is not None]
-        idle = [link for link in self._links if link.reply is None]
-        due_at = min((link.due_at() for link in idle), default=math.inf)
-        rest = min(max(0.0, due_at - time.monotonic()), QUIET_S)
-        if waited_for:
-            ray.wait(waited_for, timeout=min(rest, LOOK_S) if idle else rest, fetch_local=False)
+    def _wait(self) -> None:
+        """Wait, without the interpreter lock, until a message is due or a reply has arrived; or, where nothing waits, until the first
+        row."""
+        in_flight = [client.reply for client in self._clients if client.reply is not None]
+        idle = [client for client in self._clients if client.reply is None]
+        due_at = min((client.due_at() for client in idle), default=math.inf)
+        wait_s = min(max(0.0, due_at - time.monotonic()), MAX_WAIT_S)
+        if in_flight:
+            self._transport.arrived(in_flight, timeout_s=min(wait_s, POLL_S) if idle else wait_s, all_of_them=False)
             return
-        self._is_resting = all(not len(link.outbox) for link in idle)
-        if self._is_resting and any(len(link.outbox) for link in idle):
-            rest = 0.0  # it came between the two looks
-        self._has_work.wait(rest)
+        self._is_idle = all(not len(client.send_queue) for client in idle)
+        if self._is_idle and any(len(client.send_queue) for client in idle):
+            wait_s = 0.0  # a row came before `_is_idle` was set, so its `_wake` did nothing
+        self._has_work.wait(wait_s)
         self._has_work.clear()
-        self._is_resting = False
+        self._is_idle = False
 
-    def _take(self, answer: Answer, link: TrainerLink) -> None:
+    def _receive(self, received: Received, client: TrainerClient) -> None:
         """Take note of a reply; its weights wait for the next refresh."""
-        reply = answer.reply
-        self._book.note(reply)
-        if answer.weights is not None:
-            started = time.thread_time()
-            # Copied here: torch cannot express the store's read-only memory, and to hold on to it would keep whole publications alive.
-            weights_GP = torch.from_numpy(np.array(answer.weights))
-            for version, weights_P in zip(reply.versions, weights_GP, strict=True):
-                self._book.keep(ArrivedWeights(version, weights_P), letter=answer.letter)
-            link.spend_on_weights(time.thread_time() - started)
-        # Before any more of their rows.
-        link.outbox.put_back([*self._book.open_again(reply.unknown_groups)])
+        reply = received.reply
+        self._table.note(reply)
+        if received.weights_GP is not None:
+            for version, weights_P in zip(reply.versions, received.weights_GP, strict=True):
+                self._table.keep(ArrivedWeights(version, weights_P), message=received.message)
+        # In front of what waits, so that the trainer knows the groups before it is sent more of their rows.
+        client.send_queue.put_first([*self._table.register_again(reply.unknown_groups)])

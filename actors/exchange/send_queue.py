@@ -1,10 +1,10 @@
 """What waits to be sent to one trainer: bounded, in order, and never in the way of the decode loop.
 
-    decode thread    put_step, put_notice   -> | opening | step | step | ending | step |
-    exchange thread  take                   <- the items of a letter
+    decode thread    put_step, put_register, put_unregister -> | register | step | step | unregister | step |
+    exchange thread  take                                   <- the items of a message
 
-Notices (a group opens, a group ends) are never dropped. Of steps at most `limit` wait, or what the policy makes of it; what is dropped is
-counted. Under pressure the limit shrinks, so that a trainer that is behind is sent the present and not the past.
+Registrations are never dropped. At most `limit` steps wait, or what the backpressure policy makes of it; rows that are dropped are
+counted. While the trainer is behind the limit shrinks, so that it is sent the present and not the past.
 
 Legend: R hidden-state rows of a step, H hidden size.
 """
@@ -17,45 +17,26 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import torch
 
 from actors.config import ExchangeConfig
-from actors.types import Ending, Opening, StepRows
-from esamp.distiller.hidden_rows import HiddenRows
+from actors.exchange.messages import MessageItem, RegisterGroup, StepRows, UnregisterGroup
+from actors.exchange.transport import StagedRows
 
-MOST_STEPS = 32
-"""Decode steps that wait while the trainer keeps up: what one letter may carry."""
-LEAST_STEPS = 4
-"""The same once a trainer has fallen far behind. A letter then carries as many, so the lag is bounded by twice the time that a trainer
+MAX_STEPS = 32
+"""Decode steps that wait while the trainer keeps up: what one message may carry."""
+MIN_STEPS = 4
+"""The same once a trainer has fallen far behind. A message then carries as many, so the lag is bounded by twice the time that a trainer
 takes for them."""
-
-
-class HostRows:
-    """Hidden states of one step on their way to the host. On a GPU the copy is queued behind the step's own work and nobody waits for it
-    until it is read; unproven, written without a GPU at hand."""
-
-    def __init__(self, rows: HiddenRows) -> None:
-        self._source_RH = rows.source_RH.to("cpu", non_blocking=True)
-        self._target_RH = rows.target_RH.to("cpu", non_blocking=True)
-        self._copied: torch.cuda.Event | None = None
-        if rows.source_RH.is_cuda:
-            self._copied = torch.cuda.Event()
-            self._copied.record()
-
-    def read(self) -> tuple[np.ndarray, np.ndarray]:
-        """Source and target [R, H], fp32; waits for the copy."""
-        if self._copied is not None:
-            self._copied.synchronize()
-        return self._source_RH.float().numpy(), self._target_RH.float().numpy()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WaitingStep:
     """The part of a decode step that belongs to one trainer."""
 
-    states: HostRows
+    states: StagedRows
+    """Of the whole decode step: all its WaitingSteps share them."""
     rows: list[int] | None
-    """Which rows of `states`; None is all of them, in order."""
+    """Which rows of `states`; None for all of them, in order."""
     groups: list[str]
     group_of_row: list[int]
     """Index into groups, for each of `rows`."""
@@ -90,46 +71,38 @@ class WaitingStep:
         )
 
 
-def together(steps: list[WaitingStep]) -> StepRows:
-    """Consecutive steps as one, to be learned from together."""
-    if len(steps) == 1 and steps[0].rows is None:
-        source, target = steps[0].states.read()
-        return StepRows(
-            source=source,
-            target=target,
-            groups=steps[0].groups,
-            group_of_row=steps[0].group_of_row,
-            steps=steps[0].steps,
-        )
+def merged(steps: list[WaitingStep]) -> StepRows:
+    """Consecutive steps as one, to be learned from in one optimiser step of each group."""
     groups = list(dict.fromkeys(group for step in steps for group in step.groups))
     newest = {group: count for step in steps for group, count in zip(step.groups, step.steps, strict=True)}
-    states = [step.states.read() for step in steps]
-    kept = [slice(None) if step.rows is None else step.rows for step in steps]
+    states = [step.states.read(step.rows) for step in steps]
+    # A single step, the usual case, is not copied.
+    source, target = states[0] if len(states) == 1 else map(np.concatenate, zip(*states, strict=True))
     return StepRows(
-        source=np.concatenate([source[rows] for (source, _), rows in zip(states, kept, strict=True)]),
-        target=np.concatenate([target[rows] for (_, target), rows in zip(states, kept, strict=True)]),
+        source=source,
+        target=target,
         groups=groups,
         group_of_row=[groups.index(step.groups[index]) for step in steps for index in step.group_of_row],
         steps=[newest[group] for group in groups],
     )
 
 
-class PressurePolicy(Protocol):
-    """Which rows a trainer gets when there are more than it can take."""
+class BackpressurePolicy(Protocol):
+    """Which rows a trainer is sent when there are more than it can take."""
 
-    def most_waiting(self, limit: int) -> int:
-        """Steps that may wait while letters carry `limit`; the oldest makes room."""
+    def max_waiting(self, limit: int) -> int:
+        """Steps that may wait while messages carry `limit`; the oldest is dropped."""
         ...
 
     def select(self, steps: list[WaitingStep], share: float) -> list[list[WaitingStep]]:
-        """What is sent of consecutive steps, when letters carry `share` of what waits; each list is learned from together."""
+        """What is sent of consecutive steps, when messages carry `share` of what waits; each list is learned from in one optimiser step."""
         ...
 
 
 class NewestFirst:
-    """The newest steps, whole."""
+    """The newest steps, with all their rows."""
 
-    def most_waiting(self, limit: int) -> int:
+    def max_waiting(self, limit: int) -> int:
         return limit
 
     def select(self, steps: list[WaitingStep], share: float) -> list[list[WaitingStep]]:
@@ -137,16 +110,16 @@ class NewestFirst:
 
 
 class UniformSubsample:
-    """An equal share of the rows of every waiting step. Neighbouring steps are learned from together, so that a letter costs the trainer no
-    more than one of whole steps would."""
+    """An equal share of the rows of every waiting step. Neighbouring steps are learned from in one optimiser step, so that a message costs
+    the trainer no more than one of complete steps."""
 
     REACH = 8
-    """Steps that may wait for each that a letter carries."""
+    """Steps that may wait for each that a message carries."""
 
     def __init__(self, seed: int = 0) -> None:
         self._generator = random.Random(seed)
 
-    def most_waiting(self, limit: int) -> int:
+    def max_waiting(self, limit: int) -> int:
         return self.REACH * limit
 
     def select(self, steps: list[WaitingStep], share: float) -> list[list[WaitingStep]]:
@@ -157,28 +130,29 @@ class UniformSubsample:
         return [thinned[first : first + size] for first in range(0, len(thinned), size)]
 
 
-def pressure_policy(config: ExchangeConfig) -> PressurePolicy:
+def backpressure_policy(config: ExchangeConfig) -> BackpressurePolicy:
     """The policy that the config asks for."""
-    return UniformSubsample() if config.under_pressure == "uniform" else NewestFirst()
+    return UniformSubsample() if config.backpressure == "uniform" else NewestFirst()
 
 
-Item = Opening | WaitingStep | Ending
+Item = RegisterGroup | WaitingStep | UnregisterGroup
 
 
-class Outbox:
+class SendQueue:
     """A queue between the decode thread and the exchange thread."""
 
-    def __init__(self, policy: PressurePolicy) -> None:
+    def __init__(self, policy: BackpressurePolicy) -> None:
         self._policy = policy
         self._lock = threading.Lock()
-        # In order: a group's end must not overtake its rows, nor its rows its opening.
+        # One queue for both kinds of item: a group's rows must overtake neither its registration nor be overtaken by its end. An
+        # unregistration that came first would make the trainer refuse the rows, and the shard register the group again, for ever.
         self._items: deque[Item] = deque()
         self._never_sent: set[str] = set()
-        """Groups whose opening waits and was in no letter yet."""
+        """Groups whose registration waits and was in no message yet."""
         self._waiting_steps = 0
-        self._limit = MOST_STEPS
+        self._limit = MAX_STEPS
         self._has_overflowed = False
-        self.letters = 0
+        self.messages = 0
         """Taken so far."""
         self.dropped_rows = 0
 
@@ -191,48 +165,49 @@ class Outbox:
         return self._waiting_steps
 
     def put_step(self, step: WaitingStep) -> None:
-        """Add a step; the oldest one makes room if there are too many."""
+        """Add a step; the oldest one is dropped if there are too many."""
         with self._lock:
             self._items.append(step)
             self._waiting_steps += 1
-            if self._waiting_steps > self._policy.most_waiting(self._limit):
+            if self._waiting_steps > self._policy.max_waiting(self._limit):
                 oldest = next(item for item in self._items if isinstance(item, WaitingStep))
                 self._items.remove(oldest)
                 self._waiting_steps -= 1
                 self._has_overflowed = True
                 self.dropped_rows += len(oldest.group_of_row)
 
-    def put_opening(self, opening: Opening) -> int:
-        """Add the opening of a group that the trainer does not know; the number of the letter that will carry it."""
+    def put_register(self, registration: RegisterGroup) -> int:
+        """Add the registration of a group that the trainer does not know; the number of the message that will carry it."""
         with self._lock:
-            self._items.append(opening)
-            self._never_sent.add(opening.group)
-            return self.letters + 1
+            self._items.append(registration)
+            self._never_sent.add(registration.group)
+            return self.messages + 1
 
-    def put_ending(self, ending: Ending) -> None:
-        """Add the end of a group. If its opening still waits, nobody need hear of either, nor of its rows: while a trainer is away, groups
-        may come and go without end."""
+    def put_unregister(self, ended: UnregisterGroup) -> None:
+        """Add the end of a group. If its registration still waits, both are removed, and its rows: while a trainer is away any number of
+        groups may come and go, and the queue must not grow with them."""
         with self._lock:
-            if ending.group in self._never_sent:
-                self._forget(ending.group)
+            if ended.group in self._never_sent:
+                self._forget(ended.group)
             else:
-                self._items.append(ending)
+                self._items.append(ended)
 
-    def put_back(self, notices: list[Opening | Ending]) -> None:
-        """Notices that must come before everything else."""
+    def put_first(self, items: list[RegisterGroup | UnregisterGroup]) -> None:
+        """Add items in front of everything that waits."""
         with self._lock:
-            self._items.extendleft(reversed(notices))
+            self._items.extendleft(reversed(items))
 
-    def take(self) -> list[Opening | StepRows | Ending]:
-        """Everything that waits, as the next letter carries it."""
+    def take(self) -> list[MessageItem]:
+        """Everything that waits, as the next message carries it."""
         with self._lock:
-            self.letters += 1
+            self.messages += 1
             items, self._items = self._items, deque()
             share = min(1.0, self._limit / max(1, self._waiting_steps))
             self._waiting_steps = 0
             self._never_sent.clear()
             self._has_overflowed = False
-        taken: list[Opening | StepRows | Ending] = []
+        # Outside the lock: this waits for the copies from the device, and the decode thread must not wait for it.
+        taken: list[MessageItem] = []
         run: list[WaitingStep] = []
         for item in items:
             if isinstance(item, WaitingStep):
@@ -243,12 +218,15 @@ class Outbox:
         return taken + self._selected(run, share)
 
     def adapt(self) -> None:
-        """A letter was answered: halve the limit if steps were dropped meanwhile, raise it if not."""
+        """A message was replied to: halve the limit if steps were dropped while it was in flight, raise it if not.
+
+        `_has_overflowed` is reset by `take`: steps that the rate limit made wait, and not the trainer, do not shrink the limit.
+        """
         with self._lock:
             if self._has_overflowed:
-                self._limit = max(LEAST_STEPS, self._limit // 2)
+                self._limit = max(MIN_STEPS, self._limit // 2)
             else:
-                self._limit = min(MOST_STEPS, self._limit + LEAST_STEPS)
+                self._limit = min(MAX_STEPS, self._limit + MIN_STEPS)
 
     def _selected(self, steps: list[WaitingStep], share: float) -> list[StepRows]:
         if not steps:
@@ -257,7 +235,7 @@ class Outbox:
         kept = sum(len(step.group_of_row) for run in selected for step in run)
         with self._lock:
             self.dropped_rows += sum(len(step.group_of_row) for step in steps) - kept
-        return [together(run) for run in selected]
+        return [merged(run) for run in selected]
 
     def _forget(self, group: str) -> None:
         left: deque[Item] = deque()

@@ -1,16 +1,18 @@
-"""A shard's book of open slots: the group each serves, the version of its weights, and what has arrived for it.
+"""A shard's table of open slots: the group of each, the version of its weights, and weights that have arrived for it.
 
-Shared by two threads. The lock is held for one slot's copy at most, so that the decode thread never waits longer than that.
+Shared by the decode thread and the exchange thread. The lock is held for the copy of one slot at most, so that the decode thread never
+waits longer than that.
 """
 
 import math
 import threading
 from dataclasses import dataclass
 
-import torch
+from torch import Tensor
 
-from actors.exchange.trainer_client import TrainerLink
-from actors.types import Ending, GroupWeights, Offer, Opening, Reply
+from actors.exchange.messages import GroupWeights, RegisterGroup, Reply, RestoreGroup, UnregisterGroup
+from actors.exchange.trainer_client import TrainerClient
+from actors.exchange.transport import Transport
 from esamp.distiller.bank import DistillerBank
 
 
@@ -20,23 +22,24 @@ class SlotState:
 
     group: str
     """Name at the trainer."""
-    link: TrainerLink
+    client: TrainerClient
     version: GroupWeights
-    opening: int
-    first_letter: int
-    """The letter that opens the group at its trainer: replies to earlier ones are about a former life of its name."""
+    registration: int
+    first_message: int
+    """The message that registers the group: replies to earlier ones are about a group that had the same name before."""
     steps: int = 0
     """Decode steps with rows of the group."""
     is_known: bool = False
-    """A trainer has said that it has the group open."""
+    """A trainer has confirmed the registration."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ArrivedWeights:
-    """A published version, on the host: `weights` [P]."""
+    """A version that a trainer published."""
 
     version: GroupWeights
-    weights: torch.Tensor
+    weights_P: Tensor
+    """[P] fp32, on the host."""
 
 
 def untrained(group: str) -> GroupWeights:
@@ -44,7 +47,7 @@ def untrained(group: str) -> GroupWeights:
     return GroupWeights(
         group=group,
         incarnation="initial",
-        opening=0,
+        registration=0,
         step=0,
         rows=0,
         learned=0,
@@ -53,64 +56,67 @@ def untrained(group: str) -> GroupWeights:
     )
 
 
-class SlotBook:
+class SlotTable:
     """Open slots of one bank. Newer weights replace older ones, never the other way round."""
 
-    def __init__(self, bank: DistillerBank) -> None:
+    def __init__(self, bank: DistillerBank, transport: Transport) -> None:
         self.versions_received = 0
         self.restored_groups = 0
         self.restarted_groups = 0
         self._bank = bank
+        self._transport = transport
         self._lock = threading.Lock()
         self._slots: dict[int, SlotState] = {}
         self._slot_of_group: dict[str, int] = {}
-        self._last_opening = 0
+        self._last_registration = 0
         self._arrived: dict[str, ArrivedWeights] = {}
 
     def __getitem__(self, slot: int) -> SlotState:
         return self._slots[slot]
 
-    def open(self, slot: int, group: str, link: TrainerLink) -> None:
-        """`slot` starts as new and serves `group` of that trainer, which is told."""
+    def open(self, slot: int, group: str, client: TrainerClient) -> None:
+        """`slot` starts from initial weights and serves `group`, which is registered at its trainer."""
+        # Queued under the lock: a reply to an earlier message of a group of this name must not find the slot without its `first_message`.
         with self._lock:
             self._bank.reset(slot)
-            self._last_opening += 1
-            letter = link.outbox.put_opening(Opening(group=group, opening=self._last_opening))
-            self._slots[slot] = SlotState(group, link, untrained(group), self._last_opening, letter)
+            self._last_registration += 1
+            message = client.send_queue.put_register(RegisterGroup(group=group, registration=self._last_registration))
+            self._slots[slot] = SlotState(group, client, untrained(group), self._last_registration, message)
             self._slot_of_group[group] = slot
 
     def close(self, slot: int) -> None:
-        """`slot` serves nobody any more, which its trainer is told."""
+        """`slot` serves no group any more; its group is unregistered at the trainer."""
         with self._lock:
             state = self._slots.pop(slot)
             del self._slot_of_group[state.group]
             self._arrived.pop(state.group, None)
-        state.link.outbox.put_ending(Ending(group=state.group))
+        state.client.send_queue.put_unregister(UnregisterGroup(group=state.group))
 
     def has_arrived(self) -> bool:
-        """True if `flip` has anything to do."""
+        """True if `swap_in` has anything to do."""
         return bool(self._arrived)
 
-    def flip(self) -> None:
-        """Put weights that have arrived into the bank."""
+    def swap_in(self) -> None:
+        """Copy weights that have arrived into the bank."""
         with self._lock:
             arrived, self._arrived = self._arrived, {}
+        # One slot at a time, so that the exchange thread is not kept from the lock for the copy of all of them.
         for weights in arrived.values():
             with self._lock:
-                self._flip_one(weights)
+                self._swap_in_one(weights)
 
-    def keep(self, arrived: ArrivedWeights, *, letter: int) -> None:
-        """Keep weights of the reply to `letter` for the next flip, unless newer ones wait for it."""
+    def keep(self, arrived: ArrivedWeights, *, message: int) -> None:
+        """Keep weights of the reply to that message for the next `swap_in`, unless newer ones wait for it."""
         name = arrived.version.group
         with self._lock:
             state, kept = self._state_of(name), self._arrived.get(name)
-            if state is None or letter < state.first_letter:
+            if state is None or message < state.first_message:
                 return
             if kept is None or kept.version.order < arrived.version.order:
                 self._arrived[name] = arrived
 
     def note(self, reply: Reply) -> None:
-        """Count the groups that a trainer opened, and opened again."""
+        """Count the groups that a trainer registered, and registered again."""
         with self._lock:
             self.restored_groups += len(reply.restored_groups)
             for name in [*reply.new_groups, *reply.joined_groups, *reply.restored_groups]:
@@ -119,38 +125,38 @@ class SlotBook:
                     self.restarted_groups += state.is_known and name in reply.new_groups
                     state.is_known = True
 
-    def open_again(self, groups: list[str]) -> list[Opening]:
-        """Openings of those of `groups` that still live, for a trainer that does not know them (any more), with the weights that are
-        here."""
-        openings = []
+    def register_again(self, groups: list[str]) -> list[RegisterGroup]:
+        """Registrations, with the weights that are here, of those of `groups` that are still open: for a trainer that does not know
+        them."""
+        registrations = []
         for name in groups:
             with self._lock:
                 state = self._state_of(name)
                 if state is None:
                     continue
-                self._last_opening = state.opening = self._last_opening + 1
-                offer = None
+                self._last_registration = state.registration = self._last_registration + 1
+                restore = None
                 if state.version.step > 0:
                     weights_P = self._bank.theta_SP[self._slot_of_group[name]]
-                    offer = Offer(version=state.version, weights=weights_P.cpu().numpy().copy())
-                openings.append(Opening(group=name, opening=state.opening, offer=offer))
-        return openings
+                    restore = RestoreGroup(version=state.version, weights=self._transport.pack(weights_P))
+                registrations.append(RegisterGroup(group=name, registration=state.registration, restore=restore))
+        return registrations
 
-    def _flip_one(self, arrived: ArrivedWeights) -> None:
+    def _swap_in_one(self, arrived: ArrivedWeights) -> None:
         version, state = arrived.version, self._state_of(arrived.version.group)
         if state is None:
             return  # its group has ended while the weights were on their way
-        if version.opening < state.opening or version.order <= state.version.order:
-            return  # of a former life of the group or the trainer, out of order, or a duplicate
+        if version.registration < state.registration or version.order <= state.version.order:
+            return  # of an earlier registration, out of order, or a duplicate
         self._bank.load(
             self._slot_of_group[version.group],
-            arrived.weights,
+            arrived.weights_P,
             steps=version.step,
             loss=version.loss,
             relative_error=version.relative_error,
         )
         state.version = version
-        self._last_opening = max(self._last_opening, version.opening)
+        self._last_registration = max(self._last_registration, version.registration)
         self.versions_received += 1
 
     def _state_of(self, group: str) -> SlotState | None:

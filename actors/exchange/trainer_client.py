@@ -1,8 +1,8 @@
-"""One shard's line to one trainer: a letter under way at most, sent when the pace allows.
+"""One shard's client of one trainer: at most one message in flight, sent when the rate limit allows.
 
-    outbox -> ray.put(letter) -> trainer.exchange(ref) -> reply: news of groups, and a reference to the weights that changed
+    send queue -> Transport.send(message) -> reply: which groups are registered, and a reference to the weights that changed
 
-The first letter is a greeting. One that fails was lost with the trainer: its rows are counted, its notices go into the next.
+A message that fails was lost with its trainer: its rows are counted, its registrations go into the next message.
 """
 
 import logging
@@ -10,148 +10,141 @@ import math
 import time
 from dataclasses import dataclass
 
-import numpy as np
-import ray
+from ray import ObjectRef
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
+from torch import Tensor
 
-from actors.exchange.rate_limit import Pace
-from actors.exchange.send_queue import Outbox
-from actors.types import Ending, Letter, Opening, Reply, StepRows
+from actors.exchange.messages import MessageItem, Reply, ShardMessage, StepRows, bytes_in, rows_in
+from actors.exchange.rate_limit import RateLimit
+from actors.exchange.send_queue import SendQueue
+from actors.exchange.transport import Transport
 
 logger = logging.getLogger(__name__)
 
 RETRY_S = 1.0
 """Pause after the trainer failed, before it is tried again."""
 HEARTBEAT_S = 20.0
-"""Longest silence of a shard: a trainer gives up the groups of one it has not heard of for long (actors/trainers/group_table.py)."""
-
-
-Items = list[Opening | StepRows | Ending]
-
-
-def rows_in(items: Items) -> int:
-    """Hidden-state rows in a letter."""
-    return sum(len(item.group_of_row) for item in items if isinstance(item, StepRows))
-
-
-def bytes_in(items: Items) -> int:
-    """Bytes of hidden states in a letter."""
-    return sum(item.source.nbytes + item.target.nbytes for item in items if isinstance(item, StepRows))
+"""A message is sent at least this often: a trainer removes the groups of a silent shard (actors/trainers/group_table.py: SILENCE_S)."""
 
 
 @dataclass(slots=True)
-class LinkCounters:
-    """What went over one link."""
+class ClientCounters:
+    """What one client sent and received."""
 
-    letters: int = 0
+    messages: int = 0
     """With rows of hidden states."""
     sent_rows: int = 0
     sent_bytes: int = 0
     """Of hidden states."""
     lost_rows: int = 0
     failures: int = 0
-    publications: int = 0
-    """Answers with weights."""
+    weight_updates: int = 0
+    """Replies with weights."""
     rows_s: float = 0.0
-    """Processor time that letters took."""
+    """Processor time that messages took."""
     weights_s: float = 0.0
-    """The same of weights."""
+    """Processor time that weights took."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answer:
-    """A reply with the weights it refers to, fetched: [G, P], memory of the object store, for as long as it is held."""
+class Received:
+    """A reply and its weights."""
 
-    letter: int
-    """Number of the letter it answers, as Outbox counts them."""
+    message: int
+    """Number of the message that it replies to, as SendQueue.messages counts."""
     reply: Reply
-    weights: np.ndarray | None
+    weights_GP: Tensor | None
 
 
-class TrainerLink:
-    """Used by the exchange thread alone, but for `outbox`."""
+class TrainerClient:
+    """Used by the exchange thread alone, except for `send_queue`."""
 
-    def __init__(self, trainer: ActorHandle, outbox: Outbox, *, shard: str, share: float) -> None:
-        """`shard`: name and life. Rows and weights may take half of `share` each."""
-        self.outbox = outbox
-        self.counters = LinkCounters()
+    def __init__(
+        self, trainer: ActorHandle, send_queue: SendQueue, transport: Transport, *, shard: str, share: float
+    ) -> None:
+        """`shard`: name and incarnation. Rows and weights may take half of `share` of the time each."""
+        self.send_queue = send_queue
+        self.counters = ClientCounters()
         self._trainer = trainer
+        self._transport = transport
         self._shard = shard
-        self.reply: ray.ObjectRef | None = None
-        """Of the letter under way."""
-        self._rows_pace, self._weights_pace = Pace(share / 2), Pace(share / 2)
-        self._items: Items = []
-        """What the letter under way carries."""
-        self._has_news = False
+        self.reply: ObjectRef | None = None
+        """To the message in flight; None if there is none."""
+        # Two limits: weights are large, and with one limit a large model's weights would leave no time to send rows.
+        self._rows_limit, self._weights_limit = RateLimit(share / 2), RateLimit(share / 2)
+        self._items: list[MessageItem] = []
+        """Of the message in flight."""
+        self._has_newer_weights = False
+        """The trainer has learned from rows since it last sent weights."""
         self._not_before = 0.0
         self._last_sent = -math.inf
 
     def due_at(self) -> float:
-        """When the next letter may be sent, in time.monotonic(); not while one is under way."""
-        wanted = [self._last_sent + HEARTBEAT_S]
-        if len(self.outbox):
-            wanted.append(self._rows_pace.due_at)
-        if self._has_news:
-            wanted.append(max(self._rows_pace.due_at, self._weights_pace.due_at))
-        return max(min(wanted), self._not_before)
+        """When the next message may be sent, in time.monotonic(). Only while none is in flight."""
+        times = [self._last_sent + HEARTBEAT_S]
+        if len(self.send_queue):
+            times.append(self._rows_limit.due_at)
+        if self._has_newer_weights:
+            times.append(max(self._rows_limit.due_at, self._weights_limit.due_at))
+        return max(min(times), self._not_before)
 
     def send(self) -> None:
-        """Hand over everything that waits."""
+        """Send everything that waits."""
         started, cpu = time.monotonic(), time.thread_time()
-        wants_weights = self._weights_pace.is_due(started)
-        self._items = self.outbox.take()
-        letter = Letter(shard=self._shard, items=self._items, wants_weights=wants_weights)
+        wants_weights = self._weights_limit.is_due(started)
+        self._items = self.send_queue.take()
+        message = ShardMessage(shard=self._shard, items=self._items, wants_weights=wants_weights)
         try:
-            # One object: the call carries a reference to it, and nothing passes through the driver.
-            self.reply = self._trainer.exchange.remote(ray.put(letter))
+            self.reply = self._transport.send(self._trainer, message)
         except RayError as error:
             self._fail(error)
             return
         rows = rows_in(self._items)
-        self.counters.letters += rows > 0
+        self.counters.messages += rows > 0
         self.counters.sent_rows += rows
         self.counters.sent_bytes += bytes_in(self._items)
-        self._has_news = self._has_news and not wants_weights
+        self._has_newer_weights = self._has_newer_weights and not wants_weights
         self._last_sent = started
         self._spend_on_rows(cpu)
 
-    def settle(self) -> Answer | None:
-        """Take the reply, which has arrived, and fetch its weights; None if the letter was lost."""
+    def receive(self) -> Received | None:
+        """The reply, which has arrived, with its weights; None if the message was lost."""
         assert self.reply is not None
         cpu = time.thread_time()
         try:
-            reply: Reply = ray.get(self.reply)
+            reply = self._transport.get_reply(self.reply)
             self._spend_on_rows(cpu)
             cpu = time.thread_time()
-            weights = ray.get(reply.weights[0]) if reply.weights else None
+            weights_GP = self._transport.get_weights(reply)
             self.spend_on_weights(time.thread_time() - cpu)
-            self.counters.publications += weights is not None
         except RayError as error:
             self._fail(error)
             return None
-        self.outbox.adapt()
-        self._has_news = self._has_news or (rows_in(self._items) > 0 and weights is None)
+        self.counters.weight_updates += weights_GP is not None
+        self.send_queue.adapt()
+        self._has_newer_weights = self._has_newer_weights or (rows_in(self._items) > 0 and weights_GP is None)
         self.reply, self._items = None, []
-        return Answer(self.outbox.letters, reply, weights)
+        return Received(self.send_queue.messages, reply, weights_GP)
 
     def spend_on_weights(self, cost: float) -> None:
-        """Seconds that taking weights over has cost."""
+        """Processor seconds that weights took."""
         self.counters.weights_s += cost
-        self._weights_pace.spend(time.monotonic(), cost)
+        self._weights_limit.spend(time.monotonic(), cost)
 
     def _spend_on_rows(self, cpu: float) -> None:
-        # The first letter has nothing to say and is not counted: it loads code, which no other does.
-        if self.outbox.letters > 1:
+        # The first message is not counted: it carries no rows, and loads code, which no later one does.
+        if self.send_queue.messages > 1:
             cost = time.thread_time() - cpu
             self.counters.rows_s += cost
-            self._rows_pace.spend(time.monotonic(), cost)
+            self._rows_limit.spend(time.monotonic(), cost)
 
     def _fail(self, error: RayError) -> None:
-        """The named boundary: a trainer that died, or is restarting, must not end generation."""
+        """The error boundary of the exchange: a trainer that died, or is restarting, must not end generation."""
         self.counters.failures += 1
         self.counters.lost_rows += rows_in(self._items)
-        self.outbox.put_back([item for item in self._items if not isinstance(item, StepRows)])
+        # Rows are lost, registrations are not: without them the restarted trainer would refuse the group's rows for ever.
+        self.send_queue.put_first([item for item in self._items if not isinstance(item, StepRows)])
         self.reply, self._items = None, []
         self._not_before = time.monotonic() + RETRY_S
-        logger.warning("esamp: a distiller trainer failed (%s); beta fades as its weights age", type(error).__name__)
+        logger.warning("esamp: a distiller trainer failed (%s); beta decays as its weights age", type(error).__name__)

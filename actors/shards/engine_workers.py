@@ -11,12 +11,12 @@ from esamp.worker import ESampWorker
 
 
 class EngineWorkers(Protocol):
-    """What a shard asks of them."""
+    """What a shard asks of them. Called from the engine's thread only, between two steps; `explorer` also before the first."""
 
     def counters(self) -> Counters: ...
 
     def records(self, request_ids: list[str]) -> dict[str, TokenRecords]:
-        """Per-token records of requests that have ended; they are forgotten there."""
+        """Per-token records of requests that have ended; the workers keep no copy."""
         ...
 
     def explorer(self) -> Explorer:
@@ -43,9 +43,11 @@ class InProcessWorker:
 
 
 class TensorParallelWorkers:
-    """One process per GPU. All of them see the same hidden states and draw the same tokens; the first one's word counts.
+    """One process per GPU. All of them see the same hidden states and sample the same tokens, so the first one's
+    counters and records are taken.
 
-    Unproven: no machine with several GPUs has run it yet.
+    A call goes over the message queue that also carries the engine's steps. The queue has one writer and matches replies to calls by
+    order, so a call during a step would take the step's reply. Untested on GPUs: no machine with several of them was at hand.
     """
 
     def __init__(self, engine: LLMEngine) -> None:
@@ -63,5 +65,5 @@ class TensorParallelWorkers:
 
 
 def the_worker(worker: ESampWorker) -> ESampWorker:
-    """For collective_rpc on an in-process engine."""
+    """For collective_rpc on an in-process engine, whose worker is in this process."""
     return worker

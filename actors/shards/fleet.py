@@ -1,7 +1,8 @@
-"""The actors of one run: LLM shards and, where asked for, their DistillerTrainers. Starts them, waits until they are ready, ends them.
+"""The actors of one run: LLM shards and, with esamp.trainer "actor", their DistillerTrainers. Starts them, waits until they are ready,
+kills them.
 
-A fleet begins with `min_shards` and grows to `num_shards` as the cluster does. A shard that ends is started again by Ray; see
-actors/shards/router.py for its units.
+A fleet starts with `min_shards` and grows to `num_shards` as the cluster does. Ray restarts a shard that died; for its work units see
+actors/shards/router.py.
 """
 
 import logging
@@ -28,25 +29,26 @@ from actors.types import ShardStats, TrainerSpec, TrainerStats
 logger = logging.getLogger(__name__)
 
 CALLS_PER_SHARD = 1024
-"""Calls one shard takes at a time; the engine queues what its batch cannot hold."""
+"""Concurrent calls of one shard; the engine queues what its batch cannot hold."""
 RETRY_S = 1.0
-"""Between two calls to a shard that is being started again."""
+"""Between two calls to a shard that is restarting."""
 GROWTH_INTERVAL_S = 2.0
-"""Between two looks at whether the cluster has room for another shard."""
+"""Between two checks whether the cluster has room for another shard."""
 STATS_TIMEOUT_S = 20.0
-"""A shard that is being started again at the end of a session has no counters."""
+"""A shard that is restarting at the end of a session has no counters; a run does not wait longer for them."""
 
 
 def check_resources(config: ShardConfig, num_shards: int) -> None:
-    """Raise ValueError if the cluster as it stands can never hold the shards. Ray would wait for ever."""
+    """Raise ValueError if the cluster as it stands can never hold the shards. Ray would keep them pending for ever."""
     total = ray.cluster_resources()
-    for resource, each, way_out in (
+    for resource, each, suggestion in (
         ("GPU", config.engine.num_gpus, "Use --engine.num-gpus 0 to run on CPU, or add GPU nodes."),
         ("CPU", config.engine.num_cpus, "Use fewer --shards or a smaller --engine.num-cpus, or add nodes."),
     ):
         if each * num_shards > total.get(resource, 0):
             raise ValueError(
-                f"{num_shards} shard(s) need {each * num_shards:g} {resource}(s), but the cluster has {total.get(resource, 0):g}. {way_out}"
+                f"{num_shards} shard(s) need {each * num_shards:g} {resource}(s), but the cluster has {total.get(resource, 0):g}. "
+                f"{suggestion}"
             )
 
     largest = max((node["Resources"].get("GPU", 0) for node in ray.nodes() if node["Alive"]), default=0)
@@ -64,8 +66,8 @@ def has_room(engine: EngineConfig, num_shards: int, *, other_cpus: float) -> boo
     ) and num_shards * engine.num_gpus <= total.get("GPU", 0)
 
 
-def patiently(call: Callable[[], ObjectRef]) -> Any:
-    """The answer of a shard that may be killed, and started again, before the run has begun. Raises ActorDiedError if it cannot start."""
+def get_when_available(call: Callable[[], ObjectRef]) -> Any:
+    """The result of a call to a shard that may die and restart before the run has begun. Raises ActorDiedError if it cannot start."""
     while True:
         try:
             return ray.get(call())
@@ -77,7 +79,7 @@ class Fleet:
     """Shards and trainers as a context manager: `with Fleet(config, num_shards=2) as fleet: ...`."""
 
     shard_class: type[ShardActor] = ShardActor
-    """Of its actors."""
+    """Class of its actors."""
 
     def __init__(
         self, config: ShardConfig, *, num_shards: int, min_shards: int | None = None, num_trainers: int = 1
@@ -93,16 +95,17 @@ class Fleet:
         self._growth: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        """Start everything; raises EngineStartError with the engine's reason, ValueError if the cluster is too small."""
+        """Start everything. Raises EngineStartError with the engine's reason, TrainerStartError with a trainer's, and ValueError if the
+        cluster is too small."""
         check_resources(self.config, self.min_shards)
         try:
             self.shards = [self._new_shard(index) for index in range(self.min_shards)]
             for shard in self.shards:
-                patiently(shard.stats.remote)
+                get_when_available(shard.stats.remote)
             if learns_elsewhere(self.config.policy):
                 self._start_trainers()
             for shard in self.shards:
-                patiently(partial(shard.join.remote, self.trainers))
+                get_when_available(partial(shard.join.remote, self.trainers))
         except RayError as error:
             self.stop()
             raise EngineStartError(last_line(error)) from error
@@ -117,8 +120,8 @@ class Fleet:
         return self._pool.handles if self._pool else ()
 
     def grow(self, router: ActorHandle, *, other_cpus: float) -> None:
-        """Ask the autoscaler for the whole fleet, and start further shards as the cluster gets room for them beside `other_cpus`; each
-        enters the router's rotation when its engine stands. Until `stop`."""
+        """Ask the autoscaler for the whole fleet, and start further shards as the cluster gets room for them beside `other_cpus`; the
+        router adds each when its engine has started. Until `stop`."""
         if self.num_shards > len(self.shards):
             self._growth = threading.Thread(
                 target=self._grow, args=(router, other_cpus), name="fleet-growth", daemon=True
@@ -126,7 +129,7 @@ class Fleet:
             self._growth.start()
 
     def stats(self) -> list[ShardStats]:
-        """Counters of every shard that answers, since its latest start."""
+        """Counters and warnings of every shard that answers, since its latest start."""
         calls = [shard.stats.remote() for shard in self.shards]
         ray.wait(calls, num_returns=len(calls), timeout=STATS_TIMEOUT_S)
         found: list[ShardStats] = []
@@ -134,15 +137,15 @@ class Fleet:
             try:
                 found.append(ray.get(call, timeout=0))
             except RayError as error:
-                logger.warning("a shard has no counters to give: %s", last_line(error))
+                logger.warning("the counters of a shard are missing: %s", last_line(error))
         return found
 
     def trainer_stats(self) -> TrainerStats | None:
-        """Counters of the trainers together; None without any."""
+        """Counters and warnings of the trainers together; None without any."""
         return self._pool.stats() if self._pool else None
 
     def stop(self) -> None:
-        """End every actor."""
+        """Kill every actor."""
         self._is_over.set()
         if self._growth is not None:
             self._growth.join()
@@ -168,8 +171,8 @@ class Fleet:
         )
 
     def _start_trainers(self) -> None:
-        spec: TrainerSpec = patiently(self.shards[0].trainer_spec.remote)
-        banks = 1 if spec.config.scope == "cluster" else self.num_shards
+        spec: TrainerSpec = get_when_available(self.shards[0].trainer_spec.remote)
+        banks = spec.config.distiller_scope.num_banks(self.num_shards)
         self._pool = TrainerPool(
             replace(spec, max_groups=spec.max_groups * banks),
             num_trainers=self.num_trainers,
@@ -181,7 +184,8 @@ class Fleet:
         shard_bundle = {"CPU": engine.num_cpus} | ({"GPU": engine.num_gpus} if engine.num_gpus else {})
         request_resources(bundles=[shard_bundle] * self.num_shards + [{"CPU": 1}] * round(other_cpus))
         while len(self.shards) < self.num_shards and not self._is_over.wait(GROWTH_INTERVAL_S):
-            # A shard that Ray holds pending would take the place of the run's other stages on a node that comes back.
+            # Started only when it fits: an actor that Ray holds pending would take the place of the run's other stages on a node that comes
+            # back.
             if has_room(engine, len(self.shards) + 1, other_cpus=other_cpus):
                 shard = self._new_shard(len(self.shards))
                 self.shards.append(shard)

@@ -4,9 +4,10 @@
     generate(unit) -> inbox ------------> add_request
     await future   <- samples <---------- step, step, step ... until nothing is left
     cancel(problem) -> inbox -----------> abort_request between two steps
+    stats()        -> inbox ------------> counters of the workers between two steps
 
 The engine runs in this process (VLLM_ENABLE_V1_MULTIPROCESSING=0), so its worker can hand hidden states to the object store.
-Every token's log-probabilities and what the Distiller did to it are recorded.
+The log-probabilities of every token and what the Distiller did to it are recorded.
 """
 
 import asyncio
@@ -17,14 +18,17 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from ray.actor import ActorHandle
 
 from actors.config import SamplingConfig, ShardConfig
 from actors.errors import EngineFailed
 from actors.types import Sample, ShardStats, TrainerSpec, WorkUnit
+from actors.warning_log import warnings_of
 from esamp.config import ESampConfig
+from esamp.request_args import GROUP_KEY, GROUP_SIZE_KEY, RECORD_KEY, SAMPLE_KEY
 
 # Before vLLM is imported: it reads them then.
 os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
@@ -38,19 +42,19 @@ from vllm.sampling_params import RequestOutputKind
 
 from actors.exchange.remote_learner import ActorLearner
 from actors.shards.engine_workers import EngineWorkers, InProcessWorker, TensorParallelWorkers
-from esamp.baselines.override import SAMPLE_KEY
-from esamp.explorer import GROUP_KEY
-from esamp.telemetry import RECORD_KEY
+from esamp.policy import Counters
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 VANILLA = ESampConfig(beta=0.0)
-"""Vanilla sampling runs the same worker with beta 0, which draws stock vLLM's tokens and records their log-probabilities."""
+"""Vanilla sampling runs the same worker with beta 0, which samples stock vLLM's tokens and records their log-probabilities."""
 
 
 @dataclass(slots=True, eq=False)
 class UnitInProgress:
-    """A unit whose samples are being drawn."""
+    """A work unit whose samples are being generated."""
 
     unit: WorkUnit
     future: asyncio.Future[list[Sample]]
@@ -59,6 +63,14 @@ class UnitInProgress:
     samples: dict[int, Sample] = field(default_factory=dict)
     request_ids: dict[int, str] = field(default_factory=dict)
     """Sample index -> the engine's name for it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CounterRequest:
+    """A call of `stats` that waits for the engine thread."""
+
+    future: asyncio.Future[Counters]
+    loop: asyncio.AbstractEventLoop
 
 
 def engine_args(shard: ShardConfig) -> EngineArgs:
@@ -99,7 +111,13 @@ def sampling_params(
         max_tokens=config.max_tokens,
         seed=seed,
         output_kind=RequestOutputKind.FINAL_ONLY,
-        extra_args={GROUP_KEY: unit.problem_id, RECORD_KEY: request_id, SAMPLE_KEY: sample_index},
+        extra_args={
+            GROUP_KEY: unit.problem_id,
+            # The unit's samples may not fit into one batch: their Distiller lives until the last of them has ended.
+            GROUP_SIZE_KEY: len(unit.sample_indices),
+            RECORD_KEY: request_id,
+            SAMPLE_KEY: sample_index,
+        },
     )
 
 
@@ -117,10 +135,12 @@ class LLMShard:
             else TensorParallelWorkers(self._engine)
         )
         self._learner: ActorLearner | None = None
+        # Any thread puts into the queues; only the engine thread takes, so what it saw by `empty` is still there for `get`.
         self._inbox: queue.SimpleQueue[UnitInProgress] = queue.SimpleQueue()
         self._units_in_progress: set[UnitInProgress] = set()
         self._samples_in_progress: dict[str, tuple[UnitInProgress, int]] = {}
         self._cancellations: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._counter_requests: queue.SimpleQueue[CounterRequest] = queue.SimpleQueue()
         self._cancelled_problems: set[str] = set()
         self._cancelled_samples = self._cancelled_tokens = 0
         self._wake = threading.Event()
@@ -140,22 +160,22 @@ class LLMShard:
         )
 
     async def use_trainers(self, trainers: Sequence[ActorHandle]) -> None:
-        """Let `trainers` train this engine's Distillers, each its part of the groups. Before the first unit."""
+        """Let `trainers` train this engine's Distillers, each its part of the groups. Before the first work unit."""
         explorer = self._workers.explorer()
         self._learner = ActorLearner(
             explorer.distillers,
             trainers,
             shard=self.name,
-            spill=self.config.spill,
+            spread=self.config.spread,
             config=self.config.exchange,
         )
         explorer.use_learner(self._learner)
 
     async def generate(self, unit: WorkUnit) -> list[Sample]:
-        """Draw the samples of `unit`, in its order. Many calls may be under way. If the problem is cancelled, those that were finished.
+        """Generate the samples of `unit`, in its order; those that were finished, if the problem is cancelled. Calls may be concurrent.
 
         Raises ValueError if the model cannot take the unit (its prompt is too long, or empty); the shard goes on. Raises EngineFailed,
-        in this call and all later ones, if the engine broke.
+        in this call and all later ones, if the engine failed.
         """
         if self._failure is not None:
             raise self._failure
@@ -163,21 +183,27 @@ class LLMShard:
         progress = UnitInProgress(unit, loop.create_future(), loop, time.monotonic())
         self._inbox.put(progress)
         self._wake.set()
-        if self._failure is not None:  # it broke meanwhile, and nobody reads the inbox any more
-            self._fail_all(self._failure)
+        self._check_still_read(progress.future)
         return await progress.future
 
     async def cancel(self, problem_id: str) -> None:
-        """Abort every sample of a problem that is under way, now and later: their places in the batch, and the problem's Distiller slot,
-        are free for others from the next step on."""
+        """Abort every running sample of a problem, now and later: their places in the batch, and the problem's Distiller slot, are free for
+        others from the next step on."""
         self._cancellations.put(problem_id)
         self._wake.set()
 
     async def stats(self) -> ShardStats:
-        """Counters since the shard started."""
-        explored = self._workers.counters()
+        """Counters since the shard started, read between two steps of the engine. Raises EngineFailed if the engine failed."""
+        if self._failure is not None:
+            raise self._failure
+        loop = asyncio.get_running_loop()
+        request = CounterRequest(loop.create_future(), loop)
+        self._counter_requests.put(request)
+        self._wake.set()
+        self._check_still_read(request.future)
+        explored = await request.future
         exchange = self._learner.counters if self._learner else None
-        return ShardStats(
+        stats = ShardStats(
             shard=self.name,
             samples=self._samples,
             decode_tokens=explored.decode_rows,
@@ -187,7 +213,7 @@ class LLMShard:
             dropped_rows=exchange.dropped_rows if exchange else 0,
             vanilla_groups=explored.vanilla_groups,
             nonfinite_rows=explored.nonfinite_rows,
-            broken_slots=explored.broken_slots,
+            broken_slots=explored.diverged_slots,
             stale_rows=explored.stale_rows,
             versions_received=exchange.versions_received if exchange else 0,
             trainer_failures=exchange.trainer_failures if exchange else 0,
@@ -198,6 +224,17 @@ class LLMShard:
             restarted_groups=exchange.restarted_groups if exchange else 0,
             generation_seconds=self._busy_seconds,
         )
+        return replace(stats, warnings=warnings_of(stats))
+
+    def _check_still_read(self, future: asyncio.Future[Any]) -> None:
+        """Raise EngineFailed if nobody reads the queues any more. Called after a request was put into one.
+
+        The engine thread sets `_failure` first and drains the queues then, so it finds every request that was put before; a later one finds
+        `_failure` here. Only the engine thread drains: of two threads that both see the last item one would wait for ever.
+        """
+        if self._failure is not None:
+            future.cancel()
+            raise self._failure
 
     def _run(self) -> None:
         try:
@@ -205,26 +242,36 @@ class LLMShard:
                 self._wake.wait()
                 self._wake.clear()
                 started = time.monotonic()
-                self._take_units()
-                self._cancel_samples()
+                self._take_requests()
                 while self._engine.has_unfinished_requests():
                     for output in self._engine.step():
                         self._finish_sample(output)
-                    self._take_units()
-                    self._cancel_samples()
+                    self._take_requests()
                 self._busy_seconds += time.monotonic() - started
         except BaseException as error:
-            # The named boundary: an engine that failed fails every caller, loudly, instead of leaving them waiting.
+            # The error boundary of the thread: an engine that failed fails every caller instead of leaving them waiting.
             logger.exception("shard %s: the engine failed", self.name)
             self._failure = EngineFailed(f"the engine of {self.name} failed: {type(error).__name__}: {error}")
             self._fail_all(self._failure)
+
+    def _take_requests(self) -> None:
+        """Between two steps: what other threads have asked for. Units first, so that a cancellation finds those that came before it."""
+        self._take_units()
+        self._cancel_samples()
+        if not self._counter_requests.empty():
+            # Read before a request is taken: if this raises, `_fail_all` must still find the request.
+            counters = self._workers.counters()
+            while not self._counter_requests.empty():
+                request = self._counter_requests.get()
+                request.loop.call_soon_threadsafe(_set_result, request.future, counters)
 
     def _take_units(self) -> None:
         while not self._inbox.empty():
             progress = self._inbox.get()
             unit = progress.unit
             self._units_in_progress.add(progress)
-            # A unit may come twice: from a caller that ended, and from the one that took its place.
+            # The same unit may come again while it runs: from a caller that died, and from the one that took its place. vLLM refuses a
+            # request id that is in use.
             taken = next(self._units_taken)
             try:
                 for index, seed in zip(unit.sample_indices, unit.seeds, strict=True):
@@ -242,7 +289,7 @@ class LLMShard:
                 progress.loop.call_soon_threadsafe(_set_exception, progress.future, ValueError(str(error)))
 
     def _cancel_samples(self) -> None:
-        """Abort what is under way of cancelled problems, units that came after their cancellation included."""
+        """Abort what runs of cancelled problems, units that came after their cancellation included."""
         while not self._cancellations.empty():
             self._cancelled_problems.add(self._cancellations.get())
         unwanted = [p for p in self._units_in_progress if p.unit.problem_id in self._cancelled_problems]
@@ -296,13 +343,16 @@ class LLMShard:
             self._units_in_progress.add(self._inbox.get())
         for progress in self._units_in_progress:
             progress.loop.call_soon_threadsafe(_set_exception, progress.future, error)
+        while not self._counter_requests.empty():
+            request = self._counter_requests.get()
+            request.loop.call_soon_threadsafe(_set_exception, request.future, error)
 
 
-def _set_result(future: asyncio.Future[list[Sample]], samples: list[Sample]) -> None:
-    if not future.done():
-        future.set_result(samples)
+def _set_result(future: asyncio.Future[T], result: T) -> None:
+    if not future.done():  # the caller may have been cancelled
+        future.set_result(result)
 
 
-def _set_exception(future: asyncio.Future[list[Sample]], error: BaseException) -> None:
+def _set_exception(future: asyncio.Future[Any], error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)

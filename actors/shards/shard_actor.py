@@ -1,6 +1,6 @@
-"""LLMShard with Ray put on: what a Fleet starts. vLLM is imported only where the engine runs, which saves the driver many seconds.
+"""The Ray actor around an LLMShard: what a Fleet starts. vLLM is imported only where the engine runs, which saves the driver many seconds.
 
-Ray starts a shard that ended again, as another incarnation of the same actor: a new engine that nobody has joined yet.
+Ray restarts a shard that died as another incarnation of the same actor: a new engine, whose Distillers have no trainers before `join`.
 """
 
 import asyncio
@@ -15,17 +15,17 @@ from ray.actor import ActorHandle
 
 from actors.config import ShardConfig
 from actors.errors import EngineFailed, NotJoined
-from actors.shards.start_lock import start_turn
+from actors.shards.start_lock import engine_start_lock
 from actors.types import Sample, ShardStats, TrainerSpec, WorkUnit
 
 logger = logging.getLogger(__name__)
 
 EXIT_DELAY_S = 1.0
-"""Between an engine's failure and the end of its process, in which the reason reaches the callers."""
+"""Between an engine's failure and the end of its process: time for the reason to reach the callers."""
 
 
 class Shard(Protocol):
-    """What draws the samples: an LLMShard, whose methods they are, or what stands for one."""
+    """What generates the samples: the methods of LLMShard, or of a stand-in for it."""
 
     async def use_trainers(self, trainers: Sequence[ActorHandle]) -> None: ...
 
@@ -44,29 +44,34 @@ class ShardActor:
     def __init__(self, config: ShardConfig, *, name: str) -> None:
         from actors.shards.llm_shard import LLMShard
 
-        with start_turn(ray.get_runtime_context().get_actor_id()):
-            self._be(LLMShard(config, name=name))
+        with engine_start_lock(ray.get_runtime_context().get_actor_id()):
+            self._serve(LLMShard(config, name=name))
 
-    def _be(self, shard: Shard) -> None:
+    def _serve(self, shard: Shard) -> None:
         """`shard` has started."""
         self._shard = shard
         self._incarnation = uuid.uuid4().hex
         self._is_joined = False
+        self._joining = asyncio.Lock()
         self._failure: EngineFailed | None = None
 
     async def join(self, trainers: Sequence[ActorHandle]) -> str:
-        """Be told who trains the Distillers (nobody else, if empty), before the first unit; the incarnation of this shard. May be called
-        again. Raises EngineFailed while the process of a broken engine ends."""
+        """Set who trains the Distillers (the engine itself, if empty), before the first unit; returns the incarnation of this shard.
+
+        May be called again. Raises EngineFailed while the process of a failed engine ends, and what `use_trainers` raises.
+        """
         if self._failure is not None:
             raise self._failure
-        if not self._is_joined:
-            self._is_joined = True
-            if trainers:
+        # A fleet and a router may both call while `use_trainers` runs; the second call must not start a second exchange.
+        async with self._joining:
+            if not self._is_joined and trainers:
                 await self._shard.use_trainers(trainers)
+            # Only now: a shard whose trainers are unknown must not take units, or it would never learn.
+            self._is_joined = True
         return self._incarnation
 
     async def generate(self, unit: WorkUnit) -> list[Sample]:
-        """As LLMShard.generate; NotJoined before `join`. After EngineFailed this process ends, so that Ray starts another."""
+        """As LLMShard.generate; NotJoined before `join`. After EngineFailed this process ends, so that Ray restarts it."""
         if not self._is_joined:
             raise NotJoined("the shard was started again and has not joined yet")
         try:

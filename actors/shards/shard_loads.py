@@ -1,16 +1,16 @@
-"""How much each shard has to do, and which of them may be given more: the rule of the ShardRouter, without its waiting."""
+"""The load of each shard, and which of them may be given more: the rule of the ShardRouter, without its waiting."""
 
 
 class ShardLoads:
-    """Units under way on each shard.
+    """Work units running on each shard.
 
-    Units of one problem stay together, for the prefix cache and for a local Distiller; with `spill` they go to whichever shard has the
-    least to do. No shard has more than `units_per_shard` under way.
+    Units of one problem go to one shard, for its prefix cache and a local Distiller; with `spread` they go to the least loaded shard. No
+    shard runs more than `units_per_shard`.
     """
 
-    def __init__(self, *, units_per_shard: int, spill: bool) -> None:
+    def __init__(self, *, units_per_shard: int, spread: bool) -> None:
         self._limit = units_per_shard
-        self._spill = spill
+        self._spread = spread
         self._units: list[int] = []
         self._live: set[int] = set()
         self._reserved: set[int] = set()
@@ -26,7 +26,7 @@ class ShardLoads:
         self._live.add(shard)
 
     def set_lost(self, shard: int) -> None:
-        """The shard ended, and what it had under way with it."""
+        """The shard died, and its units with it."""
         self._live.discard(shard)
         self._reserved.discard(shard)
         self._units[shard] = 0
@@ -37,10 +37,10 @@ class ShardLoads:
     def num_live(self) -> int:
         return len(self._live)
 
-    def take(self, problem_id: str) -> int | None:
-        """The shard that shall draw the next unit of this problem; None if the unit must wait."""
+    def acquire(self, problem_id: str) -> int | None:
+        """The shard for the next unit of this problem; None if the unit must wait."""
         home = self._home.get(problem_id)
-        if home in self._live and not self._spill:
+        if home in self._live and not self._spread:
             shard = home if self._has_room(home) else None
         else:
             shard = self._least_loaded([s for s in sorted(self._live) if self._has_room(s)], prefer=home)
@@ -50,27 +50,27 @@ class ShardLoads:
         return shard
 
     def reserve(self) -> int | None:
-        """A shard that is given nothing more, so that it runs dry for a unit that shall have it alone; None if all are reserved."""
+        """A shard that is given nothing more, so that it drains for an exclusive unit; None if all are reserved."""
         shard = self._least_loaded(sorted(self._live - self._reserved), prefer=None)
         if shard is not None:
             self._reserved.add(shard)
         return shard
 
-    def take_reserved(self, shard: int) -> bool:
-        """True, and the shard is taken, once nothing is under way on it."""
+    def acquire_reserved(self, shard: int) -> bool:
+        """True, and the shard is acquired, once it runs nothing."""
         if self._units[shard] > 0:
             return False
         self._units[shard] += 1
         return True
 
-    def give_back(self, shard: int, *, alone: bool) -> None:
-        """A unit of a shard that is live has ended."""
+    def release(self, shard: int, *, exclusive: bool) -> None:
+        """A unit of a live shard is finished."""
         self._units[shard] -= 1
-        if alone:
+        if exclusive:
             self._reserved.discard(shard)
 
     def drop_reservation(self, shard: int) -> None:
-        """Nobody waits for this shard any more."""
+        """No exclusive unit waits for this shard any more."""
         self._reserved.discard(shard)
 
     def _has_room(self, shard: int) -> bool:

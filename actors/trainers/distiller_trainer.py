@@ -1,45 +1,44 @@
 """The dedicated trainer: owns the Distillers of the shards that send it hidden states.
 
-    LLMShard 0 --letters: rows (object refs)--> DistillerTrainer 0 --replies: weights (object refs)--> LLMShard 0
-    LLMShard 1 -------------------------------> DistillerTrainer 1 ----------------------------------> LLMShard 1
+    LLMShard 0 --messages: rows (object refs)--> DistillerTrainer 0 --replies: weights (object refs)--> LLMShard 0
+    LLMShard 1 --------------------------------> DistillerTrainer 1 ----------------------------------> LLMShard 1
 
-One Distiller per group name; who shares a name shares the Distiller (actors/exchange/group_names.py). A trainer keeps nothing on disk:
-one that was restarted knows no group, says so, and goes on from the newest weights that shards offer it. Adam's moments are not
-exchanged, so they begin again; step and row counts go on.
+One Distiller per group name; shards that use the same name share the Distiller (actors/exchange/group_names.py). A trainer keeps nothing on
+disk: one that was restarted knows no group, replies so, and continues from the newest weights that shards send it. Adam's moments are not
+exchanged, so they are reset; step and row counts continue.
 """
 
 import logging
 import time
 import uuid
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-import numpy as np
-import ray
 import torch
+from ray import ObjectRef
 
-from actors.trainers.group_table import GroupBook, OpenGroup
-from actors.types import (
-    Ending,
+from actors.exchange.messages import (
     GroupWeights,
-    Letter,
-    Offer,
-    Opening,
+    RegisterGroup,
     Reply,
+    RestoreGroup,
+    ShardMessage,
     StepRows,
-    TrainerSpec,
-    TrainerStats,
+    UnregisterGroup,
 )
-from esamp.distiller.bank import DistillerBank
+from actors.exchange.transport import Transport
+from actors.trainers.group_table import GroupTable, OpenGroup
+from actors.types import TrainerSpec, TrainerStats
+from actors.warning_log import warnings_of
 from esamp.distiller.hidden_rows import HiddenRows
-from esamp.distiller.shared_init import PriorBank
+from esamp.distiller.interface import build_distillers
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class OpenedGroups:
-    """Groups that one letter opened; as in Reply."""
+class RegisteredGroups:
+    """Groups that one message registered; as in Reply."""
 
     new: list[str] = field(default_factory=list)
     joined: list[str] = field(default_factory=list)
@@ -47,14 +46,15 @@ class OpenedGroups:
 
 
 class DistillerTrainer:
-    """Trains Distillers on the rows of letters, and answers with their weights. Runs as a Ray actor, one call at a time."""
+    """Trains Distillers on the rows of messages, and replies with their weights. Runs as a Ray actor, one call at a time."""
 
-    def __init__(self, spec: TrainerSpec) -> None:
+    def __init__(self, spec: TrainerSpec, transport: Transport | None = None) -> None:
+        """`transport`: the object store by default; the shards must use the same."""
+        self._transport = transport or Transport()
         self.incarnation = uuid.uuid4().hex[:8]
         gain_H = torch.from_numpy(spec.output_gain.copy()).to(spec.device)
-        bank_type = PriorBank if spec.config.scope == "prior" else DistillerBank
-        self._bank = bank_type(spec.config, gain_H, num_slots=spec.max_groups, device=gain_H.device)
-        self._book = GroupBook(spec.max_groups)
+        self._bank = build_distillers(spec.config, gain_H, num_slots=spec.max_groups)
+        self._table = GroupTable(spec.max_groups)
         self._trained_rows = 0
         self._refused_rows = 0
         self._restored_groups = 0
@@ -62,25 +62,25 @@ class DistillerTrainer:
         self._publications = self._published_bytes = 0
 
     def ping(self) -> str:
-        """The incarnation, once the bank stands."""
+        """The incarnation, once the bank is built."""
         return self.incarnation
 
-    def exchange(self, letter: Letter) -> Reply:
-        """Learn from a letter, item by item; answer with what the shard must know."""
+    def exchange(self, message: ShardMessage) -> Reply:
+        """Learn from a message, item by item."""
         started = time.monotonic()
-        self._book.hear(letter.shard, started)
-        opened = OpenedGroups()
+        self._table.heartbeat(message.shard, started)
+        opened = RegisteredGroups()
         unknown: set[str] = set()
         refused_before = self._refused_rows
-        for item in letter.items:
-            if isinstance(item, Opening):
-                self._open(letter.shard, item, opened)
+        for item in message.items:
+            if isinstance(item, RegisterGroup):
+                self._open(message.shard, item, opened)
             elif isinstance(item, StepRows):
-                unknown |= self.train(letter.shard, item)
+                unknown |= self.train(message.shard, item)
             else:
-                self._book.leave(letter.shard, item.group)
-        versions, weights = self.publish(letter.shard) if letter.wants_weights else ([], [])
-        ended = {item.group for item in letter.items if isinstance(item, Ending)}
+                self._table.leave(message.shard, item.group)
+        versions, weights = self.publish(message.shard) if message.wants_weights else ([], [])
+        ended = {item.group for item in message.items if isinstance(item, UnregisterGroup)}
         self._busy_seconds += time.monotonic() - started
         return Reply(
             incarnation=self.incarnation,
@@ -94,14 +94,15 @@ class DistillerTrainer:
         )
 
     def train(self, shard: str, step: StepRows) -> set[str]:
-        """One optimiser step of every group in the step that the shard has open; the others, whose rows are refused."""
-        groups = [self._book.held(name, shard) for name in step.groups]
+        """One optimiser step of each group in the decode step that the shard has registered; the names of the others, whose rows are
+        refused."""
+        groups = [self._table.held(name, shard) for name in step.groups]
         keep = [row for row, index in enumerate(step.group_of_row) if groups[index] is not None]
         self._refused_rows += len(step.group_of_row) - len(keep)
         if keep:
             slots = tuple(group.slot for row in keep if (group := groups[step.group_of_row[row]]) is not None)
             device = self._bank.device
-            source, target = (torch.from_numpy(rows[keep]).to(device) for rows in (step.source, step.target))
+            source, target = (self._transport.to_tensor(rows, device, keep) for rows in (step.source, step.target))
             self._bank.train(HiddenRows.of(source, target, slots))
             self._trained_rows += len(keep)
         rows_of = Counter(step.group_of_row)
@@ -112,11 +113,11 @@ class DistillerTrainer:
                 group.holders[shard].learned = count
         return {name for name, group in zip(step.groups, groups, strict=True) if group is None}
 
-    def publish(self, shard: str) -> tuple[list[GroupWeights], list[ray.ObjectRef]]:
-        """Versions and weights of the shard's groups that changed since it was last sent them, whoever taught them."""
+    def publish(self, shard: str) -> tuple[list[GroupWeights], list[ObjectRef]]:
+        """Versions and weights of the shard's groups that changed since it was last sent them, by whichever shard's rows."""
         changed = [
             group
-            for group in self._book.held_by(shard)
+            for group in self._table.held_by(shard)
             if group.step > 0 and group.holders[shard].sent_step != group.step
         ]
         if not changed:
@@ -129,30 +130,31 @@ class DistillerTrainer:
         ]
         for group in changed:
             group.holders[shard].sent_step = group.step
-        weights: np.ndarray = self._bank.theta_SP[slots].cpu().numpy()
+        weights, num_bytes = self._transport.put_weights(self._bank.theta_SP[slots])
         self._publications += 1
-        self._published_bytes += weights.nbytes
-        return versions, [ray.put(weights)]
+        self._published_bytes += num_bytes
+        return versions, weights
 
     def stats(self) -> TrainerStats:
-        """Counters since this incarnation began."""
-        return TrainerStats(
+        """Counters since this incarnation started."""
+        stats = TrainerStats(
             incarnation=self.incarnation,
-            groups=len(self._book),
+            groups=len(self._table),
             trained_rows=self._trained_rows,
             refused_rows=self._refused_rows,
             restored_groups=self._restored_groups,
-            abandoned_groups=self._book.abandoned_groups,
+            abandoned_groups=self._table.abandoned_groups,
             busy_seconds=self._busy_seconds,
             publications=self._publications,
             published_bytes=self._published_bytes,
         )
+        return replace(stats, warnings=warnings_of(stats))
 
     def _version(self, group: OpenGroup, shard: str, loss: float, relative_error: float) -> GroupWeights:
         return GroupWeights(
             group=group.name,
             incarnation=self.incarnation,
-            opening=group.opening,
+            registration=group.registration,
             step=group.step,
             rows=group.rows,
             learned=group.holders[shard].learned,
@@ -160,31 +162,31 @@ class DistillerTrainer:
             relative_error=relative_error,
         )
 
-    def _open(self, shard: str, opening: Opening, opened: OpenedGroups) -> None:
-        """Open a group for the shard. Of the weights that its shards offer the ones with the most steps win."""
-        is_new = opening.group not in self._book
-        group = self._book.join(shard, opening)
+    def _open(self, shard: str, registration: RegisterGroup, opened: RegisteredGroups) -> None:
+        """Register a group for the shard. Of the weights that its shards send those with the most steps win."""
+        is_new = registration.group not in self._table
+        group = self._table.join(shard, registration)
         if group is None:
-            return  # its rows will be refused, and the shard hears of it
+            return  # its rows will be refused, and the reply names the group
         if is_new:
             self._bank.reset(group.slot)
-        offer = opening.offer
-        if offer is None:
+        restore = registration.restore
+        if restore is None:
             (opened.new if is_new else opened.joined).append(group.name)
             return
         opened.restored.append(group.name)
-        if offer.version.step > group.step:
-            self._restore(group, offer)
+        if restore.version.step > group.step:
+            self._restore(group, restore)
             holder = group.holders[shard]
-            holder.learned, holder.sent_step = offer.version.learned, group.step
+            holder.learned, holder.sent_step = restore.version.learned, group.step
 
-    def _restore(self, group: OpenGroup, offer: Offer) -> None:
-        version = offer.version
-        # Adam begins again: its bias correction must count from its zero moments, not from the group's first step.
+    def _restore(self, group: OpenGroup, restore: RestoreGroup) -> None:
+        version = restore.version
+        # Adam's moments are zero again, so its bias correction must count from here (steps=0), not from the group's first step.
         self._bank.reset(group.slot)
         self._bank.load(
             group.slot,
-            torch.from_numpy(offer.weights.copy()),
+            self._transport.to_tensor(restore.weights, self._bank.device),
             steps=0,
             loss=version.loss,
             relative_error=version.relative_error,

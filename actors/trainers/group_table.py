@@ -1,22 +1,22 @@
-"""The trainer's book of open groups: which slot each has, which shards have it open, what each shard has been taught and sent.
+"""The trainer's table of registered groups: the slot of each, the shards that registered it, and what each of those was sent.
 
-A group lives while a shard has it open. A shard that is lost cannot say goodbye: what it held is given up as soon as it is back in
-another life, or has been silent for SILENCE_S, so that no slot is held for ever.
+A group exists while a shard has it registered. A shard that is lost cannot unregister its groups: they are removed as soon as it sends a
+message as another incarnation, or has been silent for SILENCE_S, so that no slot is taken for ever.
 """
 
 from dataclasses import dataclass, field
 
-from actors.types import Opening
+from actors.exchange.messages import RegisterGroup
 
 SILENCE_S = 120.0
-"""A shard with open groups sends a letter every HEARTBEAT_S (actors/exchange/trainer_client.py), whatever else it does."""
+"""Six times HEARTBEAT_S (actors/exchange/trainer_client.py), after which every shard sends a message whatever else it does."""
 
 
 @dataclass(slots=True)
 class Holder:
-    """What a trainer knows of one shard that has a group open."""
+    """What a trainer knows of one shard that has a group registered."""
 
-    opening: int
+    registration: int
     learned: int = 0
     """The shard's newest decode step that the group has learned from."""
     sent_step: int = 0
@@ -29,7 +29,7 @@ class OpenGroup:
 
     name: str
     slot: int
-    opening: int = 0
+    registration: int = 0
     step: int = 0
     rows: int = 0
     holders: dict[str, Holder] = field(default_factory=dict)
@@ -41,8 +41,8 @@ def span_with(slot: int, others: list[int]) -> int:
     return max(slot, *others) - min(slot, *others)
 
 
-class GroupBook:
-    """Open groups, their slots, and the shards that hold them."""
+class GroupTable:
+    """Registered groups, their slots, and the shards that hold them."""
 
     def __init__(self, num_slots: int) -> None:
         self._groups: dict[str, OpenGroup] = {}
@@ -51,7 +51,7 @@ class GroupBook:
         """Slot -> the shard that opened its latest group."""
         self._held: dict[str, set[str]] = {}
         """Shard -> names of the groups it holds; only shards that hold any."""
-        self._last_heard: dict[str, float] = {}
+        self._last_heartbeat: dict[str, float] = {}
         self.abandoned_groups = 0
 
     def __len__(self) -> int:
@@ -60,43 +60,44 @@ class GroupBook:
     def __contains__(self, name: str) -> bool:
         return name in self._groups
 
-    def hear(self, shard: str, now: float) -> None:
-        """`shard` gave a sign of life. Gives up what its former lives hold, and what silent shards hold."""
+    def heartbeat(self, shard: str, now: float) -> None:
+        """`shard` sent a message. Removes what its former incarnations hold, and what silent shards hold."""
         name = shard.rpartition("/")[0]
-        for other, heard in list(self._last_heard.items()):
-            is_former_life = other != shard and other.rpartition("/")[0] == name
-            if is_former_life or now - heard > SILENCE_S:
-                self._give_up(other)
-        self._last_heard[shard] = now
+        for other, seen_at in list(self._last_heartbeat.items()):
+            is_former_incarnation = other != shard and other.rpartition("/")[0] == name
+            if is_former_incarnation or now - seen_at > SILENCE_S:
+                self._abandon(other)
+        self._last_heartbeat[shard] = now
 
-    def join(self, shard: str, opening: Opening) -> OpenGroup | None:
-        """`shard` opens a group, which is made if it is not open; None if every slot is taken."""
-        group = self._groups.get(opening.group)
+    def join(self, shard: str, registration: RegisterGroup) -> OpenGroup | None:
+        """`shard` registers a group, which gets a slot if it is new; None if every slot is taken."""
+        group = self._groups.get(registration.group)
         if group is None:
             if not self._free:
                 return None
             slot = self._free_slot(shard)
             self._free.remove(slot)
             self._owners[slot] = shard
-            group = self._groups[opening.group] = OpenGroup(opening.group, slot)
-        group.opening = max(group.opening, opening.opening)
+            group = self._groups[registration.group] = OpenGroup(registration.group, slot)
+        group.registration = max(group.registration, registration.registration)
         holder = group.holders.get(shard)
-        if holder is None or holder.opening < opening.opening:
-            group.holders[shard] = Holder(opening.opening)
+        if holder is None or holder.registration < registration.registration:
+            group.holders[shard] = Holder(registration.registration)
         self._held.setdefault(shard, set()).add(group.name)
         return group
 
     def held(self, name: str, shard: str) -> OpenGroup | None:
-        """The group of that name, if `shard` has it open."""
+        """The group of that name, if `shard` has it registered."""
         group = self._groups.get(name)
         return group if group is not None and shard in group.holders else None
 
     def held_by(self, shard: str) -> list[OpenGroup]:
-        """All groups that `shard` has open, in the order of their slots."""
+        """All groups that `shard` has registered, in the order of their slots."""
         return sorted((self._groups[name] for name in self._held.get(shard, ())), key=lambda group: group.slot)
 
     def leave(self, shard: str, name: str) -> bool:
-        """`shard` ends a group, which is forgotten if nobody else holds it: True then. A group it does not hold is none of its business."""
+        """`shard` unregisters a group, which is removed if no other shard holds it: True then. Nothing happens to a group that it does not
+        hold."""
         group = self.held(name, shard)
         if group is None:
             return False
@@ -111,8 +112,10 @@ class GroupBook:
         return True
 
     def _free_slot(self, shard: str) -> int:
-        """The free slot that keeps the shard's slots closest together, since a step of its trains the whole range of the bank between them.
-        A shard begins in the middle of the most room and comes back to slots that it had; others' are the last that it takes."""
+        """The free slot that keeps the shard's slots closest together: an optimiser step trains the whole range of the bank between them.
+
+        A shard begins in the middle of the longest free range and prefers slots that it had before to those that others had.
+        """
         held = [group.slot for group in self.held_by(shard)] or [s for s in self._free if self._owners.get(s) == shard]
         if held:
             return min(self._free, key=lambda slot: (self._is_anothers(slot, shard), span_with(slot, held), -slot))
@@ -125,8 +128,8 @@ class GroupBook:
     def _is_anothers(self, slot: int, shard: str) -> bool:
         return self._owners.get(slot, shard) != shard
 
-    def _give_up(self, shard: str) -> None:
+    def _abandon(self, shard: str) -> None:
         for name in list(self._held.get(shard, ())):
             self.abandoned_groups += self.leave(shard, name)
         self._owners = {slot: owner for slot, owner in self._owners.items() if owner != shard}
-        del self._last_heard[shard]
+        del self._last_heartbeat[shard]

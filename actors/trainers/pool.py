@@ -6,15 +6,18 @@ from dataclasses import replace
 
 import ray
 from ray.actor import ActorHandle
+from ray.exceptions import RayError
 
+from actors.errors import TrainerStartError, last_line
 from actors.trainers.distiller_trainer import DistillerTrainer
 from actors.types import TrainerSpec, TrainerStats
 
 SLACK = 1.5
-"""Slots of a trainer by its even part of the groups: a hash spreads them unevenly."""
+"""Slots of a trainer relative to its even part of the groups: a hash spreads them unevenly."""
 MORE_SLOTS = 8
-"""And as many more, for small numbers."""
+"""As many more: among few groups the hash is more uneven."""
 LOWEST_PRIORITY = 19
+"""As `nice`: a trainer that falls behind costs lag, an engine that waits for a core costs tokens."""
 
 
 class TrainerActor(DistillerTrainer):
@@ -36,7 +39,10 @@ class TrainerPool:
     """Starts trainers together and ends them together. One that dies is started again, for as long as it takes."""
 
     def __init__(self, spec: TrainerSpec, *, num_trainers: int, num_gpus: float = 0.0) -> None:
-        """`spec.max_groups`: of all trainers together. Waits until they stand. `num_gpus` of each: see ExchangeConfig.trainer_gpus."""
+        """`spec.max_groups`: of all trainers together. `num_gpus` of each: see ExchangeConfig.trainer_gpus.
+
+        Waits until they have started. Raises TrainerStartError with the reason of one that did not.
+        """
         each = replace(
             spec,
             max_groups=slots_per_trainer(spec.max_groups, num_trainers),
@@ -46,6 +52,9 @@ class TrainerPool:
         self.handles: tuple[ActorHandle, ...] = tuple(actor_class.remote(each) for _ in range(num_trainers))
         try:
             ray.get([trainer.ping.remote() for trainer in self.handles])
+        except RayError as error:
+            self.stop()
+            raise TrainerStartError(last_line(error)) from error
         except BaseException:
             self.stop()
             raise

@@ -12,15 +12,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from esamp.config import ESampConfig
 from esamp.devtools.lockstep.config import LockstepConfig
-from esamp.devtools.lockstep.drawing import LockstepDrawing
 from esamp.devtools.lockstep.mechanism import mean_of, sharpening
+from esamp.devtools.lockstep.sampler import LockstepSampler
 
 model = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32).eval()
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
 openings = [json.loads(line)["opening"] for line in Path(sys.argv[2]).read_text().splitlines()[:2]]
 prompts = [tokenizer(opening)["input_ids"] for opening in openings]
 config = LockstepConfig(esamp=ESampConfig(trainer="sync"))
-drawn = LockstepDrawing(model, config, prompts, samples=8, max_tokens=160).draw([1, 2])
+drawn = LockstepSampler(model, config, prompts, samples=8, max_tokens=160).draw([1, 2])
 error_PNT = drawn.error_PNT / drawn.norm_PNT
 print("error by 16 tokens", [round(mean_of(error_PNT[..., first : first + 16]), 3) for first in range(1, 160, 16)])
 found = sharpening(drawn)

@@ -1,6 +1,6 @@
 """docs/findings.md, "too slow" and "from too little": how well a Distiller of the embedded model can learn at all.
 
-python -m jobs.lockstep --arms vanilla && python docs/findings/learning_curves.py runs/lockstep/vanilla-0.npz
+python -m jobs.lockstep --conditions vanilla && python docs/findings/learning_curves.py runs/lockstep/vanilla-0.npz
 """
 
 import sys
@@ -13,10 +13,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from esamp.config import ESampConfig
 from esamp.devtools.lockstep.fitting import Rows, fit, mean_error, read_rows
 from pipelines.config.run import EMBEDDED_MODEL
-from pipelines.devtools.lockstep.study import read_arm
+from pipelines.devtools.lockstep.study import read_condition
 from pipelines.problems.countdown import evaluation_problems
 
-tokens_PNT = read_arm(Path(sys.argv[1])).samples.tokens_PNT
+tokens_PNT = read_condition(Path(sys.argv[1])).samples.tokens_PNT
 model = AutoModelForCausalLM.from_pretrained(EMBEDDED_MODEL, dtype=torch.float32).eval()
 tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_MODEL)
 prompts = [tokenizer(problem.prompt)["input_ids"] for problem in evaluation_problems(len(tokens_PNT))]

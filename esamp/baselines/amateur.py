@@ -23,16 +23,16 @@ class Text:
     """What one request consists of so far."""
 
     prompt: tuple[int, ...]
-    drawn: list[Tensor] = field(default_factory=list)
+    generated: list[Tensor] = field(default_factory=list)
     """Scalars on the engine's device: reading them on the host would stall a decode step."""
 
     def __len__(self) -> int:
-        return len(self.prompt) + len(self.drawn)
+        return len(self.prompt) + len(self.generated)
 
     def tokens(self, device: torch.device) -> Tensor:
         """[L] int64"""
         prompt_L = torch.tensor(self.prompt, dtype=torch.long, device=device)
-        return torch.cat([prompt_L, torch.stack(self.drawn).long()]) if self.drawn else prompt_L
+        return torch.cat([prompt_L, torch.stack(self.generated).long()]) if self.generated else prompt_L
 
 
 @dataclass(slots=True, eq=False)
@@ -81,11 +81,11 @@ class Amateur:
         self._batches = []
 
     def _read_on(self, batch: ReadTexts) -> Tensor:
-        latest_R1 = torch.stack([text.drawn[-1] for text in batch.texts]).long().unsqueeze(1)
+        latest_R1 = torch.stack([text.generated[-1] for text in batch.texts]).long().unsqueeze(1)
         return self._forward(latest_R1, batch.cache)
 
     def _read_from_start(self, texts: list[Text]) -> Tensor:
-        rereads = sum(bool(text.drawn) for text in texts)
+        rereads = sum(bool(text.generated) for text in texts)
         if rereads:
             self.num_rereads += rereads
             logger.info("the amateur reads %d text(s) of %d tokens from the start again", rereads, len(texts[0]))

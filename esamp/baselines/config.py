@@ -4,41 +4,26 @@ Where the ESamp paper (arXiv:2604.24927) leaves a value open, the field says whe
 """
 
 import math
-from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar, Literal, Self, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+
+from esamp.policy_config import PolicyConfig
+
+if TYPE_CHECKING:
+    from esamp.policy import SamplingPolicy
 
 ContrastiveForm = Literal["difference", "reasoning"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BaselineConfig:
-    """Settings of one baseline, and how they travel in vLLM's additional_config."""
-
-    name: ClassVar[str]
-    """Key of the baseline in additional_config."""
-
-    @classmethod
-    def from_dict(cls, settings: dict[str, Any]) -> Self:
-        """Config from plain settings. Raises ValueError on an unknown or missing name, or a value outside its range."""
-        known = sorted(field.name for field in fields(cls))
-        unknown = sorted(set(settings) - set(known))
-        if unknown:
-            raise ValueError(f"unknown {cls.name} settings {unknown}; known are {known}.")
-        try:
-            return cls(**settings)
-        except TypeError as error:
-            raise ValueError(f"{cls.name} settings {settings}: {error}.") from error
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain settings that `from_dict` reads back."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FireConfig(BaselineConfig):
-    """FIRE: the first token of an answer is drawn hot. Raises ValueError on a value outside its range."""
+class FireConfig(PolicyConfig):
+    """FIRE: the first token of a sample is drawn at a high temperature. Raises ValueError on a value outside its range."""
 
     name: ClassVar[str] = "fire"
+    about: ClassVar[str] = "FIRE: a hot first token"
+    caveats: ClassVar[tuple[str, ...]] = (
+        "Filters hold for the first token too; FIRE as published has none, so run it without top-p and min-p.",
+    )
     first_temperature: float = 30.0
     """Temperature of the first token, > 0. The ESamp paper's grid: 10, 30, 50."""
     first_top_k: int = 16
@@ -48,14 +33,25 @@ class FireConfig(BaselineConfig):
         check_positive(self.name, "first_temperature", self.first_temperature)
         check_at_least_one(self.name, "first_top_k", self.first_top_k)
 
+    def build(self, worker: Any) -> "SamplingPolicy":
+        """See PolicyConfig."""
+        from esamp.baselines.fire import FirePolicy
+
+        return FirePolicy(self)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OverrideConfig(BaselineConfig):
-    """OverRIDE: each sample is steered away from a model of the sample before it. Raises ValueError on a value outside its range."""
+class OverrideConfig(PolicyConfig):
+    """OverRIDE: each sample is moved away from a model of the sample before it. Raises ValueError on a value outside its range."""
 
     name: ClassVar[str] = "override"
+    about: ClassVar[str] = "OverRIDE: each sample away from the one before"
+    caveats: ClassVar[tuple[str, ...]] = (
+        "The first sample of a prompt is vanilla, and so are those past `rounds`.",
+        "Its heads are shared by all prompts of an engine, so a sample depends on the prompts that ran before it.",
+    )
     rounds: int = 10
-    """Samples of a prompt that take part, >= 2: sample 0 is vanilla, 1 to rounds - 1 are steered, those beyond are vanilla again."""
+    """Samples of a prompt that take part, >= 2: sample 0 is vanilla, 1 to rounds - 1 are changed, those beyond are vanilla again."""
     rank: int = 16
     """Rank of each head's change to lm_head, >= 1."""
     strength: float = 0.8
@@ -75,12 +71,27 @@ class OverrideConfig(BaselineConfig):
         check_positive(self.name, "init_scale", self.init_scale)
         check_not_negative(self.name, "strength", self.strength)
 
+    @property
+    def couples_samples(self) -> bool:
+        """See PolicyConfig: each sample moves away from the one before."""
+        return True
+
+    def build(self, worker: Any) -> "SamplingPolicy":
+        """See PolicyConfig."""
+        from esamp.baselines.override import OverridePolicy
+
+        return OverridePolicy(self, worker)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ContrastiveConfig(BaselineConfig):
+class ContrastiveConfig(PolicyConfig):
     """Contrastive decoding against an amateur model. Raises ValueError on a value outside its range."""
 
     name: ClassVar[str] = "contrastive"
+    about: ClassVar[str] = "contrastive decoding against --contrastive.amateur"
+    caveats: ClassVar[tuple[str, ...]] = (
+        "The amateur model and its cache take memory beside the engine's: lower gpu_memory_utilization on a GPU.",
+    )
     amateur: str
     """Folder or hub id of a causal language model with the engine's vocabulary. The ESamp paper: Qwen2.5-0.5B-Instruct, Qwen3-0.6B."""
     alpha: float = 0.1
@@ -103,6 +114,12 @@ class ContrastiveConfig(BaselineConfig):
                 f"contrastive form must be one of {', '.join(get_args(ContrastiveForm))}; got {self.form!r}."
             )
         check_not_negative(self.name, "strength", self.strength)
+
+    def build(self, worker: Any) -> "SamplingPolicy":
+        """See PolicyConfig."""
+        from esamp.baselines.contrastive import ContrastivePolicy
+
+        return ContrastivePolicy(self, worker)
 
 
 def check_positive(baseline: str, setting: str, value: float) -> None:

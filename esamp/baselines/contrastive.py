@@ -20,12 +20,11 @@ import torch
 from torch import Tensor
 
 from esamp.baselines.amateur import Text, check_vocabulary, load_amateur
+from esamp.baselines.baseline_policy import BaselinePolicy, row_index
 from esamp.baselines.config import ContrastiveConfig
-from esamp.baselines.request_tracker import Participants, row_index
-from esamp.engine import adapter as vllm_adapter
-from esamp.engine.adapter import BatchStep, NewRequest
-from esamp.policy import Counters, SamplingOrder
-from esamp.telemetry import PolicyMeasures
+from esamp.batch import BatchStep, NewRequest
+from esamp.engine import adapter
+from esamp.policy import StepPlan
 
 
 class Score(Protocol):
@@ -60,7 +59,7 @@ def build_score(config: ContrastiveConfig) -> Score:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Contrast:
-    """A LogitStage: the score on the head, -inf elsewhere."""
+    """A FilteredLogitsProcessor: the score on the head, -inf elsewhere."""
 
     rows: Tensor
     """[R]"""
@@ -81,54 +80,40 @@ class Contrast:
         return logits_BV
 
 
-class ContrastivePolicy:
-    """Contrastive decoding in one worker: a SamplingPolicy. The amateur and its caches take memory beside the engine's: on a GPU
-    leave room for them (gpu_memory_utilization)."""
+class ContrastivePolicy(BaselinePolicy[Text]):
+    """Contrastive decoding in one worker: a SamplingPolicy. The amateur and its caches take memory that the engine does not know of: on
+    a GPU leave room for them (gpu_memory_utilization)."""
 
     def __init__(self, config: ContrastiveConfig, worker: Any) -> None:
-        """Loads the amateur. Raises ValueError if it cannot be had, or has another vocabulary."""
+        """Loads the amateur. Raises ValueError if it cannot be loaded, or has another vocabulary."""
+        super().__init__(text_of)
         self.config = config
         self.score = build_score(config)
-        self._vocab_size, _ = vllm_adapter.logits_shape(worker)
+        self._vocab_size, _ = adapter.logits_shape(worker)
         self.amateur = load_amateur(config.amateur, dtype=worker.model_config.dtype, device=worker.device)
-        check_vocabulary(
-            config.amateur, self.amateur, size=self._vocab_size, tokenizer=vllm_adapter.tokenizer_name(worker)
-        )
-        self._participants = Participants[Text](text_of)
+        check_vocabulary(config.amateur, self.amateur, size=self._vocab_size, tokenizer=adapter.tokenizer_name(worker))
 
-    def follow(self, finished: set[str], new: list[NewRequest]) -> None:
-        """See SamplingPolicy."""
-        self._participants.follow(finished, new)
-
-    def before_sampling(self, step: BatchStep, *, is_recording: bool) -> SamplingOrder:
+    def before_sampling(self, step: BatchStep, *, is_recording: bool) -> StepPlan:
         """Let the amateur read what the expert has read, and contrast the two."""
-        texts = self._participants.drawing(step)
+        texts = self.rows_of(step)
         if not texts:
             self.amateur.forget_all()
-            self._participants.take_part(step, None)
-            return SamplingOrder()
+            self.intervene(step, None)
+            return StepPlan()
         for row, text in texts.items():
             check_length(text, step.num_tokens[row], step.request_ids[row])
         amateur_RU = self.amateur.logits(list(texts.values()))
         is_finite_R = torch.isfinite(amateur_RU).all(-1)
         rows_R = row_index(list(texts), step.target_BH.device)
-        self._participants.take_part(step, rows_R, is_finite_R)
+        self.intervene(step, rows_R, is_finite_R)
         amateur_RV = widen(amateur_RU, self._vocab_size)
-        return SamplingOrder(Contrast(rows_R, amateur_RV, is_finite_R, self.score, self.config.alpha))
+        return StepPlan(Contrast(rows_R, amateur_RV, is_finite_R, self.score, self.config.alpha))
 
     def after_sampling(self, step: BatchStep, tokens_B: Tensor) -> None:
-        """The amateur shall read what was drawn."""
+        """The amateur reads the drawn tokens in the next step."""
         tokens = tokens_B.unbind()
-        for row, text in self._participants.drawing(step).items():
-            text.drawn.append(tokens[row])
-
-    def measures(self, step: BatchStep) -> PolicyMeasures:
-        """See SamplingPolicy."""
-        return self._participants.measures(step)
-
-    def counters(self) -> Counters:
-        """See SamplingPolicy."""
-        return self._participants.counters()
+        for row, text in self.rows_of(step).items():
+            text.generated.append(tokens[row])
 
 
 def text_of(request: NewRequest) -> Text:
@@ -139,13 +124,13 @@ def text_of(request: NewRequest) -> Text:
 
 
 def check_length(text: Text, num_tokens: int, request_id: str) -> None:
-    """Drop tokens that vLLM drew and took back; raise RuntimeError if it has read more than was drawn before our eyes."""
+    """Drop tokens that vLLM drew and took back; raise RuntimeError if it has read tokens that this policy never saw."""
     if len(text) < num_tokens:
         raise RuntimeError(
             f"request {request_id}: the expert has read {num_tokens} tokens, the amateur knows {len(text)}; prompts that grow "
             "(streaming input) are not supported by contrastive decoding."
         )
-    del text.drawn[num_tokens - len(text.prompt) :]
+    del text.generated[num_tokens - len(text.prompt) :]
 
 
 def widen(amateur_RU: Tensor, vocab_size: int) -> Tensor:

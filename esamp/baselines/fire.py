@@ -1,4 +1,4 @@
-"""FIRE, Flaming-hot Initiation with Regular Execution: the first token of each answer is drawn at a very high temperature among the
+"""FIRE, Flaming-hot Initiation with Regular Execution: the first token of each sample is drawn at a very high temperature among the
 most likely, the rest as usual (arXiv:2410.21236).
 
 The ESamp paper (arXiv:2604.24927) compares with it at temperatures 10, 30 and 50 and leaves open the k of its top-k and the
@@ -14,16 +14,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from esamp.baselines.baseline_policy import BaselinePolicy, row_index
 from esamp.baselines.config import FireConfig
-from esamp.baselines.request_tracker import Participants, row_index
-from esamp.engine.adapter import BatchStep, NewRequest
-from esamp.policy import Counters, SamplingOrder
-from esamp.telemetry import PolicyMeasures
+from esamp.batch import BatchStep
+from esamp.policy import StepPlan
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HotDraw:
-    """A LogitStage: the most likely tokens of some rows at another temperature."""
+    """A FilteredLogitsProcessor: the most likely tokens of some rows at another temperature."""
 
     rows: Tensor
     """[R]"""
@@ -37,35 +36,20 @@ class HotDraw:
         return logits_BV
 
 
-class FirePolicy:
+class FirePolicy(BaselinePolicy[str]):
     """FIRE in one worker: a SamplingPolicy."""
 
     def __init__(self, config: FireConfig) -> None:
+        # A request has no state here but that it is tracked.
+        super().__init__(lambda request: request.request_id)
         self.config = config
-        # There is nothing to remember of a request but that it takes part.
-        self._participants = Participants[str](lambda request: request.request_id)
 
-    def follow(self, finished: set[str], new: list[NewRequest]) -> None:
-        """See SamplingPolicy."""
-        self._participants.follow(finished, new)
-
-    def before_sampling(self, step: BatchStep, *, is_recording: bool) -> SamplingOrder:
-        """Heat up first tokens. A preempted request that was read again ends on a token it had drawn, so it counts as decoding."""
-        rows = [row for row in self._participants.drawing(step) if not step.is_decode[row]]
+    def before_sampling(self, step: BatchStep, *, is_recording: bool) -> StepPlan:
+        """Plan the first tokens' hot draw. A preempted request that is read again ends on a generated token, so it counts as decoding."""
+        rows = [row for row in self.rows_of(step) if not step.is_decode[row]]
         if not rows:
-            self._participants.take_part(step, None)
-            return SamplingOrder()
+            self.intervene(step, None)
+            return StepPlan()
         rows_R = row_index(rows, step.target_BH.device)
-        self._participants.take_part(step, rows_R)
-        return SamplingOrder(HotDraw(rows_R, self.config.first_temperature, self.config.first_top_k))
-
-    def after_sampling(self, step: BatchStep, tokens_B: Tensor) -> None:
-        """Nothing is learned."""
-
-    def measures(self, step: BatchStep) -> PolicyMeasures:
-        """See SamplingPolicy."""
-        return self._participants.measures(step)
-
-    def counters(self) -> Counters:
-        """See SamplingPolicy."""
-        return self._participants.counters()
+        self.intervene(step, rows_R)
+        return StepPlan(HotDraw(rows_R, self.config.first_temperature, self.config.first_top_k))

@@ -1,4 +1,4 @@
-"""OverRIDE: sample j of a prompt is steered away from a model of sample j-1, which learns while both are drawn.
+"""OverRIDE: sample j of a prompt is moved away from a model of sample j-1, which learns while both are generated.
 
 Head t is a low-rank change of lm_head, dz_t = B_t A_t h, so that z + dz_t becomes the next-token model of sample t. Then
 
@@ -10,9 +10,9 @@ Heads are shared by all prompts and live as long as the engine. Each step of the
 z + dz_j on the tokens just drawn, averaged over all rows that learn. A head without rows in a step takes no Adam step.
 
 This follows the authors' code (github.com/shi-rq/OverRIDE, modeling.py); like there, the first token counts like any other, and heads
-learn with the model's plain logits. Different here: weights are fp32 whatever the model's type; steering comes after temperature and
+learn with the model's plain logits. Different here: weights are fp32 whatever the model's type; the change comes after temperature and
 filters, as dz / temperature, and not before them, so that every policy draws from the same candidates (without filters it is the same);
-and a request says which sample it is, since vLLM's names of siblings cannot be told apart for sure: one request per sample, n=1.
+and a request says which sample it is, since vLLM's names of siblings do not tell which is which: one request per sample, n=1.
 
 Legend: B batch rows, R rows, H hidden size, V vocabulary, r rank.
 """
@@ -23,15 +23,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from esamp.baselines.baseline_policy import BaselinePolicy, row_index
 from esamp.baselines.config import OverrideConfig
-from esamp.baselines.request_tracker import Participants, row_index
-from esamp.engine import adapter as vllm_adapter
-from esamp.engine.adapter import BatchStep, NewRequest
-from esamp.policy import Counters, SamplingOrder
-from esamp.telemetry import PolicyMeasures
-
-SAMPLE_KEY = "esamp_sample"
-"""extra_args key: which sample of its prompt the request is (int >= 0). Requests without it stay vanilla and are counted."""
+from esamp.batch import BatchStep, NewRequest
+from esamp.engine import adapter
+from esamp.policy import StepPlan
+from esamp.request_args import SAMPLE_KEY
 
 
 class LowRankHead:
@@ -70,12 +67,12 @@ class LowRankHead:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Override:
-    """A LogitStage: z - s dz."""
+    """A FilteredLogitsProcessor: z - s dz."""
 
     rows: Tensor
     """[R]"""
     delta_RV: Tensor
-    """dz at temperature 1; zeros for a row that shall stay vanilla."""
+    """dz at temperature 1; zeros for a row that stays vanilla."""
     strength: float
 
     def __call__(self, logits_BV: Tensor, temperature_B: Tensor) -> Tensor:
@@ -84,7 +81,7 @@ class Override:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Lesson:
+class TrainingBatch:
     """Rows of one step that one head learns from."""
 
     head: LowRankHead
@@ -95,15 +92,15 @@ class Lesson:
     """The model's logits before temperature and filters."""
 
 
-class OverridePolicy:
+class OverridePolicy(BaselinePolicy[int]):
     """OverRIDE in one worker: a SamplingPolicy."""
 
     def __init__(self, config: OverrideConfig, worker: Any) -> None:
+        super().__init__(self._sample_of)
         self.config = config
         self._worker = worker
-        self._participants = Participants[int](self._sample_of)
-        self._lessons: list[Lesson] = []
-        vocab_size, hidden_size = vllm_adapter.logits_shape(worker)
+        self._training_batches: list[TrainingBatch] = []
+        vocab_size, hidden_size = adapter.logits_shape(worker)
         # Its own generator: the global one draws the tokens of seedless requests.
         generator = torch.Generator().manual_seed(config.seed)
         self.heads = tuple(
@@ -116,51 +113,39 @@ class OverridePolicy:
             )
             for _ in range(config.rounds - 1)
         )
-        """Head t models sample t; the last sample needs none, for nobody follows it."""
+        """Head t models sample t; the last sample needs none, since no sample follows it."""
 
-    def follow(self, finished: set[str], new: list[NewRequest]) -> None:
-        """See SamplingPolicy."""
-        self._participants.follow(finished, new)
-
-    def before_sampling(self, step: BatchStep, *, is_recording: bool) -> SamplingOrder:
-        """Keep what heads shall learn from; steer."""
+    def before_sampling(self, step: BatchStep, *, is_recording: bool) -> StepPlan:
+        """Keep what the heads learn from; plan the change of the others' logits."""
         device = step.target_BH.device
-        samples = self._participants.drawing(step)
-        plain_BV = vllm_adapter.plain_logits(self._worker)
+        samples = self.rows_of(step)
+        plain_BV = adapter.plain_logits(self._worker)
         # Indexing copies, as it must: vLLM scales the logits in place.
-        self._lessons = [
-            Lesson(self.heads[t], rows, step.target_BH[rows].float(), plain_BV[rows].float())
+        self._training_batches = [
+            TrainingBatch(self.heads[t], rows, step.target_BH[rows].float(), plain_BV[rows].float())
             for t, rows in rows_of_heads(samples, device)
             if t < len(self.heads)
         ]
         before = {row: sample - 1 for row, sample in samples.items() if sample > 0}
         if not before:
-            self._participants.take_part(step, None)
-            return SamplingOrder()
-        steering = rows_of_heads(before, device)
-        delta_RV = torch.cat([self.heads[t].delta(step.target_BH[rows].float()) for t, rows in steering])
+            self.intervene(step, None)
+            return StepPlan()
+        adjustment = rows_of_heads(before, device)
+        delta_RV = torch.cat([self.heads[t].delta(step.target_BH[rows].float()) for t, rows in adjustment])
         is_finite_R = torch.isfinite(delta_RV).all(-1)
-        rows_R = torch.cat([rows for _, rows in steering])
-        self._participants.take_part(step, rows_R, is_finite_R)
+        rows_R = torch.cat([rows for _, rows in adjustment])
+        self.intervene(step, rows_R, is_finite_R)
         delta_RV = torch.where(is_finite_R.unsqueeze(1), delta_RV, 0.0)
-        return SamplingOrder(Override(rows_R, delta_RV, self.config.strength))
+        return StepPlan(Override(rows_R, delta_RV, self.config.strength))
 
     def after_sampling(self, step: BatchStep, tokens_B: Tensor) -> None:
         """Each head learns the tokens of its own sample."""
-        num_rows = sum(len(lesson.rows) for lesson in self._lessons)
-        for lesson in self._lessons:
-            tokens_R = tokens_B[lesson.rows].long()
-            lesson.head.learn(lesson.hidden_RH, lesson.plain_RV, tokens_R, num_rows=num_rows)
-        self._participants.learned(rows=num_rows, optimiser_steps=len(self._lessons))
-        self._lessons = []
-
-    def measures(self, step: BatchStep) -> PolicyMeasures:
-        """See SamplingPolicy."""
-        return self._participants.measures(step)
-
-    def counters(self) -> Counters:
-        """See SamplingPolicy."""
-        return self._participants.counters()
+        num_rows = sum(len(batch.rows) for batch in self._training_batches)
+        for batch in self._training_batches:
+            tokens_R = tokens_B[batch.rows].long()
+            batch.head.learn(batch.hidden_RH, batch.plain_RV, tokens_R, num_rows=num_rows)
+        self.count_training(rows=num_rows, optimiser_steps=len(self._training_batches))
+        self._training_batches = []
 
     def _sample_of(self, request: NewRequest) -> int | None:
         sample = request.extra_args.get(SAMPLE_KEY)

@@ -1,4 +1,4 @@
-"""Where the Distiller works beside the decode loop: a thread of its own on a CPU, a stream of its own on a GPU."""
+"""Where the Distiller predicts and trains while the decode loop goes on: one thread on a CPU, one stream on a GPU."""
 
 import queue
 import threading
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Job(Generic[T]):
-    """Something the thread was told to do."""
+    """A call submitted to the thread, and its result."""
 
     __slots__ = ("_error", "_is_done", "_result", "_work")
 
@@ -23,21 +23,21 @@ class Job(Generic[T]):
         self._is_done.acquire()
 
     def run(self) -> None:
-        """In the thread. What it raises is kept for `result`."""
+        """Called by the thread. An exception is kept for `result`."""
         try:
             self._result = self._work()
-        except BaseException as error:
+        except BaseException as error:  # re-raised by `result` in the decode loop, a KeyboardInterrupt too
             self._error = error
         finally:
             self._is_done.release()
 
     @property
     def is_done(self) -> bool:
-        """True once `result` need not wait."""
+        """True once `result` returns at once."""
         return not self._is_done.locked()
 
     def result(self) -> T:
-        """Waits for it; raises what it raised. Once."""
+        """Wait for the result; raises what the call raised. To be called once: it takes the lock for good."""
         self._is_done.acquire()
         if self._error is not None:
             raise self._error
@@ -45,9 +45,9 @@ class Job(Generic[T]):
 
 
 class DistillerThread:
-    """Does jobs one after the other, in the order they were given.
+    """Runs jobs one after the other, in the order of submission.
 
-    concurrent.futures does the same at three times the price: each of its locks is taken under the interpreter's, which the decode loop
+    concurrent.futures costs three times as much: it takes each of its locks while it holds the interpreter's, which the decode loop
     needs meanwhile.
     """
 
@@ -56,7 +56,7 @@ class DistillerThread:
         threading.Thread(target=self._run, name="distiller", daemon=True).start()
 
     def submit(self, work: Callable[[], T]) -> Job[T]:
-        """Have `work` done."""
+        """Run `work` after all jobs submitted before."""
         job = Job(work)
         self._jobs.put(job)
         return job
@@ -66,9 +66,9 @@ class DistillerThread:
             self._jobs.get().run()
 
 
-Beside: TypeAlias = DistillerThread | torch.cuda.Stream
+BackgroundExecutor: TypeAlias = DistillerThread | torch.cuda.Stream
 
 
-def beside(device: torch.device) -> Beside:
-    """The one for this device."""
+def background_executor(device: torch.device) -> BackgroundExecutor:
+    """The background executor for this device."""
     return torch.cuda.Stream(device) if device.type == "cuda" else DistillerThread()

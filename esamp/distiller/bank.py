@@ -1,7 +1,7 @@
 """The Distiller: predicts a model's deep hidden state from a shallow one, and learns while the model decodes.
 
 A `DistillerBank` holds S independent Distillers ("slots"), one per prompt group, in one tensor: slot s is row s of `theta_SP`.
-The promise it keeps: data of one slot never changes a bit of another, and a slot that was reset is as good as new.
+Two guarantees: data of one slot never changes a bit of another, and a slot that was reset equals a new one.
 
 Network (arXiv:2604.24927, section 5.1 and appendix E.2), for one slot:
 
@@ -36,31 +36,31 @@ class SlotLayout:
 
     @property
     def num_parameters(self) -> int:
-        """P: entries of a slot's flat row. U and G, D, and the gain follow one another: see distiller_math.split."""
+        """P: entries of a slot's flat row. U and G, D, and the gain follow one another: see math.split."""
         return 3 * self.num_blocks * self.inner_width * self.hidden_size + self.hidden_size
 
     def split(self, flat_SP: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As distiller_math.split."""
+        """As math.split."""
         return split(flat_SP, self.hidden_size, self.inner_width, self.num_blocks)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Forward:
-    """What a bank computed to predict some rows: the prediction, and what learning from the same rows can go on from."""
+    """What a bank computed to predict some rows: the prediction, and the activations that training on the same rows reuses."""
 
     prediction_RH: Tensor
-    """[R, H] fp32; not finite where the shallow state was not, or where the slot broke."""
+    """[R, H] fp32; NaN where the slot diverged."""
     prediction_AMH: Tensor | None = None
     """The same, grouped by slot. This and what follows: of a bank that learns by gradients."""
     output_AMH: Tensor | None = None
     """h_N"""
     saved: tuple[Tensor, ...] = ()
-    """See distiller_math.SAVED_PER_BLOCK."""
+    """See math.SAVED_PER_BLOCK."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SlotViews:
-    """A batch's part of a bank, as distiller_math.descend takes it."""
+    """A batch's part of a bank, as math.descend takes it."""
 
     batch: SlotBatch
     state: list[Tensor]
@@ -71,7 +71,7 @@ class SlotViews:
 class DistillerBank:
     """S Distillers with their Adam moments and step counts, fp32, on one device: 4 numbers per parameter and slot.
 
-    Not thread-safe: whoever trains and predicts takes turns (see esamp.distiller.learner).
+    Not thread-safe: training and prediction must take turns (see esamp.distiller.learner).
     """
 
     def __init__(self, config: ESampConfig, output_gain_H: Tensor, *, num_slots: int, device: torch.device) -> None:
@@ -100,8 +100,8 @@ class DistillerBank:
             """[S] loss per hidden channel that the latest training found before its step; NaN before the first."""
             self.relative_error_S = torch.full((num_slots,), torch.nan, device=device)
             """[S] |y - f(x)|^2 / |y|^2 over the rows of the latest training; 1 is what predicting zero would give."""
-            self.broken_slots = torch.zeros((), dtype=torch.long, device=device)
-            """Times that finite rows gave a slot a non-finite gradient; such a slot predicts NaN until its reset."""
+            self.diverged_slots = torch.zeros((), dtype=torch.long, device=device)
+            """int64 scalar: times that finite rows gave a slot a non-finite gradient. Such a slot predicts NaN until its reset."""
 
     @property
     def device(self) -> torch.device:
@@ -194,7 +194,7 @@ class DistillerBank:
             spans = (self.theta_SP, self.gradient_SP, self.steps_S, self.loss_S, self.relative_error_S)
             self._views = SlotViews(
                 batch=batch,
-                state=[kept[batch.span] for kept in spans] + [self.broken_slots],
+                state=[kept[batch.span] for kept in spans] + [self.diverged_slots],
                 per_slot=[[[kept[batch.first + a]] for a in live] for kept in matrices],
                 live=live,
             )

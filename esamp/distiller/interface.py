@@ -1,4 +1,4 @@
-"""What stands for the Distillers in an engine: one interface; the ablations and controls that predict in another way implement it too.
+"""The interface of a bank: Distillers, and the ablations and controls that predict in another way.
 
 Legend: S slots, R rows, H hidden size, V vocabulary.
 """
@@ -11,8 +11,9 @@ from torch import Tensor
 from esamp.config import ESampConfig
 from esamp.distiller.bank import DistillerBank, Forward
 from esamp.distiller.hidden_rows import HiddenRows, SourceRows
+from esamp.distiller.rls import RecursiveLeastSquaresBank
 from esamp.distiller.running_mean import RunningMeanBank
-from esamp.distiller.shared_init import PriorBank
+from esamp.distiller.shared_init import SharedInitBank
 from esamp.distiller.vocabulary_distiller import VocabularyDistillerBank
 
 
@@ -22,7 +23,7 @@ class Bank(Protocol):
     steps_S: Tensor
     loss_S: Tensor
     relative_error_S: Tensor
-    broken_slots: Tensor
+    diverged_slots: Tensor
 
     @property
     def device(self) -> torch.device: ...
@@ -42,12 +43,18 @@ def build_bank(config: ESampConfig, output_gain_H: Tensor, *, num_slots: int, he
     device = output_gain_H.device
     if config.prediction == "running_mean":
         return RunningMeanBank(output_gain_H.shape[0], num_slots=num_slots, device=device)
+    if config.distiller == "rls":
+        return RecursiveLeastSquaresBank(config, output_gain_H.shape[0], num_slots=num_slots, device=device)
     if config.prediction == "vocabulary":
         if head_weight_VH is None:
             raise ValueError('prediction="vocabulary" needs a plain, unquantised lm_head; this model has none.')
         return VocabularyDistillerBank(
             config, output_gain_H, num_slots=num_slots, device=device, head_weight_VH=head_weight_VH
         )
-    if config.scope == "prior":
-        return PriorBank(config, output_gain_H, num_slots=num_slots, device=device)
-    return DistillerBank(config, output_gain_H, num_slots=num_slots, device=device)
+    return build_distillers(config, output_gain_H, num_slots=num_slots)
+
+
+def build_distillers(config: ESampConfig, output_gain_H: Tensor, *, num_slots: int) -> DistillerBank:
+    """Distillers for `num_slots` groups, where `output_gain_H` [H] is, with whatever more their scope needs."""
+    bank = SharedInitBank if config.distiller_scope.learns_init else DistillerBank
+    return bank(config, output_gain_H, num_slots=num_slots, device=output_gain_H.device)

@@ -1,4 +1,4 @@
-"""When and where the bank learns. One interface, one class per way; the decode loop does not know which it has.
+"""When and where the bank learns. One interface, one class per way; the decode loop does not depend on which it has.
 
     decode step t     forward | refresh -> predict -> sample | learn(rows of t)
     SyncLearner                                              ######
@@ -17,7 +17,7 @@ from typing import Protocol
 import torch
 
 from esamp.config import ESampConfig
-from esamp.distiller.background import Beside, DistillerThread, Job
+from esamp.distiller.background import BackgroundExecutor, DistillerThread, Job
 from esamp.distiller.bank import Forward
 from esamp.distiller.hidden_rows import HiddenRows
 from esamp.distiller.interface import Bank
@@ -41,10 +41,10 @@ class WeightsVersion:
 
 
 class Learner(Protocol):
-    """Keeps a bank learning."""
+    """Trains a bank on the rows of each decode step."""
 
     def open(self, slot: int, group: str) -> None:
-        """`slot` now serves the prompt group of that name: it must start as new."""
+        """`slot` now serves the prompt group of that name: reset it."""
 
     def close(self, slot: int) -> None:
         """Nobody uses `slot` any more."""
@@ -53,8 +53,8 @@ class Learner(Protocol):
         """Called before the bank predicts: bring its weights up to date. Raises what training raised."""
 
     def catch_up(self) -> None:
-        """The same for a bank that will predict in the Distiller's thread, after what that thread was given before; does not wait.
-        Raises what training raised, a step later at the latest."""
+        """The same for a bank that predicts on the background executor, after the jobs submitted before; does not wait.
+        Raises what training raised, at the next `learn` at the latest."""
 
     def learn(self, rows: HiddenRows, forward: Forward | None) -> None:
         """Learn from one decode step: one optimiser step of each slot that has rows. `forward` as in DistillerBank.train."""
@@ -64,7 +64,7 @@ class Learner(Protocol):
 
 
 class SyncLearner:
-    """Trains within the step: the obvious way, and the yardstick of the others."""
+    """Trains within the step: the baseline that the other learners must match bit for bit."""
 
     def __init__(self, bank: Bank) -> None:
         self.bank = bank
@@ -99,7 +99,7 @@ class SyncLearner:
 
 
 class LocalLearner(SyncLearner):
-    """Trains in the Distiller's thread during the next forward pass (see esamp.distiller.math for the interpreter's part in it)."""
+    """Trains in the background thread during the next forward pass. esamp.distiller.math says why the interpreter lock allows it."""
 
     def __init__(self, bank: Bank, thread: DistillerThread) -> None:
         super().__init__(bank)
@@ -107,7 +107,7 @@ class LocalLearner(SyncLearner):
         self._pending: Job[None] | None = None
 
     def open(self, slot: int, group: str) -> None:
-        self.refresh()  # the thread writes to a whole range of slots
+        self.refresh()  # the thread may still write to this slot: it trains a range of slots at once
         super().open(slot, group)
 
     def refresh(self) -> None:
@@ -120,11 +120,14 @@ class LocalLearner(SyncLearner):
             self.refresh()
 
     def _train(self, rows: HiddenRows, forward: Forward | None) -> None:
+        # The last job is over: this step's prediction was computed after it, in the same thread. If it failed after `catch_up` looked,
+        # overwriting it here would lose its error.
+        self.refresh()
         self._pending = self._thread.submit(partial(self.bank.train, rows, forward))
 
 
 class StreamLearner(SyncLearner):
-    """Trains on a CUDA stream of its own, ordered by events alone. Unproven: written without a GPU at hand."""
+    """Trains on the background CUDA stream, ordered by events alone: only the device waits."""
 
     def __init__(self, bank: Bank, stream: torch.cuda.Stream) -> None:
         super().__init__(bank)
@@ -133,7 +136,7 @@ class StreamLearner(SyncLearner):
 
     def refresh(self) -> None:
         torch.cuda.current_stream().wait_stream(self._stream)
-        # Only now may the allocator give this memory to the main stream again.
+        # The caching allocator orders memory by the stream it was allocated on: freed earlier, the main stream could overwrite it.
         self._in_use = None
 
     def _train(self, rows: HiddenRows, forward: Forward | None) -> None:
@@ -144,7 +147,7 @@ class StreamLearner(SyncLearner):
 
 
 class LaggedLearner(SyncLearner):
-    """Learns from each step `lag` steps later: how much may a trainer be behind?"""
+    """Learns from each step `lag` steps later, to measure what staleness costs."""
 
     def __init__(self, bank: Bank, lag: int) -> None:
         super().__init__(bank)
@@ -163,15 +166,15 @@ class LaggedLearner(SyncLearner):
 
 
 class FrozenLearner(SyncLearner):
-    """Never learns. A control: what does a random Distiller do?"""
+    """Never learns: a control with a random Distiller."""
 
     def learn(self, rows: HiddenRows, forward: Forward | None) -> None:
         pass
 
 
-def build_learner(config: ESampConfig, bank: Bank, beside: Beside) -> Learner | None:
-    """The learner that the config asks for, working `beside` the decode loop if it is to; None for one that comes from outside
-    (trainer="actor")."""
+def build_learner(config: ESampConfig, bank: Bank, executor: BackgroundExecutor) -> Learner | None:
+    """The learner that the config asks for, on `executor` if it trains in the background; None for trainer="actor", whose learner is
+    handed to the engine later."""
     if config.trainer == "actor":
         return None
     if config.trainer == "none":
@@ -180,9 +183,9 @@ def build_learner(config: ESampConfig, bank: Bank, beside: Beside) -> Learner | 
         return LaggedLearner(bank, config.lag)
     if config.trainer == "sync":
         return SyncLearner(bank)
-    return background_learner(bank, beside)
+    return background_learner(bank, executor)
 
 
-def background_learner(bank: Bank, beside: Beside) -> Learner:
-    """trainer="local": the learner for where the Distiller works."""
-    return StreamLearner(bank, beside) if isinstance(beside, torch.cuda.Stream) else LocalLearner(bank, beside)
+def background_learner(bank: Bank, executor: BackgroundExecutor) -> Learner:
+    """The learner of trainer="local" on `executor`."""
+    return StreamLearner(bank, executor) if isinstance(executor, torch.cuda.Stream) else LocalLearner(bank, executor)

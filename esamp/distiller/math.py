@@ -1,6 +1,6 @@
 """The Distiller's arithmetic: pure functions of tensors, which a CPU runs without Python's interpreter lock.
 
-    predict_rows   shallow rows -> predictions, and what learning goes on from
+    predict_rows   shallow rows -> predictions, and the activations that training reuses
     learn_rows     deep rows -> loss -> gradient, by hand -> clip -> Adam, in torch's fused kernel
 
 A thread that trains in Python takes the lock from the decode loop with every operation, which costs the loop more than training in its
@@ -135,14 +135,14 @@ def descend(
 ) -> None:
     """One optimiser step of the slots `live` (places in 0 .. A-1), from the gradient with respect to the predictions.
 
-    `state`, updated in place: weights, gradients [A, P], steps, loss, relative error [A], and the count of slots that broke. `per_slot`,
+    `state`, updated in place: weights, gradients [A, P], steps, loss, relative error [A], and the count of slots that diverged. `per_slot`,
     the same memory: weights, gradients, both moments [P] and steps, each a list over `live` of lists of one tensor. `optimiser`: the
     largest norm of a gradient, and Adam's step size, both decays and epsilon.
 
     A slot without rows that count keeps every bit. So does one whose gradient is not finite, but for its last gain, which becomes NaN: it
-    predicts NaN until its reset, and whoever asks it hears that it has nothing to say.
+    predicts NaN until its reset, and so its rows stay vanilla.
     """
-    theta_AP, gradient_AP, steps_A, kept_loss_A, kept_error_A, broken = state
+    theta_AP, gradient_AP, steps_A, kept_loss_A, kept_error_A, diverged = state
     clip_norm, learning_rate, beta1, beta2, eps = optimiser
     backward(theta_AP, gradient_AP, d_prediction_AMH, output_AMH, saved, width)
     norm_A = torch.linalg.vector_norm(gradient_AP, dim=[1])
@@ -150,7 +150,7 @@ def descend(
     is_live_A = is_finite_A & (num_rows_A > 0)
     steps_A += is_live_A
     last_gain_A = theta_AP[:, -1]
-    broken += (~is_finite_A & torch.isfinite(last_gain_A)).sum()
+    diverged += (~is_finite_A & torch.isfinite(last_gain_A)).sum()
     last_gain_A.masked_fill_(~is_finite_A, float("nan"))
     kept_loss_A.copy_(torch.where(is_live_A, loss_A, kept_loss_A))
     kept_error_A.copy_(torch.where(is_live_A, relative_error_A, kept_error_A))
@@ -220,4 +220,9 @@ def arithmetic_on(device_type: str) -> Arithmetic:
         return Arithmetic(predict_rows, learn_rows, prediction_error, descend)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        return Arithmetic(*map(torch.jit.script, (predict_rows, learn_rows, prediction_error, descend)))
+        return Arithmetic(
+            torch.jit.script(predict_rows),
+            torch.jit.script(learn_rows),
+            torch.jit.script(prediction_error),
+            torch.jit.script(descend),
+        )

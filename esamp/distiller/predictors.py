@@ -1,4 +1,4 @@
-"""What is put in the place of the deep state when logits are fused: the Distiller's prediction, or a control. One class per way.
+"""What logits are fused with: the Distiller's prediction of the deep state, or a control. One class per way.
 
 Legend: R rows, H hidden size.
 """
@@ -17,19 +17,19 @@ from esamp.distiller.interface import Bank
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """The stand-ins for one step."""
+    """Predicted deep states of one step."""
 
     hidden_RH: Tensor
-    """[R, H] fp32; a row that is not finite steers nothing."""
+    """[R, H] fp32; a row that is not finite stays vanilla."""
     forward: Forward | None
-    """What the bank computed on the way, if learning from these rows can go on from it."""
+    """The bank's activations, if training on these rows can reuse them."""
 
 
 class Predictor(Protocol):
     """Predicts the deep states of a step."""
 
     def predict(self, rows: HiddenRows) -> Prediction:
-        """One stand-in per row."""
+        """One prediction per row."""
         ...
 
 
@@ -46,7 +46,7 @@ class OwnPrediction:
 
 @dataclass(frozen=True, slots=True)
 class ShuffledPrediction:
-    """A control: each row by the Distiller of another group, the next one in the batch. Alone in its batch a group stays vanilla."""
+    """A control: each row by the Distiller of another group, the next one in the batch. A group alone in its batch stays vanilla."""
 
     bank: Bank
 

@@ -1,10 +1,10 @@
-"""Predicting ahead: the shallow state is there early in the forward pass, and a prediction is needed only at its end.
+"""Predict while the model runs: the shallow state is ready early in the forward pass, and the prediction is needed only at its end.
 
-    decode loop         layer 1 | begin --- layers 2 .. L ---- take | mix, head, sample | learn
-    beside it                   |  (train t-1)  predict t           |                   |  train t ...
+    decode loop         layer 1 | start --- layers 2 .. L ---- take | mix, head, sample | learn
+    background                  |  (train t-1)  predict t           |                   |  train t ...
 
-Beside it is one thread on a CPU and one stream on a GPU, which predicts and trains in the order it was told to: the prediction of step t
-is made by weights that have learned from every step up to t-1, the same as without looking ahead.
+The background executor is one thread on a CPU and one stream on a GPU. It predicts and trains in the order of submission, so the
+prediction of step t uses weights that have learned from every step up to t-1, as it would without prefetching.
 """
 
 from functools import partial
@@ -12,61 +12,65 @@ from typing import Protocol
 
 import torch
 
-from esamp.distiller.background import Beside, DistillerThread, Job
+from esamp.distiller.background import BackgroundExecutor, DistillerThread, Job
 from esamp.distiller.bank import Forward
 from esamp.distiller.hidden_rows import SourceRows
 from esamp.distiller.interface import Bank
 
 
-class Foresight(Protocol):
+class Prefetcher(Protocol):
     """Predicts while the model's deeper layers run."""
 
-    def begin(self, rows: SourceRows) -> None:
-        """Start to predict `rows`. What was begun before and not taken (the step failed) is forgotten."""
+    def start(self, rows: SourceRows) -> None:
+        """Start to predict `rows`. A prediction that was started and not taken (the step failed) is dropped."""
 
     def take(self) -> Forward | None:
-        """The prediction of the rows, waited for; None if nothing was begun. Raises what the prediction raised."""
+        """Wait for the prediction of the rows; None if none was started. Raises what the prediction raised."""
         ...
 
 
-class ThreadForesight:
-    """Predicts in the Distiller's thread."""
+class ThreadPrefetcher:
+    """Predicts in the background thread."""
 
     def __init__(self, bank: Bank, thread: DistillerThread) -> None:
         self._bank, self._thread = bank, thread
-        self._begun: Job[Forward] | None = None
+        self._pending: Job[Forward] | None = None
 
-    def begin(self, rows: SourceRows) -> None:
-        self._begun = self._thread.submit(partial(self._bank.predict, rows))
+    def start(self, rows: SourceRows) -> None:
+        self._pending = self._thread.submit(partial(self._bank.predict, rows))
 
     def take(self) -> Forward | None:
-        begun, self._begun = self._begun, None
-        return None if begun is None else begun.result()
+        pending, self._pending = self._pending, None
+        return None if pending is None else pending.result()
 
 
-class StreamForesight:
-    """Predicts on the Distiller's stream; only the device waits. Unproven: written without a GPU at hand."""
+class StreamPrefetcher:
+    """Predicts on the background stream; only the device waits."""
 
     def __init__(self, bank: Bank, stream: torch.cuda.Stream) -> None:
         self._bank, self._stream = bank, stream
-        self._begun: Forward | None = None
+        self._pending: Forward | None = None
         self._in_use: tuple[SourceRows, Forward] | None = None
 
-    def begin(self, rows: SourceRows) -> None:
+    def start(self, rows: SourceRows) -> None:
         self._stream.wait_stream(torch.cuda.current_stream())
         # Only now has the decode loop done what it does with the last prediction: its memory may be used again.
         self._in_use = None
         with torch.cuda.stream(self._stream):
-            self._begun = self._bank.predict(rows)
-        self._in_use = (rows, self._begun)
+            self._pending = self._bank.predict(rows)
+        self._in_use = (rows, self._pending)
 
     def take(self) -> Forward | None:
-        begun, self._begun = self._begun, None
-        if begun is not None:
+        pending, self._pending = self._pending, None
+        if pending is not None:
             torch.cuda.current_stream().wait_stream(self._stream)
-        return begun
+        return pending
 
 
-def build_foresight(bank: Bank, beside: Beside) -> Foresight:
-    """The one for where the Distiller works."""
-    return StreamForesight(bank, beside) if isinstance(beside, torch.cuda.Stream) else ThreadForesight(bank, beside)
+def build_prefetcher(bank: Bank, executor: BackgroundExecutor) -> Prefetcher:
+    """The prefetcher for `executor`."""
+    return (
+        StreamPrefetcher(bank, executor)
+        if isinstance(executor, torch.cuda.Stream)
+        else ThreadPrefetcher(bank, executor)
+    )

@@ -17,7 +17,7 @@ class RunningMeanBank:
             self.steps_S = torch.zeros(num_slots, device=device)
             self.loss_S = torch.full((num_slots,), torch.nan, device=device)
             self.relative_error_S = torch.full((num_slots,), torch.nan, device=device)
-            self.broken_slots = torch.zeros((), dtype=torch.long, device=device)
+            self.diverged_slots = torch.zeros((), dtype=torch.long, device=device)
 
     @property
     def device(self) -> torch.device:

@@ -1,4 +1,4 @@
-"""When a slot's prediction may steer: an untrained Distiller is noise, and noise only sharpens. One class per rule.
+"""How much of beta a slot gets: an untrained Distiller is noise, and noise only sharpens. One class per rule.
 
 Legend: R rows, S slots.
 """

@@ -10,7 +10,6 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import vllm
@@ -21,10 +20,13 @@ from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, 
 from vllm.model_executor.models.interfaces import supports_eagle3
 from vllm.platforms import current_platform
 from vllm.sampling_params import SamplingParams
+from vllm.tokenizers.registry import cached_tokenizer_from_config
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.sample.logits_processor import BUILTIN_LOGITS_PROCESSORS
 from vllm.v1.sample.sampler import Sampler
 
+from esamp.batch import BatchRows, BatchStep, CapturedRows, NewRequest
+from esamp.draw.backend import cpu_draw
 from esamp.engine.sampler import ESampSampler
 from esamp.engine.surface import UnsupportedEngine, check_surface
 
@@ -34,44 +36,6 @@ KNOWN_VERSIONS = ("0.32.",)
 """Releases this module was run against."""
 CHECKED_VERSIONS = ("0.26.", "0.27.", "0.28.", "0.29.", "0.30.", "0.31.")
 """Releases that are tried if they have every name in esamp/engine/surface.py: by API check only, nothing was run there."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatchRows:
-    """The rows of one step, known before its forward pass."""
-
-    request_ids: tuple[str, ...]
-    """[B]"""
-    is_decode: tuple[bool, ...]
-    """[B] the row's last token is one the model has sampled, and a next one will be sampled from it."""
-    draws_token: tuple[bool, ...]
-    """[B] False for a prompt that is only partly read: what is sampled there is thrown away."""
-    num_tokens: tuple[int, ...]
-    """[B] tokens of the row, prompt included, that the model has read."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatchStep(BatchRows):
-    """One step after the forward pass and before sampling."""
-
-    source_BH: Tensor
-    """[B, H] residual stream after the shallow layer; empty [0] where the engine does not output it."""
-    target_BH: Tensor
-    """[B, H] what lm_head consumes."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewRequest:
-    """What a request that was just scheduled asked for."""
-
-    request_id: str
-    prompt_token_ids: tuple[int, ...]
-    temperature: float
-    top_k: int
-    """0 or -1: all tokens."""
-    is_unfiltered: bool
-    """Drawn from softmax(logits / temperature): nothing filters, shifts or reports the logits but masks, which only forbid tokens."""
-    extra_args: dict[str, Any]
 
 
 def check_worker(worker: Any) -> None:
@@ -96,14 +60,14 @@ def check_worker(worker: Any) -> None:
     check_surface(worker.model_runner)
     if not vllm.__version__.startswith(KNOWN_VERSIONS):
         logger.warning(
-            "esamp was run on vLLM %s only; %s has every name it needs, and nobody has run it there",
+            "esamp was run on vLLM %s only; %s has every name it needs, and is untested",
             ", ".join(v + "x" for v in KNOWN_VERSIONS),
             vllm.__version__,
         )
 
 
 def check_tensor_parallelism(size: int) -> None:
-    """Raise UnsupportedEngine on a CPU; elsewhere say that it is unproven.
+    """Raise UnsupportedEngine on a CPU; elsewhere warn that it is untested.
 
     Every rank has the same Distillers: hidden states are the same on all of them after the layers' all-reduce, initial weights come from a
     CPU generator of one seed, and each trains on every row in the same order, one step behind (trainer "local" or "sync"). The head gathers
@@ -114,9 +78,7 @@ def check_tensor_parallelism(size: int) -> None:
             f"esamp supports tensor parallelism on CUDA only; got tensor_parallel_size={size} on a CPU, where ranks share no device "
             "generator and would draw different tokens. Use more shards instead."
         )
-    logger.warning(
-        "esamp: tensor parallelism (%d ranks) is written and unproven: no machine with two GPUs was at hand", size
-    )
+    logger.warning("esamp: tensor parallelism (%d ranks) is untested: no machine with two GPUs was at hand", size)
 
 
 def enable_source_layer(worker: Any, source_layer: int) -> None:
@@ -131,21 +93,22 @@ def enable_source_layer(worker: Any, source_layer: int) -> None:
             f"{name} has no auxiliary hidden states in vLLM {vllm.__version__} (the SupportsEagle3 interface), which esamp reads; "
             "use a model that has them (Llama, Qwen2, Qwen3, GPT-OSS, ...) or sampler=vanilla."
         )
-    num_layers = worker.model_config.hf_text_config.num_hidden_layers
-    if source_layer >= num_layers:
-        raise UnsupportedEngine(f"source_layer must be below the model's {num_layers} layers; got {source_layer}.")
+    if source_layer >= num_layers(worker):
+        raise UnsupportedEngine(
+            f"source_layer must be below the model's {num_layers(worker)} layers; got {source_layer}."
+        )
     if getattr(model, "logits_processor", None) is not None and model.logits_processor.soft_cap is not None:
-        raise UnsupportedEngine(f"{name} soft-caps its logits; esamp has not been proven there. Use sampler=vanilla.")
+        raise UnsupportedEngine(f"{name} soft-caps its logits; esamp was not tested there. Use sampler=vanilla.")
     model.set_aux_hidden_state_layers((source_layer,))
     worker.model_runner.use_aux_hidden_state_outputs = True
 
 
 def check_head(worker: Any) -> None:
-    """Raise UnsupportedEngine if lm_head is quantised: a prediction would be rounded in ways nobody has looked at."""
+    """Raise UnsupportedEngine if lm_head is quantised: how it rounds predictions is untested."""
     head = getattr(worker.model_runner.get_model(), "lm_head", None)
     if isinstance(head, ParallelLMHead) and type(head.quant_method) is not UnquantizedEmbeddingMethod:
         raise UnsupportedEngine(
-            f"lm_head is quantised ({type(head.quant_method).__name__}); esamp has not been proven there. Use a checkpoint whose lm_head "
+            f"lm_head is quantised ({type(head.quant_method).__name__}); esamp was not tested there. Use a checkpoint whose lm_head "
             "is not quantised, or sampler=vanilla."
         )
 
@@ -155,12 +118,26 @@ def final_norm_weights(worker: Any) -> Tensor:
     model = worker.model_runner.get_model()
     text_model = getattr(model, "language_model", model)
     norm = getattr(getattr(text_model, "model", None), "norm", None)
-    if not isinstance(norm, nn.Module) or not isinstance(getattr(norm, "weight", None), Tensor):
+    weight = getattr(norm, "weight", None)
+    if not isinstance(weight, Tensor):
         raise UnsupportedEngine(
             f"{type(model).__name__} has no final norm at model.norm, where esamp takes the Distiller's output scale from."
         )
-    weight = norm.weight.detach()
-    return 1.0 + weight if isinstance(norm, GemmaRMSNorm) else weight
+    # Gemma stores the scale's distance from 1.
+    return 1.0 + weight.detach() if isinstance(norm, GemmaRMSNorm) else weight.detach()
+
+
+def token_texts(worker: Any) -> list[str]:
+    """[V] text of each token of the vocabulary, padding included. Raises ValueError if the engine was started without a tokenizer."""
+    config = worker.model_config
+    if config.skip_tokenizer_init:
+        raise ValueError(
+            "this policy reads the text of tokens; start the engine with its tokenizer (skip_tokenizer_init=False)."
+        )
+    tokenizer = cached_tokenizer_from_config(config)
+    vocab_size, _ = logits_shape(worker)
+    known = [tokenizer.decode([token]) for token in range(min(len(tokenizer), vocab_size))]
+    return known + [""] * (vocab_size - len(known))
 
 
 def has_custom_logits_processors(worker: Any) -> bool:
@@ -174,7 +151,7 @@ def install_sampler(worker: Any) -> ESampSampler:
     stock = worker.model_runner.sampler
     if type(stock) is not Sampler:
         raise UnsupportedEngine(f"esamp replaces vLLM's own V1 sampler; this engine has {type(stock).__qualname__}.")
-    sampler = ESampSampler(stock)
+    sampler = ESampSampler(stock, cpu_draw() if current_platform.is_cpu() else None)
     worker.model_runner.sampler = sampler
     return sampler
 
@@ -196,7 +173,7 @@ def new_requests(scheduled: SchedulerOutput) -> list[NewRequest]:
 
 
 def is_unfiltered(params: SamplingParams) -> bool:
-    """True if masks alone stand between the logits and the draw, and nobody asked for the logits themselves."""
+    """True if masks alone stand between the logits and the draw, and the request does not report logits."""
     return (
         params.top_k in (0, -1)
         and params.top_p == 1
@@ -230,7 +207,7 @@ def read_rows(worker: Any) -> BatchRows:
 def unread_prompts_unseeded(worker: Any) -> Iterator[None]:
     """For the runner's sample_tokens on a CPU: rows whose prompt is only partly read have no generator of their own.
 
-    vLLM draws a token for such rows, throws it away and winds their generators back, which those of a CPU cannot do. What is drawn for
+    vLLM draws a token for such rows, throws it away and rewinds their generators, which CPU generators do not support. What is drawn for
     them does not matter; that their seeds are not spent does.
     """
     runner = worker.model_runner
@@ -249,24 +226,16 @@ def last_tokens(worker: Any, num_rows: int) -> Tensor:
     return index_B
 
 
-@dataclass(frozen=True, slots=True)
-class HeardRows:
-    """What a SourceTap has heard of the running step."""
-
-    rows: BatchRows
-    source_BH: Tensor
-    """[B, H] as in BatchStep."""
-
-
-def read_step(worker: Any, heard: HeardRows | None = None) -> BatchStep | None:
-    """The step that waits for its tokens; None if the engine ran nothing. What was `heard` of it is not read again."""
+def read_step(worker: Any, captured: CapturedRows | None = None) -> BatchStep | None:
+    """The step that waits for its tokens; None if the engine ran nothing. What was `captured` of it is not read again."""
     state = worker.model_runner.execute_model_state
+    # execute_model may run nothing (no tokens scheduled); then no state waits for sample_tokens.
     if state is None or state.logits is None:
         return None
     target_BH = state.sample_hidden_states
-    rows = read_rows(worker) if heard is None else heard.rows
-    if heard is not None:
-        source_BH = heard.source_BH
+    rows = read_rows(worker) if captured is None else captured.rows
+    if captured is not None:
+        source_BH = captured.source_BH
     elif state.aux_hidden_states:
         source_BH = state.aux_hidden_states[0][last_tokens(worker, len(rows.request_ids))]
     else:
@@ -280,24 +249,24 @@ LAYER_INPUTS = ["positions", "hidden_states", "residual"]
 """What the decoder layers of Llama, Qwen2, Qwen3 and others like them take."""
 
 
-class SourceTap:
-    """Hears of the shallow state in the middle of the forward pass, as the next layer is given it.
+class SourceHook:
+    """A forward hook that captures the shallow state in the middle of the forward pass, as the next layer takes it.
 
-    Only where Python runs the layers one after the other. In a compiled model, or a CUDA graph, nobody can listen; the same rows come
+    It works where Python runs the layers one after the other. A compiled model or a CUDA graph runs no hooks; there the same rows come
     with the outputs of the pass.
     """
 
-    def __init__(self, worker: Any, source_layer: int, tell: Callable[[HeardRows], None]) -> None:
-        """`tell` is called once in each forward pass that runs inside `listening`."""
-        self._worker, self._tell = worker, tell
-        self._is_listening = False
-        self.heard: HeardRows | None = None
-        """Of the latest step, until the next begins."""
-        worker.model_runner.get_model().model.layers[source_layer].register_forward_pre_hook(self._tap)
+    def __init__(self, worker: Any, source_layer: int, callback: Callable[[CapturedRows], None]) -> None:
+        """`callback` is called once in each forward pass that runs inside `capturing`."""
+        self._worker, self._callback = worker, callback
+        self._is_capturing = False
+        self.captured: CapturedRows | None = None
+        """Of the latest step, until the next one starts."""
+        worker.model_runner.get_model().model.layers[source_layer].register_forward_pre_hook(self._source_hook)
 
     @staticmethod
-    def can_listen(worker: Any, source_layer: int) -> bool:
-        """True if this engine's layers can be listened to."""
+    def can_capture(worker: Any, source_layer: int) -> bool:
+        """True if this engine's layers run their hooks."""
         layers = getattr(getattr(worker.model_runner.get_model(), "model", None), "layers", None)
         return (
             worker.vllm_config.compilation_config.mode == CompilationMode.NONE
@@ -306,21 +275,23 @@ class SourceTap:
         )
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """For the runner's execute_model; its dummy runs are not heard."""
-        self._is_listening, self.heard = True, None
+    def capturing(self) -> Iterator[None]:
+        """For the runner's execute_model; its dummy runs are not captured."""
+        self._is_capturing, self.captured = True, None
         try:
             yield
         finally:
-            self._is_listening = False
+            self._is_capturing = False
 
-    def _tap(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if self._is_listening and len(inputs) >= len(LAYER_INPUTS):
+    def _source_hook(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        # Layers that are called with keywords give a pre-hook no inputs: the rows then come with the outputs of the pass.
+        if self._is_capturing and len(inputs) >= len(LAYER_INPUTS):
             rows = read_rows(self._worker)
             index_B = last_tokens(self._worker, len(rows.request_ids))
+            # vLLM's layers pass the residual stream on in two parts, which the next layer's fused norm adds up.
             _, hidden_TH, residual_TH = inputs[: len(LAYER_INPUTS)]
-            self.heard = HeardRows(rows, hidden_TH[index_B] + residual_TH[index_B])
-            self._tell(self.heard)
+            self.captured = CapturedRows(rows, hidden_TH[index_B] + residual_TH[index_B])
+            self._callback(self.captured)
 
 
 class DeferredHead:
@@ -352,11 +323,12 @@ class DeferredHead:
         return logits_RV
 
     def set_logits(self, logits_BV: Tensor) -> None:
-        """What the runner shall sample from in this step."""
+        """Replace the logits that the runner samples from in this step."""
         self._runner.execute_model_state = self._runner.execute_model_state._replace(logits=logits_BV)
 
     def _compute_or_defer(self, hidden_RH: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if self._is_deferring:
+            # Width 0 costs nothing; the runner only stores it until `set_logits`.
             return hidden_RH.new_empty(hidden_RH.shape[0], 0)
         logits_RV: Tensor = self._compute_logits(hidden_RH, *args, **kwargs)
         return logits_RV
@@ -384,6 +356,12 @@ def plain_logits(worker: Any) -> Tensor:
     """The model's logits [B, V] of the step that waits for its tokens. vLLM changes them in place when it samples."""
     logits_BV: Tensor = worker.model_runner.execute_model_state.logits
     return logits_BV
+
+
+def num_layers(worker: Any) -> int:
+    """Decoder layers of the model."""
+    layers: int = worker.model_config.hf_text_config.num_hidden_layers
+    return layers
 
 
 def logits_shape(worker: Any) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""glibc's memory allocator, told to keep what torch frees.
+"""Settings of glibc's memory allocator that make it keep what torch frees.
 
 A decode step allocates and frees arrays of batch x vocabulary numbers. By default glibc gives such blocks back to the system and gets them
 again, zeroed page by page, in every step: milliseconds on a CPU, and now more, now less, by chance.

@@ -40,12 +40,12 @@ class ReliedFields:
 FUNCTIONS = (
     ReliedFunction("vllm.v1.worker.gpu_worker", "Worker.load_model", ("load_dummy_weights",), "attach the policy"),
     ReliedFunction("vllm.v1.worker.gpu_worker", "Worker.execute_model", ("scheduler_output",), "follow requests"),
-    ReliedFunction("vllm.v1.worker.gpu_worker", "Worker.sample_tokens", ("grammar_output",), "steer, and learn"),
+    ReliedFunction("vllm.v1.worker.gpu_worker", "Worker.sample_tokens", ("grammar_output",), "fuse, and learn"),
     ReliedFunction(
         "vllm.v1.sample.sampler", "Sampler.__init__", ("logprobs_mode", "use_fp64_gumbel"), "take over settings"
     ),
     ReliedFunction(
-        "vllm.v1.sample.sampler", "Sampler.forward", ("logits", "sampling_metadata"), "look at what was drawn"
+        "vllm.v1.sample.sampler", "Sampler.forward", ("logits", "sampling_metadata"), "record what was drawn"
     ),
     ReliedFunction(
         "vllm.v1.sample.ops.topk_topp_sampler",
@@ -60,7 +60,10 @@ FUNCTIONS = (
         "draw as vLLM does",
     ),
     ReliedFunction(
-        "vllm.v1.sample.ops.topk_topp_sampler", "apply_top_k_top_p", ("logits", "k", "p"), "filter before steering"
+        "vllm.v1.sample.ops.topk_topp_sampler",
+        "apply_top_k_top_p",
+        ("logits", "k", "p"),
+        "filter before logits are fused",
     ),
     ReliedFunction(
         "vllm.model_executor.models.interfaces", "supports_eagle3", ("model",), "know who has a shallow state"
@@ -93,7 +96,27 @@ FIELDS = (
         ("req_id", "prompt_token_ids", "sampling_params"),
         "know what a request asked for",
     ),
-    ReliedFields("vllm.v1.sample.metadata", "SamplingMetadata", ("temperature",), "fuse at the same temperature"),
+    ReliedFields(
+        "vllm.v1.sample.metadata",
+        "SamplingMetadata",
+        (
+            "temperature",
+            "top_k",
+            "top_p",
+            "generators",
+            "no_penalties",
+            "allowed_token_ids_mask",
+            "bad_words_token_ids",
+            "max_num_logprobs",
+            "logprob_token_ids",
+            "logitsprocs",
+            "thinking_budget_state_holder",
+        ),
+        "know what stands between the logits and the draw",
+    ),
+    ReliedFields(
+        "vllm.v1.outputs", "SamplerOutput", ("sampled_token_ids", "logprobs_tensors"), "hand over what was drawn"
+    ),
     ReliedFields(
         "vllm.sampling_params",
         "SamplingParams",
@@ -120,19 +143,26 @@ RUNNER_ATTRIBUTES = {
     "get_model": "reach the model",
     "use_aux_hidden_state_outputs": "have the shallow state returned",
     "execute_model_state": "read a step before it is sampled",
-    "sampler.topk_topp_sampler": "steer between filters and draw",
+    "sampler.topk_topp_sampler": "fuse between filters and draw",
     "sampler.logprobs_mode": "take over settings",
     "sampler.use_fp64_gumbel": "take over settings",
     "input_batch.num_reqs": "know the rows of a step",
     "input_batch.req_ids": "know whose rows they are",
-    "input_batch.num_prompt_tokens": "tell decode rows from prompts",
+    "input_batch.num_prompt_tokens": "distinguish decode rows from prompts",
     "input_batch.generators": "keep the seeds of prompts that are only partly read",
-    "input_batch.logitsprocs.all": "know whether logits are anybody else's business",
-    "discard_request_mask.np": "tell prompts that are only partly read",
-    "optimistic_seq_lens_cpu": "tell decode rows from prompts",
+    "input_batch.logitsprocs.all": "know whether other processors change the logits",
+    "discard_request_mask.np": "recognise prompts that are only partly read",
+    "optimistic_seq_lens_cpu": "distinguish decode rows from prompts",
     "query_start_loc.gpu": "find each row's shallow state",
 }
 """Dotted names on the model runner, and why each is needed."""
+
+PROCESSOR_ACTIVITY = {
+    "MinTokensLogitsProcessor": "min_toks",
+    "LogitBiasLogitsProcessor": "biases",
+    "MinPLogitsProcessor": "min_p_count",
+}
+"""vLLM's own logits processors, by class, and the attribute of each that is empty or 0 while no request of the batch uses it."""
 
 
 def check_surface(runner: Any) -> None:
@@ -145,11 +175,24 @@ def check_surface(runner: Any) -> None:
             for path, purpose in RUNNER_ATTRIBUTES.items()
             if not has_path(runner, path)
         ),
+        *missing_of_processors(runner),
     ]
     if missing:
         raise UnsupportedEngine(
             f"this vLLM lacks what esamp relies on inside it: {'; '.join(missing)}. Install vllm==0.32.0, or adapt esamp/engine/adapter.py."
         )
+
+
+def missing_of_processors(runner: Any) -> list[str]:
+    """What is missing of vLLM's own logits processors, in words."""
+    path = "input_batch.logitsprocs.all"
+    processors = attrgetter(path)(runner) if has_path(runner, path) else ()
+    return [
+        f"{name}.{PROCESSOR_ACTIVITY[name]} (to know which processors are idle)"
+        for processor in processors
+        if (name := type(processor).__name__) in PROCESSOR_ACTIVITY
+        and not has_path(processor, PROCESSOR_ACTIVITY[name])
+    ]
 
 
 def missing_of_function(relied: ReliedFunction) -> list[str]:

@@ -1,105 +1,90 @@
 """The samplers a run may name: ESamp, the baselines it is compared with, and controls that take it apart. Adding one is an entry here.
 
-All run on the same engine from the same seeds and give samples of the same columns.
+A sampler with settings of its own also has a config class (esamp/policy_config.py), whose section of the command line is a field of
+RunConfig. All run on the same engine from the same seeds and give samples of the same columns.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from actors.config import SamplingConfig
 from esamp.baselines.config import ContrastiveConfig, FireConfig, OverrideConfig
 from esamp.config import ESampConfig, FusionForm, Prediction
 from esamp.policy_config import PolicyConfig
+from pipelines.prepare.tree_of_thoughts import with_tree_of_thoughts
 
-SamplerName = Literal[
-    "vanilla",
-    "top-p",
-    "top-k",
-    "min-p",
-    "fire",
-    "override",
-    "contrastive",
-    "tree-of-thoughts",
-    "esamp",
-    "subtraction",
-    "sharpened",
-    "entropy-matched",
-    "frozen",
-    "running-mean",
-    "shuffled",
-    "noise",
-    "vocabulary",
-]
-
-SECTIONS = ("esamp", "fire", "override", "contrastive")
-"""Parts of a run's config that belong to some samplers only."""
+Messages = list[dict[str, str]]
+"""Chat messages, {"role", "content"} each."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SamplerSettings:
-    """What samplers are made of: parts of a run's config."""
-
-    sampling: SamplingConfig
-    esamp: ESampConfig
-    fire: FireConfig
-    override: OverrideConfig
-    contrastive: ContrastiveConfig
-
-
-def as_given(settings: SamplerSettings) -> SamplingConfig:
+def as_given(sampling: SamplingConfig, config: PolicyConfig | None) -> SamplingConfig:
     """The sampling parameters of the run, unchanged."""
-    return settings.sampling
+    return sampling
 
 
-def no_policy(settings: SamplerSettings) -> PolicyConfig | None:
-    """vLLM's own draw."""
+def its_config(config: PolicyConfig | None) -> PolicyConfig | None:
+    """The policy that the sampler's own settings describe; vLLM's own sampling for a sampler without any."""
+    return config
+
+
+def no_policy(config: PolicyConfig | None) -> PolicyConfig | None:
+    """vLLM's own sampling."""
     return None
+
+
+def same_messages(messages: Messages) -> Messages:
+    """The prompt as the task has it."""
+    return messages
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampler:
-    """One way to draw samples."""
+    """One way to sample: all that is said of it and done for it."""
 
     about: str
-    """In one line."""
-    sampling: Callable[[SamplerSettings], SamplingConfig] = as_given
-    policy: Callable[[SamplerSettings], PolicyConfig | None] = no_policy
-    section: str | None = None
-    """The one of SECTIONS it depends on."""
+    """In one line, for --help."""
+    config: type[PolicyConfig] | None = None
+    """Class of its own settings; it depends on no other sampler's."""
+    sampling: Callable[[SamplingConfig, PolicyConfig | None], SamplingConfig] = as_given
+    """Its sampling parameters, from the run's and from its own settings."""
+    policy: Callable[[PolicyConfig | None], PolicyConfig | None] = its_config
+    """What stands between the model's logits and the sampled token, from its own settings."""
+    messages: Callable[[Messages], Messages] = same_messages
+    """Its prompt, from the task's."""
+    needs_chat: bool = False
+    """It is made of chat messages, so that a model without a chat template cannot have it."""
+    caveats: tuple[str, ...] = ()
+    """What a user must know before comparing its samples with another sampler's; a sentence each."""
 
 
-def top_p(settings: SamplerSettings) -> SamplingConfig:
+def top_p(sampling: SamplingConfig, config: PolicyConfig | None) -> SamplingConfig:
     """Nucleus sampling (arXiv:1904.09751) with its usual mass, if the run names none."""
-    sampling = settings.sampling
     return sampling if sampling.top_p < 1 else replace(sampling, top_p=0.95)
 
 
-def top_k(settings: SamplerSettings) -> SamplingConfig:
+def top_k(sampling: SamplingConfig, config: PolicyConfig | None) -> SamplingConfig:
     """Top-k sampling (arXiv:1805.04833) with a usual k, if the run names none."""
-    sampling = settings.sampling
     return sampling if sampling.top_k > 0 else replace(sampling, top_k=50)
 
 
-def min_p(settings: SamplerSettings) -> SamplingConfig:
+def min_p(sampling: SamplingConfig, config: PolicyConfig | None) -> SamplingConfig:
     """Min-p sampling (arXiv:2407.01082) with the ESamp paper's 0.1, if the run names none."""
-    sampling = settings.sampling
     return sampling if sampling.min_p > 0 else replace(sampling, min_p=0.1)
 
 
-def sharpened(settings: SamplerSettings) -> SamplingConfig:
+def sharpened(sampling: SamplingConfig, config: PolicyConfig | None) -> SamplingConfig:
     """T / (1 + beta): what ESamp amounts to if the Distiller's logits are the same for all tokens."""
-    sampling = settings.sampling
-    return replace(sampling, temperature=sampling.temperature / (1 + settings.esamp.beta))
+    assert isinstance(config, ESampConfig), config
+    return replace(sampling, temperature=sampling.temperature / (1 + config.beta))
 
 
 def esamp_with(
     *, prediction: Prediction | None = None, fusion: FusionForm | None = None, learns: bool = True
-) -> Callable[[SamplerSettings], PolicyConfig]:
+) -> Callable[[PolicyConfig | None], PolicyConfig]:
     """The run's ESamp with something else in one place."""
 
-    def policy(settings: SamplerSettings) -> PolicyConfig:
-        config = settings.esamp
+    def policy(config: PolicyConfig | None) -> PolicyConfig:
+        assert isinstance(config, ESampConfig), config
         if not learns:
             config = replace(config, trainer="none")
         elif prediction in ("running_mean", "vocabulary") and config.trainer == "actor":
@@ -109,52 +94,62 @@ def esamp_with(
     return policy
 
 
-SAMPLERS: dict[SamplerName, Sampler] = {
+SAMPLERS: dict[str, Sampler] = {
     "vanilla": Sampler(about="the model's own distribution"),
     "top-p": Sampler(about="nucleus sampling; --sampling.top-p, else 0.95", sampling=top_p),
     "top-k": Sampler(about="the k likeliest tokens; --sampling.top-k, else 50", sampling=top_k),
     "min-p": Sampler(about="tokens near the likeliest; --sampling.min-p, else 0.1", sampling=min_p),
-    "fire": Sampler(about="FIRE: a hot first token", policy=lambda settings: settings.fire, section="fire"),
+    "fire": Sampler(about="FIRE: a hot first token", config=FireConfig),
     "override": Sampler(
         about="OverRIDE: each sample away from the one before",
-        policy=lambda settings: settings.override,
-        section="override",
+        config=OverrideConfig,
     ),
     "contrastive": Sampler(
         about="contrastive decoding against --contrastive.amateur",
-        policy=lambda settings: settings.contrastive,
-        section="contrastive",
+        config=ContrastiveConfig,
     ),
-    "tree-of-thoughts": Sampler(about="vanilla, after a system prompt that asks for branches and self-review"),
-    "esamp": Sampler(about="Exploratory Sampling", policy=lambda settings: settings.esamp, section="esamp"),
+    "tree-of-thoughts": Sampler(
+        about="vanilla, after a system prompt that asks for branches and self-review",
+        messages=with_tree_of_thoughts,
+        needs_chat=True,
+        caveats=("Its prompt is longer than the other samplers', and its answers take more tokens.",),
+    ),
+    "esamp": Sampler(about="Exploratory Sampling", config=ESampConfig),
     "subtraction": Sampler(
-        about="ablation: z_model - beta z_distiller", policy=esamp_with(fusion="subtraction"), section="esamp"
+        about="ablation: z_model - beta z_distiller", policy=esamp_with(fusion="subtraction"), config=ESampConfig
     ),
-    "sharpened": Sampler(about="control: no Distiller, temperature T/(1+beta)", sampling=sharpened, section="esamp"),
+    "sharpened": Sampler(
+        about="control: no Distiller, temperature T/(1+beta)", sampling=sharpened, policy=no_policy, config=ESampConfig
+    ),
     "entropy-matched": Sampler(
         about="control: token by token the temperature with ESamp's entropy",
         policy=esamp_with(fusion="entropy_matched"),
-        section="esamp",
+        config=ESampConfig,
     ),
     "frozen": Sampler(
-        about="control: a random Distiller that never learns", policy=esamp_with(learns=False), section="esamp"
+        about="control: a random Distiller that never learns", policy=esamp_with(learns=False), config=ESampConfig
     ),
     "running-mean": Sampler(
         about="control: the mean deep state instead of a Distiller",
         policy=esamp_with(prediction="running_mean"),
-        section="esamp",
+        config=ESampConfig,
     ),
     "shuffled": Sampler(
-        about="control: another prompt's Distiller", policy=esamp_with(prediction="shuffled"), section="esamp"
+        about="control: another prompt's Distiller", policy=esamp_with(prediction="shuffled"), config=ESampConfig
     ),
     "noise": Sampler(
         about="control: the Distiller's error in a random direction",
         policy=esamp_with(prediction="noise"),
-        section="esamp",
+        config=ESampConfig,
     ),
     "vocabulary": Sampler(
         about="ablation: a Distiller of the next-token distribution",
         policy=esamp_with(prediction="vocabulary"),
-        section="esamp",
+        config=ESampConfig,
     ),
 }
+
+SAMPLER_HELP = "How samples are generated. " + "; ".join(
+    f"{name}: {sampler.about}" for name, sampler in SAMPLERS.items()
+)
+"""For --help."""

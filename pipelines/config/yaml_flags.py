@@ -6,6 +6,7 @@ from typing import Any, get_type_hints
 
 import yaml
 
+from pipelines.config.renamed import check_names
 from pipelines.errors import InputError
 
 
@@ -52,6 +53,7 @@ def flags_from_yaml(path: Path) -> list[str]:
         raise InputError(
             f"config file {path} must hold settings such as `samples: 64`; it holds a {type(settings).__name__}."
         )
+    check_names(flatten(settings), file=path)
     flags: list[str] = []
     for name, value in flatten(settings).items():
         *parents, last = name.replace("_", "-").split(".")

@@ -1,11 +1,11 @@
-"""Chaos: one evaluation while its processes are killed at random, then its samples against the plan.
+"""Chaos: kills processes of one run at random, then compares its samples with the plan.
 
     chaos (this process) -- starts --> a Ray of three nodes on this machine, and the driver: python -m jobs.passk ...
                          -- SIGKILL --> a shard, the trainer, a verifier, a generator, a node with all that runs on it, the driver
 
-A driver that ended is started again with the same command; a node that was killed is replaced. After the last kill the run is left to
-come to its end. Promise: what is told was killed was a live process of this run, and the verdict on the samples comes from the stored
-plan and the task's own verifier, not from what the run says of itself.
+A driver that ended is started again with the same command; a node that was killed is replaced. After the last kill the run finishes
+undisturbed. Promise: every reported kill was of a live process of this run, and samples are checked against the stored plan and the task's
+own verifier, not against the run's own summary.
 """
 
 import os
@@ -28,7 +28,7 @@ from rich.console import Console
 from pipelines.errors import RunError
 from pipelines.problems.countdown import CountdownProblem, verify_answer
 from pipelines.runs.folder import PLAN, RunFolder
-from pipelines.runs.plan import stored_units
+from pipelines.runs.plan import stored_work_units
 
 PROCESS_TITLES = {
     "shard": "ray::ShardActor",
@@ -56,7 +56,7 @@ class ChaosConfig:
     kills: int = 24
     """Kills, in turn over a shuffled list of the six kinds, so that each kind comes equally often."""
     interval_s: tuple[float, float] = (4.0, 16.0)
-    """Between two kills: drawn evenly from this range, once the run has saved its first part."""
+    """Between two kills: drawn evenly from this range, once the run has saved its first output file."""
     problems: int = 400
     """Countdown problems."""
     samples: int = 16
@@ -93,8 +93,8 @@ class ChaosReport:
     wrong_seed: int
     wrong_verdict: int
     """Rows whose verdict is not the verifier's on their text."""
-    rows_in_parts: int
-    """Rows in the files, before a reader takes each sample once."""
+    rows_in_files: int
+    """Rows in the output files, before a reader takes each sample once."""
 
     @property
     def is_exact(self) -> bool:
@@ -110,7 +110,7 @@ class ChaosReport:
             + ", ".join(f"{kinds[t]} x {t}" for t in TARGETS if kinds[t]),
             f"driver starts: {self.driver_starts}",
             f"samples planned {self.planned}, stored {self.stored}, missing {self.missing}, doubled {self.doubled}, failed {self.failed}",
-            f"wrong seeds {self.wrong_seed}, wrong verdicts {self.wrong_verdict}; rows in the parts as they lie: {self.rows_in_parts}",
+            f"wrong seeds {self.wrong_seed}, wrong verdicts {self.wrong_verdict}; rows in the output files: {self.rows_in_files}",
             "every sample is there once, with its verdict" if self.is_exact else "NOT EXACT",
         ]
 
@@ -216,9 +216,9 @@ def driver_command(config: ChaosConfig) -> list[str]:
     return [
         *(sys.executable, "-m", "jobs.passk", "--output", str(config.output), "--seed", str(config.seed)),
         *("--limit", str(config.problems), "--samples", str(config.samples), "--sampler", "esamp"),
-        *("--esamp.trainer", "actor", "--units-per-part", "2", "--shards", str(NODES), "--min-shards", "1"),
+        *("--esamp.trainer", "actor", "--work-units-per-file", "2", "--shards", str(NODES), "--min-shards", "1"),
         *("--engine.enforce-eager", "--engine.dtype", "float32", "--engine.kv-cache-gib", "0.1"),
-        *("--engine.max-num-seqs", "32", "--sampling.max-tokens", "48", "--unit-attempts", "5"),
+        *("--engine.max-num-seqs", "32", "--sampling.max-tokens", "48", "--work-unit-attempts", "5"),
     ]
 
 
@@ -250,7 +250,7 @@ def look_at(folder: RunFolder, *, kills: list[Kill], driver_starts: int, seconds
     """Compare the samples with the stored plan, and each verdict with the verifier's."""
     seeds = {
         (unit.work.problem_id, index): seed
-        for unit in stored_units(pyarrow.parquet.read_table(Path(folder.path) / PLAN))
+        for unit in stored_work_units(pyarrow.parquet.read_table(Path(folder.path) / PLAN))
         for index, seed in zip(unit.work.sample_indices, unit.work.seeds, strict=True)
     }
     columns = ["problem_id", "sample_index", "seed", "prompt", "text", "status", "error"]
@@ -270,5 +270,5 @@ def look_at(folder: RunFolder, *, kills: list[Kill], driver_starts: int, seconds
             verify_answer(CountdownProblem.from_prompt(row["prompt"]), row["text"]).status != row["status"]
             for row in rows
         ),
-        rows_in_parts=sum(pyarrow.parquet.read_metadata(Path(folder.path) / part).num_rows for part in folder.parts()),
+        rows_in_files=sum(pyarrow.parquet.read_metadata(Path(folder.path) / part).num_rows for part in folder.files()),
     )

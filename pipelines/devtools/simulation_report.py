@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -9,9 +10,8 @@ from pathlib import Path
 
 from rich.table import Table
 
-from actors.capacity.model import Capacity, plan_capacity
-from actors.capacity.trainer_costs import TrainerCosts
-from actors.devtools.cost_fit import processor_name
+from actors.capacity.model import Capacity, estimate_capacity
+from actors.capacity.trainer_costs import MEASURED_CPU
 from actors.devtools.simulation.config import SimulationConfig
 from actors.devtools.simulation.measures import Measured
 from actors.devtools.simulation.run import simulate
@@ -19,9 +19,9 @@ from pipelines.capacity.run import DRIVER_BYTES, DRIVER_BYTES_PER_UNIT
 from pipelines.stages.ray_session import connected_ray
 
 CPUS = 2
-"""Of the Ray that is started, beside the machine's: for actors that take none."""
+"""Of the Ray that is started, in place of the machine's own count: simulated actors sleep most of the time."""
 STARTS_PER_WARNING = 4
-"""Ray warns of this many times the processes that it may start at once."""
+"""Ray warns when this many times the processes that it may start at once wait; the limit is set so that it does not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,13 +34,13 @@ class Comparison:
 
     @property
     def ratio(self) -> float | None:
-        """Measured by predicted; None where one of them is nothing."""
+        """Measured by predicted; None where one of them is 0."""
         return self.measured / self.predicted if self.predicted > 0 and self.measured > 0 else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimulatedPoint:
-    """A simulation, and what the model makes of its inputs."""
+    """A simulation, and what the model predicts for it."""
 
     config: SimulationConfig
     predicted: Capacity
@@ -54,27 +54,23 @@ class SimulatedPoint:
         driver_bytes = DRIVER_BYTES + measured.account.units_asked * DRIVER_BYTES_PER_UNIT
         pairs = {
             "decode steps/s of a shard": (d, measured.steps_per_s),
-            "hidden states, MB/s": (predicted.total_hidden_bytes_per_s / 1e6, measured.hidden_bytes_per_s / 1e6),
-            "rows learned from, /s": (
-                predicted.rows_per_s * (1 - predicted.dropped_share),
-                measured.trained_rows_per_s,
+            "hidden states, MB/s": (
+                config.shards * predicted.hidden_bytes_per_s / 1e6,
+                measured.hidden_bytes_per_s / 1e6,
             ),
+            "rows learned from, /s": (predicted.trained_rows_per_s, measured.trained_rows_per_s),
             "rows dropped, %": (100 * predicted.dropped_share, 100 * measured.dropped_share),
-            "steps in a letter": (predicted.steps_per_letter, measured.steps_per_letter),
+            "steps in a message": (predicted.steps_per_message, measured.steps_per_message),
             "trainer busy, % of the clock": (100 * predicted.trainer_busy, 100 * measured.trainer_busy),
             "trainer's processor, %": (100 * predicted.trainer_busy, 100 * measured.trainer_processor),
-            "publications/s": (predicted.publications_per_s, measured.publications_per_s),
-            "weights, MB/s": (predicted.publication_bytes_per_s / 1e6, measured.publication_bytes_per_s / 1e6),
-            "lag, steps, mean": (predicted.lag, measured.lag_mean),
-            "lag, steps, median": (predicted.lag_median, measured.lag_median),
-            "lag, steps, 95%": (predicted.lag_95, measured.lag_95),
-            "lag, s, median": (predicted.lag_median / d, measured.lag_s_median),
-            "lag, s, 95%": (predicted.lag_95 / d, measured.lag_s_95),
+            "weight updates/s": (predicted.updates_per_s, measured.updates_per_s),
+            "weights, MB/s": (predicted.update_bytes_per_s / 1e6, measured.update_bytes_per_s / 1e6),
+            "lag, steps": (predicted.lag, measured.lag),
             "a shard's time for the exchange, %": (100 * predicted.exchange_time, 100 * measured.exchange_time),
             "object store, MB": (predicted.object_store_bytes / 1e6, measured.object_store_bytes / 1e6),
             "driver, MB": (driver_bytes / 1e6, measured.driver_bytes / 1e6),
             "router calls/s": (2 * units_per_s, measured.router_calls_per_s),
-            "a unit waits for a shard, s": ((config.callers - config.seats) / units_per_s, measured.unit_wait_s),
+            "a unit waits for a shard, s": ((config.callers - config.leases) / units_per_s, measured.unit_wait_s),
         }
         return [Comparison(quantity=name, predicted=p, measured=m) for name, (p, m) in pairs.items()]
 
@@ -88,18 +84,18 @@ class SimulatedPoint:
         }
 
 
-def run_points(
-    configs: Mapping[str, SimulationConfig], costs: TrainerCosts, *, tell: Callable[[str], None]
-) -> dict[str, SimulatedPoint]:
-    """Simulate one after the other. Starts a Ray of its own, unless one runs."""
+def run_points(configs: Mapping[str, SimulationConfig], *, log: Callable[[str], None]) -> dict[str, SimulatedPoint]:
+    """Simulate one after the other; predicted with the constants of MEASURED_CPU. Starts a Ray of its own, unless one runs."""
     most = max(config.shards for config in configs.values())
     os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(most // STARTS_PER_WARNING + CPUS))
     points: dict[str, SimulatedPoint] = {}
     with connected_ray(CPUS):
         for name, config in configs.items():
-            tell(f"{name}: {describe(config)}")
+            log(f"{name}: {describe(config)}")
             points[name] = SimulatedPoint(
-                config=config, predicted=plan_capacity(config.inputs, costs), measured=simulate(config, tell=tell)
+                config=config,
+                predicted=estimate_capacity(config.inputs, MEASURED_CPU),
+                measured=simulate(config, log=log),
             )
     return points
 
@@ -111,25 +107,6 @@ def describe(config: SimulationConfig) -> str:
         f"{config.hidden_size}, width {config.inner_width}, {config.answer_tokens} steps a unit, scope {config.scope}, "
         f"{config.trainers} trainer(s)"
     )
-
-
-def point_table(name: str, point: SimulatedPoint) -> Table:
-    """A row per quantity."""
-    measured = point.measured
-    table = Table(
-        title=(
-            f"{name}: {describe(point.config)}\n{measured.seconds:.0f} s measured, the machine's processors {measured.machine_busy:.0%} "
-            "busy with everything"
-        ),
-        title_justify="left",
-    )
-    table.add_column("quantity")
-    for heading in ("predicted", "measured", "measured by\npredicted"):
-        table.add_column(heading, justify="right")
-    for row in point.comparisons():
-        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-        table.add_row(row.quantity, digits(row.predicted), digits(row.measured), ratio)
-    return table
 
 
 def points_table(points: Mapping[str, SimulatedPoint]) -> Table:
@@ -155,10 +132,10 @@ def digits(value: float) -> str:
 def write_points(path: Path, points: Mapping[str, SimulatedPoint], *, command: str) -> None:
     """Everything, as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    told = {
+    report = {
         "command": command,
-        "machine": processor_name(),
+        "machine": f"{platform.node()}, {platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         "date": date.today().isoformat(),
         "points": {name: point.to_dict() for name, point in points.items()},
     }
-    path.write_text(json.dumps(told, indent=1) + "\n")
+    path.write_text(json.dumps(report, indent=1) + "\n")

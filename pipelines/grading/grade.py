@@ -28,7 +28,7 @@ from pipelines.grading.progress import GradeProgress
 from pipelines.grading.summary import GradeSummary, report_markdown, summarise
 from pipelines.grading.verdicts_file import GradedRow, VerdictsFile, graded
 from pipelines.prepare.load_problems import load_problems
-from pipelines.runs.storage import write_whole
+from pipelines.runs.storage import write_atomically
 from pipelines.verifiers.scorer import Scorer, check_verifier, start_scorer
 from pipelines.verifiers.settings import VerifierSettings, verifier_settings
 
@@ -68,8 +68,8 @@ def grade(config: GradeConfig, console: Console) -> GradeSummary:
     summary = summarise(
         in_order, num_problems=len(problems), bad_rows=len(bad), pass_at=config.pass_at, verifier=settings.name
     )
-    write_whole(config.output / "summary.json", json.dumps(asdict(summary), indent=2).encode())
-    write_whole(config.output / "report.md", report_markdown(summary, in_order, bad, config).encode())
+    write_atomically(config.output / "summary.json", json.dumps(asdict(summary), indent=2).encode())
+    write_atomically(config.output / "report.md", report_markdown(summary, in_order, bad, config).encode())
     return summary
 
 

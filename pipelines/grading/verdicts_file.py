@@ -17,7 +17,7 @@ from typing import Any
 
 from pipelines.errors import InputError
 from pipelines.grading.completions import Completion
-from pipelines.runs.storage import write_whole
+from pipelines.runs.storage import write_atomically
 from pipelines.verifiers.verdict import Verdict, VerdictStatus
 
 VERDICTS = "verdicts.jsonl"
@@ -72,7 +72,7 @@ class VerdictsFile:
         check_settings(folder, settings)
         self._lines = self._path.read_bytes().splitlines(keepends=True) if self._path.is_file() else []
         if self._lines and not self._lines[-1].endswith(b"\n"):
-            write_whole(self._path, b"".join(self._lines[:-1]))
+            write_atomically(self._path, b"".join(self._lines[:-1]))
             self._lines.pop()
 
     def rows_of(self, completions: list[Completion]) -> dict[int, GradedRow]:
@@ -104,14 +104,14 @@ class VerdictsFile:
 
     def rewrite(self, rows: list[GradedRow]) -> None:
         """The finished file: one line per reply, in the order of the completions file."""
-        write_whole(self._path, b"".join(json.dumps(asdict(row)).encode() + b"\n" for row in rows))
+        write_atomically(self._path, b"".join(json.dumps(asdict(row)).encode() + b"\n" for row in rows))
 
 
 def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """Write grade.json, or compare with the one that is there. Raises InputError if they differ."""
     path = folder / SETTINGS
     if not path.is_file():
-        write_whole(path, json.dumps(settings, indent=2).encode())
+        write_atomically(path, json.dumps(settings, indent=2).encode())
         return
     before = json.loads(path.read_text())
     if changed := [name for name in {**before, **settings} if before.get(name) != settings.get(name)]:

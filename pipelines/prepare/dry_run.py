@@ -6,9 +6,11 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from pipelines.config.identity import config_hash
 from pipelines.config.run import RunConfig
-from pipelines.passk import PreparedRun, prepare_run
+from pipelines.config.samplers import SAMPLERS
 from pipelines.prepare.model_files import load_model_config, load_tokenizer
+from pipelines.prepare.run import PreparedRun, prepare_run
 from pipelines.stages.progress import clock
 
 CPU_FLOPS_PER_CORE = 2e10
@@ -25,9 +27,9 @@ class Estimate:
 
     problems: int
     samples: int
-    """Of the part that is drawn here."""
+    """Of the partition that is generated here."""
     units: int
-    """Of work, in that part."""
+    """Work units in that partition."""
     prompt_tokens: int
     """Of the first prompt."""
     answer_tokens: int
@@ -48,15 +50,19 @@ def dry_run(config: RunConfig, console: Console, *, extend: int | None = None) -
     if run.verifier_line:
         console.rule("verifier")
         console.print(run.verifier_line, markup=False, highlight=False, soft_wrap=True)
+    sampler = SAMPLERS[config.sampler]
+    console.rule("sampler")
+    for line in (sampler.about, *sampler.caveats):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.rule("estimate")
     at_most = "" if config.stopping_rule is None else "at most "
-    part = "" if config.part is None else f", part {config.part} by {config.part_by}"
+    part = "" if config.partition is None else f", partition {config.partition} by {config.partition_by}"
     console.print(
         f"{estimate.problems} problems x {at_most}{config.samples} samples{part} = {estimate.samples} samples in "
-        f"{estimate.units} units of work\n"
+        f"{estimate.units} work units\n"
         f"first prompt {estimate.prompt_tokens} tokens; at most {estimate.answer_tokens:,} answer tokens\n"
         f"at most about {clock(estimate.seconds)} on {config.shards} shard(s), engine start not included (an order of magnitude)\n"
-        f"run folder {run.folder.path}, config hash {config.config_hash}",
+        f"run folder {run.folder.path}, config hash {config_hash(config)}",
         highlight=False,
     )
 
@@ -65,7 +71,7 @@ def estimate_run(run: PreparedRun) -> Estimate:
     """Tokens and time of a run."""
     config = run.config
     model_config = load_model_config(config).get_text_config()
-    units = config.run_part.count(run.manifest.num_problems, len(run.manifest.group_sizes))
+    units = config.run_partition.count(run.manifest.num_problems, len(run.manifest.group_sizes))
     # Units are all of one size, but for the last of a problem.
     samples = run.manifest.num_problems * config.samples * units // run.plan.num_units
     prompt_tokens = len(load_tokenizer(config)(run.plan.first_prompt).input_ids)

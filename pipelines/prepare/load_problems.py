@@ -8,7 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pipelines.config.run import LOCAL_SUFFIXES, RunConfig
+from pipelines.config.problem_settings import LOCAL_SUFFIXES
+from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
 from pipelines.problems.dataset_rows import file_rows, hub_rows
 from pipelines.problems.problem import Problem
@@ -27,7 +28,7 @@ def load_problems(config: RunConfig) -> list[Problem]:
     problems = list(islice(problems_by_function(config, rows, task.rows), config.limit))
     if not problems:
         raise InputError(f"{name_of(config)} has no rows for task {task.name}; look at the options of the task.")
-    check_unique(config, problems, where=f"of task {task.name}", way_out="Drop all rows but one of them.")
+    check_unique(config, problems, where=f"of task {task.name}", suggestion="Drop all rows but one of them.")
     return problems
 
 
@@ -65,7 +66,7 @@ def problems_by_columns(config: RunConfig, rows: list[Row], usual: Columns) -> l
         for number, row in enumerate(rows)
     ]
     check_filled(config, problems, problem_column, answer_column)
-    check_unique(config, problems, where=f"in column {id_column!r}", way_out="Name another column with --id-column.")
+    check_unique(config, problems, where=f"in column {id_column!r}", suggestion="Name another column with --id-column.")
     return problems
 
 
@@ -124,12 +125,12 @@ def check_filled(config: RunConfig, problems: list[Problem], problem_column: str
             )
 
 
-def check_unique(config: RunConfig, problems: list[Problem], *, where: str, way_out: str) -> None:
+def check_unique(config: RunConfig, problems: list[Problem], *, where: str, suggestion: str) -> None:
     """Raise InputError if two problems share an id."""
     problem_id, count = Counter(problem.problem_id for problem in problems).most_common(1)[0]
     if count > 1:
         raise InputError(
-            f"{name_of(config)}: ids must be unique; {problem_id!r} {where} appears {count} times. {way_out}"
+            f"{name_of(config)}: ids must be unique; {problem_id!r} {where} appears {count} times. {suggestion}"
         )
 
 

@@ -1,4 +1,4 @@
-"""What can be known of the run's model before an engine starts: that it exists, how it wants prompts, and its fingerprint."""
+"""What can be known of the run's model before an engine starts: that it exists, its tokenizer, and its fingerprint."""
 
 import hashlib
 from pathlib import Path
@@ -10,8 +10,6 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
-from pipelines.prepare.tree_of_thoughts import with_tree_of_thoughts
-from pipelines.problems.problem import Problem
 
 EDGE_BYTES = 2**20
 """Bytes at each end of a weight file that are hashed: a change in training moves every tensor, and 100 GB need not be read."""
@@ -46,31 +44,6 @@ def load_tokenizer(config: RunConfig) -> PreTrainedTokenizerBase:
             f"model {config.model} has no tokenizer that can be loaded: {str(error).splitlines()[0]}"
         ) from error
     return tokenizer
-
-
-def format_prompt(problem: Problem, config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> str:
-    """The prompt as the engine gets it: template, then the model's chat template if it has one and both run and task want it.
-
-    The engine's tokenizer puts the beginning-of-text token in front. Chat templates that spell it out would give it twice: then it is
-    left out here.
-    """
-    is_chat = config.chat and config.chosen_task.chat and bool(tokenizer.chat_template)
-    text = config.prompt_template(is_chat=is_chat).replace("{problem}", problem.text)
-    is_thinking_in_trees = config.sampler == "tree-of-thoughts"
-    if not is_chat:
-        if is_thinking_in_trees:
-            raise InputError(
-                f"sampler tree-of-thoughts is a system prompt, and model {config.model} gets no chat template here: it has none, or "
-                "--no-chat or the task leaves it out. Use a chat model, or another sampler."
-            )
-        return text
-    messages = [{"role": "user", "content": text}]
-    if is_thinking_in_trees:
-        messages = with_tree_of_thoughts(messages)
-    prompt: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    bos = tokenizer.bos_token_id
-    is_doubled = bos is not None and tokenizer(prompt).input_ids[:2] == [bos, bos]
-    return prompt.removeprefix(tokenizer.bos_token) if is_doubled else prompt
 
 
 def model_fingerprint(config: RunConfig) -> str:

@@ -1,4 +1,4 @@
 """The report of one or several finished runs: one HTML file, its figures as PNG, its numbers as CSV.
 
-RunSamples (one run, read) -> Evidence (runs of the same problems, as arms) -> measures, comparisons, diversity -> page
+RunSamples (one run, read) -> RunSet (runs of the same problems, grouped into conditions) -> measures, comparisons, figures -> page
 """

@@ -1,13 +1,11 @@
-"""What a reader of the numbers must know, said only where it applies."""
+"""Caveats of the numbers in a report, each shown only where it applies."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from esamp.baselines.config import OverrideConfig
-from esamp.config import ESampConfig
-from pipelines.report.reading import Reading
-from pipelines.report.run_set import Arm, Evidence
+from pipelines.report.readable_samples import Reading
+from pipelines.report.run_set import Condition, RunSet
 from pipelines.runs.summary import in_words as groups_in_words
 from pipelines.statistics.exchangeability import Exchangeability
 
@@ -15,66 +13,64 @@ ORDER_LEVEL = 0.05
 """Launch order counts as mattering below this p-value."""
 
 
-def caveats(evidence: Evidence, orders: list[Exchangeability], reading: Reading) -> list[str]:
+def caveats(run_set: RunSet, orders: list[Exchangeability], reading: Reading) -> list[str]:
     """All that apply."""
     return [
-        *about_samples(evidence, orders),
-        *about_completeness(evidence),
+        *about_samples(run_set, orders),
+        *about_completeness(run_set),
         *about_reading(reading),
     ]
 
 
-def about_samples(evidence: Evidence, orders: list[Exchangeability]) -> Iterator[str]:
+def about_samples(run_set: RunSet, orders: list[Exchangeability]) -> Iterator[str]:
     """Dependence, launch order, replicates, group sizes."""
-    exploring = [arm.name for arm in evidence.arms if depends_on_siblings(arm)]
+    exploring = [condition.name for condition in run_set.conditions if depends_on_siblings(condition)]
     if exploring:
         yield (
             f"Samples of one prompt depend on each other under {', '.join(exploring)}. pass@k is that of a random k-subset of the group "
-            "that was drawn; it does not say what smaller groups would have given."
+            "that was generated; it does not estimate the result of smaller groups."
         )
-    for run in (run for arm in evidence.arms for run in arm.runs if run.manifest.extended_from):
+    for run in (run for condition in run_set.conditions for run in condition.runs if run.manifest.extended_from):
         yield (
-            f"{run.path} was extended ({' -> '.join(map(str, run.manifest.waves))} samples): each extension is a group of its own, so its "
+            f"{run.path} was extended ({' -> '.join(map(str, run.manifest.rounds))} samples): each extension is a group of its own, so its "
             f"pass@k is that of k out of {groups_in_words(run.manifest.group_sizes)}, not of one group of {run.group_size}."
         )
-    for arm, order in zip(evidence.arms, orders, strict=True):
+    for condition, order in zip(run_set.conditions, orders, strict=True):
         if order.misleads(ORDER_LEVEL):
             yield (
-                f"Launch order matters under {arm.name} (p = {order.p_value:.2g}): for k below the group size, read the first-k rows "
+                f"Launch order matters under {condition.name} (p = {order.p_value:.2g}): for k below the group size, read the first-k rows "
                 "rather than pass@k if you mean to stop early."
             )
-    single = [arm.name for arm in evidence.arms if len(arm.runs) == 1]
+    single = [condition.name for condition in run_set.conditions if len(condition.runs) == 1]
     if single:
         yield (
-            f"One run each of {', '.join(single)}: intervals cover the luck of problems and samples, not what all problems of a run share. "
-            "Runs with other seeds would show the error between runs."
+            f"One run each of {', '.join(single)}: intervals cover the variance of problems and samples, not the variance between runs. "
+            "Runs with other seeds would show it."
         )
-    if len({arm.group_size for arm in evidence.arms}) > 1:
+    if len({condition.group_size for condition in run_set.conditions}) > 1:
         yield "Groups differ in size. Differences are given only where a sampler's groups are as large as the baseline's."
-    budgets = {arm.config.sampling.max_tokens for arm in evidence.arms}
+    budgets = {condition.config.sampling.max_tokens for condition in run_set.conditions}
     if len(budgets) > 1:
-        yield f"Token budgets differ (max_tokens {', '.join(map(str, sorted(budgets)))}): part of a difference may be theirs."
+        yield f"Token budgets differ (max_tokens {', '.join(map(str, sorted(budgets)))}): part of a difference may come from that."
 
 
-def depends_on_siblings(arm: Arm) -> bool:
-    """True if a sample's tokens depend on what other samples of its prompt drew."""
-    policy = arm.config.policy
-    if isinstance(policy, ESampConfig):
-        return policy.beta > 0 and policy.trainer != "none"
-    return isinstance(policy, OverrideConfig)
+def depends_on_siblings(condition: Condition) -> bool:
+    """True if a sample's tokens depend on those of other samples of its prompt."""
+    policy = condition.config.policy
+    return policy is not None and policy.couples_samples
 
 
-def about_completeness(evidence: Evidence) -> Iterator[str]:
+def about_completeness(run_set: RunSet) -> Iterator[str]:
     """Problems and samples that are missing."""
-    for arm in evidence.arms:
-        for run in arm.runs:
+    for condition in run_set.conditions:
+        for run in condition.runs:
             if run.unfinished:
                 yield f"{run.path} has {run.unfinished} unfinished problems, which are left out."
             errors = int((run.status_PN == "error").sum())
             if errors:
                 yield f"{run.path} has {errors} samples that failed; they count as not correct."
-    if evidence.left_out:
-        yield f"{evidence.left_out} problems that not every run has finished are left out of all numbers."
+    if run_set.left_out:
+        yield f"{run_set.left_out} problems that not every run has finished are left out of all numbers."
 
 
 def about_reading(reading: Reading) -> Iterator[str]:
@@ -89,7 +85,7 @@ def about_reading(reading: Reading) -> Iterator[str]:
         yield f"{reading.unmarked} samples shown could not be split into their tokens and have no marks."
 
 
-def in_words(order: Exchangeability) -> str:
+def launch_order_text(order: Exchangeability) -> str:
     """What the test of launch order found."""
     if np.isnan(order.p_value):
         return "no problem has both correct and wrong samples, so nothing can be said"

@@ -1,4 +1,4 @@
-"""What a user may set about a report. Standard library and our errors only, so that `--help` is instant."""
+"""Settings of a report. Imports the standard library and our errors only, so that `--help` is instant."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,10 +8,10 @@ from pipelines.errors import InputError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DiversityConfig:
-    """How much is looked at, and which models look."""
+    """Samples that the diversity measures read, and the models that they use."""
 
     problems: int = 32
-    """Problems whose samples are compared with each other, the first of the dataset: pairs take time."""
+    """Problems whose samples are compared with each other, the first of the dataset. Time grows with their number."""
     samples: int = 16
     """Samples of each, the first in launch order; the same number for every run, since every measure depends on it."""
     embedding_model: Path | None = None
@@ -28,25 +28,25 @@ class DiversityConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadingConfig:
-    """How much of the samples goes into the page. What is left out is counted there; the run folders hold everything."""
+    """Samples that the page shows. The page says how many it leaves out; the run folders hold all."""
 
     problems: int = 100
-    """Problems whose samples can be read; those that the arms disagree on come first."""
+    """Problems whose samples can be read; those with different outcomes between conditions come first."""
     samples: int = 6
-    """Samples of a problem and arm: the first correct ones and the first others in launch order, half of each where there are enough."""
+    """Samples shown of each problem and condition, in launch order: half correct and half others where there are enough of both."""
     characters: int = 4_000_000
     """Characters of samples in all; the page grows by about as many bytes, and by two per token for the marks."""
 
     def __post_init__(self) -> None:
         if min(self.problems, self.samples, self.characters) < 0:
-            raise InputError(f"the samples to read are counted from 0 on; got {self}.")
+            raise InputError(f"reading.problems, reading.samples and reading.characters must be >= 0; got {self}.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportConfig:
-    """What the report looks at."""
+    """Settings of a report."""
 
     diversity: DiversityConfig = field(default_factory=DiversityConfig)
     """Measures of how different samples are."""
     reading: ReadingConfig = field(default_factory=ReadingConfig)
-    """Samples to read in the page."""
+    """Samples shown in the page."""

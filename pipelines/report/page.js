@@ -31,7 +31,7 @@ for (const problem of problems) {
 
 const buttons = Array.from(document.querySelectorAll("[data-filter]"));
 const find = document.getElementById("find");
-const numArms = buttons.filter((button) => button.dataset.filter.startsWith("only")).length || 1;
+const numConditions = buttons.filter((button) => button.dataset.filter.startsWith("only")).length || 1;
 
 function isShown(problem) {
   const solved = problem.dataset.solved ? problem.dataset.solved.split(" ") : [];
@@ -39,7 +39,7 @@ function isShown(problem) {
   const fits = {
     any: true,
     none: solved.length === 0,
-    every: solved.length === numArms,
+    every: solved.length === numConditions,
   }[filter] ?? (solved.length === 1 && filter === `only ${solved[0]}`);
   return fits && problem.textContent.toLowerCase().includes(find.value.toLowerCase());
 }

@@ -1,4 +1,4 @@
-"""The report: read finished runs, work out every number, write one HTML file, PNG and CSV. Nothing is generated.
+"""Write the report of finished runs: one HTML file, its figures as PNG, its numbers as CSV. No engine is started.
 
 report.html        all of it; opens offline
 figures/*.png      each figure, for print
@@ -15,67 +15,60 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from pipelines.config.yaml_flags import flatten
-from pipelines.report import numbers
-from pipelines.report.caveats import caveats, in_words
+from pipelines.report import number_format
+from pipelines.report.caveats import caveats, launch_order_text
 from pipelines.report.config import ReportConfig
-from pipelines.report.figures import draw_figures
-from pipelines.report.measures.comparison import compare_arms, conclusion
+from pipelines.report.csv_tables import differences_csv, measures_csv, problems_csv
+from pipelines.report.figures.all_figures import draw_figures
+from pipelines.report.measures.all_measures import measure_conditions
+from pipelines.report.measures.comparison import compare_conditions, conclusion
+from pipelines.report.measures.distiller import distiller_facts
 from pipelines.report.measures.diversity import measure_diversity
-from pipelines.report.measures.exploration import exploration_facts
 from pipelines.report.measures.group_sizes import group_size_sweeps
-from pipelines.report.measures.outcomes import Measure, launch_order, measure_arms, replications
-from pipelines.report.reading import collect_reading
-from pipelines.report.run_set import Evidence, gather_evidence
-from pipelines.report.tables import differences_csv, measures_csv, problems_csv
+from pipelines.report.measures.replicates import launch_order, replicate_spreads
+from pipelines.report.readable_samples import collect_readable_samples
+from pipelines.report.run_set import RunSet, read_run_set
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.provenance import now
-from pipelines.runs.storage import write_whole
-
-COSTS_WITHOUT_VERDICTS = ("tokens per sample", "tokens/s", "wall clock, s")
-"""Measures of tasks in which nothing is right or wrong."""
+from pipelines.runs.storage import write_atomically
 
 
 def write_report(folders: Sequence[RunFolder], output: Path, config: ReportConfig) -> str:
-    """Write the report of these runs into a folder; returns its conclusions, in words. Raises InputError as `gather_evidence` does."""
-    evidence = gather_evidence(folders)
-    measures = measure_arms(evidence) if evidence.is_verified else cost_measures(evidence)
-    comparisons = compare_arms(evidence) if evidence.is_verified else []
-    diversity = measure_diversity(evidence, config.diversity)
-    orders = launch_order(evidence)
-    reading = collect_reading(evidence, config.reading)
-    figures = draw_figures(evidence, measures, diversity, comparisons)
-    conclusions = [conclusion(comparison) for comparison in comparisons] or [alone(evidence)]
+    """Write the report of these runs into a folder; returns its conclusions as text. Raises InputError as `read_run_set` does."""
+    run_set = read_run_set(folders)
+    measures = measure_conditions(run_set)
+    comparisons = compare_conditions(run_set) if run_set.is_verified else []
+    diversity = measure_diversity(run_set, config.diversity)
+    orders = launch_order(run_set)
+    reading = collect_readable_samples(run_set, config.reading)
+    figures = draw_figures(run_set, measures, diversity, comparisons)
+    conclusions = [conclusion(comparison) for comparison in comparisons] or [without_comparison(run_set)]
     html = template().render(
-        evidence=evidence,
+        run_set=run_set,
         conclusions=conclusions,
-        caveats=caveats(evidence, orders, reading),
+        caveats=caveats(run_set, orders, reading),
         measures=measures,
         comparisons=comparisons,
         diversity=diversity,
         diversity_config=config.diversity,
-        orders=[in_words(order) for order in orders],
-        replications=replications(evidence) if evidence.is_verified else [],
-        sweeps=group_size_sweeps(evidence) if evidence.is_verified else [],
-        exploration=exploration_facts(evidence),
+        orders=[launch_order_text(order) for order in orders],
+        replicate_spreads=replicate_spreads(run_set) if run_set.is_verified else [],
+        sweeps=group_size_sweeps(run_set) if run_set.is_verified else [],
+        distiller=distiller_facts(run_set),
         reading=reading,
-        figures=[(figure, Markup(figure.svg)) for figure in figures],  # ours: no text of a run is in it but as outlines
-        settings=settings_rows(evidence),
+        figures=[(figure, Markup(figure.svg)) for figure in figures],  # safe: text of a run is in it as outlines only
+        settings=settings_rows(run_set),
         made=now(),
     )
     for folder in (output, output / "figures", output / "tables"):
         folder.mkdir(parents=True, exist_ok=True)
-    write_whole(output / "report.html", html.encode())
+    write_atomically(output / "report.html", html.encode())
     for figure in figures:
-        write_whole(output / "figures" / f"{figure.name}.png", figure.png)
-    write_whole(output / "tables" / "measures.csv", measures_csv(evidence, [*measures, *diversity]).encode())
-    write_whole(output / "tables" / "differences.csv", differences_csv(comparisons).encode())
-    write_whole(output / "tables" / "problems.csv", problems_csv(evidence).encode())
+        write_atomically(output / "figures" / f"{figure.name}.png", figure.png)
+    write_atomically(output / "tables" / "measures.csv", measures_csv(run_set, [*measures, *diversity]).encode())
+    write_atomically(output / "tables" / "differences.csv", differences_csv(comparisons).encode())
+    write_atomically(output / "tables" / "problems.csv", problems_csv(run_set).encode())
     return "\n".join(conclusions)
-
-
-def cost_measures(evidence: Evidence) -> list[Measure]:
-    """The measures that need no verdict."""
-    return [measure for measure in measure_arms(evidence) if measure.name in COSTS_WITHOUT_VERDICTS]
 
 
 def template() -> Template:
@@ -88,26 +81,23 @@ def template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "number": numbers.number,
-        "ends": numbers.ends,
-        "plain": numbers.plain,
-        "p_value": numbers.p_value,
-        "points": numbers.signed_points,
+        "number": number_format.number,
+        "ends": number_format.ends,
+        "plain": number_format.plain,
+        "p_value": number_format.p_value,
+        "points": number_format.signed_points,
     }
     return environment.get_template("page.html.j2")
 
 
-def alone(evidence: Evidence) -> str:
-    """What a report without a comparison says first."""
-    arm = evidence.baseline
-    if not evidence.is_verified:
-        return (
-            "Nothing is right or wrong in this task: pass@k is undefined. What the samplers do to the samples stands under Diversity, "
-            "and what they cost under Distiller and cost."
-        )
-    values = arm.pass_at_P(arm.group_size)
+def without_comparison(run_set: RunSet) -> str:
+    """The conclusion of a report that has nothing to compare."""
+    condition = run_set.baseline
+    if not run_set.is_verified:
+        return "This task has no verifier: pass@k is undefined. See Diversity for the samples, and Distiller and cost for what they cost."
+    values = condition.pass_at_P(condition.group_size)
     return (
-        f"{arm.name} solves {values.mean():.1%} of {len(values)} problems with groups of {arm.group_size}. "
+        f"{condition.name} solves {values.mean():.1%} of {len(values)} problems with groups of {condition.group_size}. "
         "There is nothing to compare it with: give a run of another sampler on the same problems."
     )
 
@@ -126,9 +116,9 @@ class SettingRow:
         return len(set(self.cells)) > 1
 
 
-def settings_rows(evidence: Evidence) -> list[SettingRow]:
+def settings_rows(run_set: RunSet) -> list[SettingRow]:
     """The whole configuration and origin of every run, those that differ first."""
-    manifests = [run.manifest for arm in evidence.arms for run in arm.runs]
+    manifests = [run.manifest for condition in run_set.conditions for run in condition.runs]
     flat = [
         {
             "run id": manifest.run_id,

@@ -105,7 +105,7 @@ def read_run(folder: RunFolder) -> RunSamples:
         zip(table["problem_id"].to_pylist(), table["sample_index"].to_pylist(), strict=True)
     ):
         rows_of[problem_id][index] = row
-    # In the order of the dataset: parts come in any order, and seeded resampling must not depend on it.
+    # In the order of the dataset: output files are read in any order, and seeded resampling must not depend on it.
     complete = [problem_id for problem_id in folder.problem_ids().to_pylist() if len(rows_of[problem_id]) == wanted]
     if not complete:
         raise InputError(
@@ -134,7 +134,7 @@ def read_run(folder: RunFolder) -> RunSamples:
 
 
 def shown_answer(answer: str) -> str:
-    """An answer to read. The tests of a code problem, which can be megabytes, are cut; the sum tells apart what differs further on."""
+    """An answer as the page shows it. The tests of a code problem can be megabytes: they are cut, and a digest stands for the rest."""
     if len(answer) <= MAX_SHOWN_ANSWER:
         return answer
     digest = hashlib.sha256(answer.encode()).hexdigest()[:12]
@@ -151,7 +151,7 @@ def mean_of_lists(lists: pa.ListArray, *, empty: float) -> npt.NDArray[np.float6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenCurve:
-    """A per-token measure against the token's place in its answer; empty where no token has one."""
+    """A per-token measure by token position in the sample; empty where no token has one."""
 
     position: npt.NDArray[np.float64]
     """Mean place of the tokens in each bin, from 0."""

@@ -1,11 +1,11 @@
-"""Runs of the same problems, side by side: one arm per sampler, its runs the replicates with different seeds.
+"""Runs of the same problems, side by side: one condition per sampler, its runs the replicates with different seeds.
 
-Legend: R runs of an arm, P problems that every run has finished, N samples of each.
+Legend: R runs of a condition, P problems that every run has finished, N samples of each.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +18,12 @@ from pipelines.runs.folder import RunFolder
 from pipelines.runs.manifest import Manifest
 from pipelines.statistics.pass_at_k import ks_up_to, pass_at_k_per_problem
 
-WHERE_IT_RAN = ("seed", "engine.", "data_fingerprint", "model_fingerprint")
-"""Settings that do not make another arm."""
+REPLICATE_SETTINGS = ("seed", "engine.", "data_fingerprint", "model_fingerprint")
+"""Settings that may differ between the replicates of a condition."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Arm:
+class Condition:
     """One sampler with its settings: one run, or several that differ in their seed."""
 
     name: str
@@ -58,33 +58,33 @@ class Arm:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Evidence:
-    """Everything the report is made from."""
+class RunSet:
+    """Runs of the same problems, grouped into conditions; everything a report is made from."""
 
     problems: list[Problem]
     """[P]"""
-    arms: list[Arm]
+    conditions: list[Condition]
     """The baseline first."""
     left_out: int
     """Problems that some run has finished and another has not."""
 
     @property
     def ks(self) -> tuple[int, ...]:
-        """Every k that is reported: 1, 2, 4, ... and each arm's own N."""
-        return tuple(sorted({k for arm in self.arms for k in ks_up_to(arm.group_size)}))
+        """Every k that is reported: 1, 2, 4, ... and each condition's own N."""
+        return tuple(sorted({k for condition in self.conditions for k in ks_up_to(condition.group_size)}))
 
     @property
     def is_verified(self) -> bool:
-        """True if somebody says which samples are correct; else pass@k is undefined, as for stories."""
+        """True if a verifier says which samples are correct; else pass@k is undefined, as for stories."""
         return self.baseline.config.verifier_name != "none"
 
     @property
-    def baseline(self) -> Arm:
-        """What the other arms are compared with: the vanilla arm, or the first run that was given."""
-        return self.arms[0]
+    def baseline(self) -> Condition:
+        """What the other conditions are compared with: the vanilla condition, or the first run that was given."""
+        return self.conditions[0]
 
 
-def gather_evidence(folders: Sequence[RunFolder]) -> Evidence:
+def read_run_set(folders: Sequence[RunFolder]) -> RunSet:
     """Read runs and line them up. Raises InputError if one cannot be read, comes twice, or is of other problems or another model."""
     if not folders:
         raise InputError("a report needs at least one run folder, such as runs/countdown-esamp-0.")
@@ -95,13 +95,11 @@ def gather_evidence(folders: Sequence[RunFolder]) -> Evidence:
         raise InputError("the runs share no finished problem; report runs of the same dataset, or let them finish.")
     problem_ids = [problem_id for problem_id in runs[0].problem_ids if problem_id in shared]
     aligned = [run.only(problem_ids) for run in runs]
-    groups: dict[str, list[RunSamples]] = {}
-    for run in aligned:
-        groups.setdefault(str(sorted(arm_settings(run.manifest).items())), []).append(run)
-    replicates = [sorted(runs, key=lambda run: run.manifest.config.seed) for runs in groups.values()]
-    arms = sorted(name_arms(replicates), key=lambda arm: arm.config.sampler != "vanilla")
+    groups = by_condition(aligned, lambda run: condition_settings(run.manifest))
+    replicates = [sorted(runs, key=lambda run: run.manifest.config.seed) for runs in groups]
+    conditions = sorted(name_conditions(replicates), key=lambda condition: condition.config.sampler != "vanilla")
     everything = set.union(*(set(run.problem_ids) for run in runs))
-    return Evidence(problems=aligned[0].problems, arms=arms, left_out=len(everything) - len(problem_ids))
+    return RunSet(problems=aligned[0].problems, conditions=conditions, left_out=len(everything) - len(problem_ids))
 
 
 def check_runs(runs: list[RunSamples]) -> None:
@@ -125,29 +123,40 @@ def check_runs(runs: list[RunSamples]) -> None:
                 )
 
 
-def arm_settings(manifest: Manifest) -> dict[str, Any]:
-    """What makes a run part of an arm, flat."""
+Run = TypeVar("Run")
+
+
+def by_condition(runs: Sequence[Run], settings_of: Callable[[Run], dict[str, Any]]) -> list[list[Run]]:
+    """Lists of the runs that have equal settings, in the order in which each list's first run comes."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(str(sorted(settings_of(run).items())), []).append(run)
+    return list(groups.values())
+
+
+def condition_settings(manifest: Manifest) -> dict[str, Any]:
+    """Settings that define a condition, flat: runs that agree in them are its replicates."""
     return {
         name: value
         for name, value in manifest.identity.items()
-        if not name.startswith(WHERE_IT_RAN) and name != "limit"
+        if not name.startswith(REPLICATE_SETTINGS) and name != "limit"
     }
 
 
-def name_arms(groups: list[list[RunSamples]]) -> list[Arm]:
-    """Arms by their sampler, and by the settings in which arms of one sampler differ."""
+def name_conditions(groups: list[list[RunSamples]]) -> list[Condition]:
+    """Conditions by their sampler, and by the settings in which conditions of one sampler differ."""
     short = [sampler_name(runs[0].manifest.config) for runs in groups]
     names = []
     for index, runs in enumerate(groups):
-        twins = [arm_settings(groups[i][0].manifest) for i, name in enumerate(short) if name == short[index]]
-        own = arm_settings(runs[0].manifest)
+        twins = [condition_settings(groups[i][0].manifest) for i, name in enumerate(short) if name == short[index]]
+        own = condition_settings(runs[0].manifest)
         differing = [
             f"{setting.rpartition('.')[2]} {value}"
             for setting, value in own.items()
             if any(twin.get(setting) != value for twin in twins)
         ]
         names.append(", ".join([short[index], *differing]))
-    return [Arm(name=name, runs=runs) for name, runs in zip(names, groups, strict=True)]
+    return [Condition(name=name, runs=runs) for name, runs in zip(names, groups, strict=True)]
 
 
 def sampler_name(config: RunConfig) -> str:

@@ -1,7 +1,7 @@
-"""An answer in pieces, one per token, each with the strength of its mark: how novel the Distiller found it.
+"""A sample's text split into tokens, each with a highlight level: its novelty under the Distiller.
 
 For the page marks are two characters per token, so that thousands of samples fit into one file: the length of the piece in code points,
-in base 36, and the level 0..9. Level 0 has no mark: the Distiller took no part.
+in base 36, and the level 0..9. Level 0 has no mark: the token was not intervened on.
 """
 
 from collections.abc import Sequence

@@ -15,7 +15,7 @@ import pyarrow.parquet
 from pipelines.errors import InputError
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.reference_answers import Answers
-from pipelines.runs.storage import write_whole
+from pipelines.runs.storage import write_atomically
 from pipelines.verifiers.verdict import VerdictStatus
 
 ADVANTAGE_EPS = 1e-4
@@ -65,7 +65,7 @@ def write_rollouts(folder: RunFolder, output: Path) -> int:
     output.parent.mkdir(parents=True, exist_ok=True)
     sink = pa.BufferOutputStream()
     pa.parquet.write_table(rollouts, sink, dictionary_pagesize_limit=MAX_DICTIONARY_BYTES)
-    write_whole(output, sink.getvalue().to_pybytes())
+    write_atomically(output, sink.getvalue().to_pybytes())
     return rollouts.num_rows
 
 

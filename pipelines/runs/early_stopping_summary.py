@@ -3,13 +3,17 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from pipelines.runs.early_stopping import Stop
 from pipelines.runs.finished_sample import FinishedSample
 from pipelines.runs.folder import Session
-from pipelines.stages.early_stopping import Stop
 from pipelines.statistics.adaptive import adaptive_curve
 from pipelines.statistics.pass_at_k import PassAtK
 from pipelines.statistics.stopping_rule import StoppingRule
+
+RENAMED = {"hopeless": "give_up_after", "surplus_samples": "discarded_samples"}
+"""Keys of summary.json that older versions wrote."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,17 +22,17 @@ class StoppingSummary:
 
     successes: int
     """The rule: correct samples that stop a problem."""
-    hopeless: int
+    give_up_after: int
     """The rule: samples without a correct one that stop a problem."""
     solved: int
     """Problems stopped for so many correct samples."""
     given_up: int
-    """Problems stopped as hopeless."""
+    """Problems given up: no correct sample among the first `give_up_after`."""
     exhausted: int
-    """Problems with too few correct samples after all that could be drawn."""
+    """Problems with too few correct samples after all that could be generated."""
     counted_samples: int
     """Samples up to the stops: what estimates are made from."""
-    surplus_samples: int
+    discarded_samples: int
     """Finished samples behind the stops."""
     cancelled_samples: int
     """Samples that were begun and aborted, over completed sessions."""
@@ -38,6 +42,11 @@ class StoppingSummary:
     """Tokens that all samples would have taken on top of all that were drawn, if each problem's missing samples had its usual length."""
     saved_share: float
     """The same as a share of what all samples would have taken."""
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> "StoppingSummary":
+        """From summary.json of this version, or of one before two numbers were renamed."""
+        return cls(**{RENAMED.get(name, name): value for name, value in plain.items()})
 
 
 def stopping_summary(
@@ -52,16 +61,16 @@ def stopping_summary(
         tokens_of[sample.problem_id].append(sample.num_tokens)
     full = sum(rule.limit * sum(tokens_of[problem]) / len(tokens_of[problem]) for problem in stops)
     spent = sum(sum(tokens_of[problem]) for problem in stops) + cancelled_tokens
-    counted = sum(stop.drawn for stop in stops.values())
+    counted = sum(stop.samples for stop in stops.values())
     ended = [stop.correct for stop in stops.values()]
     return StoppingSummary(
         successes=rule.successes,
-        hopeless=rule.hopeless,
+        give_up_after=rule.give_up_after,
         solved=sum(correct == rule.successes for correct in ended),
         given_up=ended.count(0),
         exhausted=sum(0 < correct < rule.successes for correct in ended),
         counted_samples=counted,
-        surplus_samples=sum(len(tokens_of[problem]) for problem in stops) - counted,
+        discarded_samples=sum(len(tokens_of[problem]) for problem in stops) - counted,
         cancelled_samples=sum(shard["cancelled_samples"] for session in sessions for shard in session.shards),
         cancelled_tokens=cancelled_tokens,
         saved_tokens=round(full - spent),
@@ -71,7 +80,7 @@ def stopping_summary(
 
 def adaptive_pass_at(stops: Sequence[Stop], ks: Sequence[int], rule: StoppingRule) -> list[PassAtK]:
     """pass@k that allows for the rule: see pipelines/statistics/adaptive.py for what it assumes."""
-    curve = adaptive_curve([stop.drawn for stop in stops], [stop.correct for stop in stops], list(ks), rule)
+    curve = adaptive_curve([stop.samples for stop in stops], [stop.correct for stop in stops], list(ks), rule)
     return [
         PassAtK(
             k=k,

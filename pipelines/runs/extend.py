@@ -3,7 +3,7 @@
     run of 16              samples 0-15: a group of siblings
     extended to 128        samples 0-15 stay, 16-127 are a second group: they learn from each other, and not from the first
 
-Promise: nothing that was drawn is drawn again or changed, and an extension is done once, however often it is asked for.
+Promise: nothing that was generated is generated again or changed, and an extension is done once, however often it is asked for.
 """
 
 from dataclasses import replace
@@ -33,9 +33,9 @@ def extended(config: RunConfig, samples: int) -> tuple[RunConfig, tuple[int, ...
         raise InputError(
             f"the run in {folder.path} has {held.config.samples} samples per problem; --extend must be at least that, got {samples}."
         )
-    if config.samples not in (*held.waves, samples):
+    if config.samples not in (*held.rounds, samples):
         raise InputError(
-            f"the run in {folder.path} has {held.waves[0]} samples per problem, not {config.samples}; leave --samples out with --extend."
+            f"the run in {folder.path} has {held.rounds[0]} samples per problem, not {config.samples}; leave --samples out with --extend."
         )
-    extended_from = held.extended_from if samples == held.config.samples else held.waves
+    extended_from = held.extended_from if samples == held.config.samples else held.rounds
     return replace(config, samples=samples), extended_from

@@ -19,8 +19,8 @@ class FinishedSample:
     num_tokens: int
     is_correct: bool
     is_error: bool
-    """It could not be drawn, or not be scored."""
-    is_drawn: bool
+    """It could not be generated, or not be scored."""
+    is_generated: bool
 
 
 def finished_sample(row: dict[str, Any]) -> FinishedSample:
@@ -31,5 +31,5 @@ def finished_sample(row: dict[str, Any]) -> FinishedSample:
         num_tokens=row["num_tokens"],
         is_correct=row["status"] == VerdictStatus.CORRECT,
         is_error=row["status"] == VerdictStatus.ERROR,
-        is_drawn=row["error"] is None,
+        is_generated=row["error"] is None,
     )

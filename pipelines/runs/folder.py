@@ -2,28 +2,28 @@
 
     runs/countdown-esamp-0/
         run.json          what the run is: config, fingerprints, versions, git commit, command line, what was done to it since
-        plan/             Parquet, one row per unit of work; a file for each wave
+        plan/             Parquet, one row per work unit; a file for each extension round
         answers.parquet   reference answers, one row per problem
-        samples/          Parquet parts, one row per sample; a unit counts as finished once all its samples lie here without an error,
+        samples/          Parquet files, one row per sample; a unit counts as finished once all its samples lie here without an error,
                           or its problem has stopped early by the run's rule, which follows from the samples that lie here
         verdicts/         verdicts of jobs.verify, a folder for each verifier; run.json says whose count
         sessions.jsonl    one line per completed session (a run that was stopped and went on has several): time, tokens, shard counters
-        todo/             while a session runs: the units it draws, or the answers it scores
-        merged/           where jobs.merge took the samples from, with the sha256 of every part
-        torn/             parts that a killed session left unreadable; what they held was made again
+        todo/             while a session runs: the work units it generates, or the answers it scores
+        merged/           where jobs.merge took the samples from, with the sha256 of every file
+        corrupt/          files that a killed session left unreadable; what they held was made again
         failure.txt       what ended the last session that failed, in full
         summary.json      pass@k and the rest, at the end
 
 Promise: a folder holds one run. Another configuration, other data or another model is refused before anything is written, with the
-difference. A part is written by one worker and never again; a worker that outlived its session may leave a unit twice, with the same
-seeds: `read_samples` gives every sample once. What is in memory here grows with problems and by a few bytes with samples, never with
-the length of prompts or answers, but for the columns that `read_samples` is asked for.
+difference. An output file is written by one worker and never again. A worker that outlived its session may leave a work unit twice, with
+the same seeds: `read_samples` gives every sample once. What is in memory here grows with problems and by a few bytes with samples,
+never with the length of prompts or answers, but for the columns that `read_samples` is asked for.
 """
 
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +35,15 @@ import pyarrow.parquet
 
 from actors.types import ShardStats
 from pipelines.errors import InputError
+from pipelines.runs.early_stopping import stops_of
 from pipelines.runs.finished_sample import FINISHED_COLUMNS, FinishedSample, finished_sample
 from pipelines.runs.manifest import Manifest, differing
-from pipelines.runs.plan import GROUP_UNITS, Plan, unit_groups, write_plan
+from pipelines.runs.plan import GROUP_UNITS, Plan, work_unit_groups, write_plan
 from pipelines.runs.reference_answers import write_answers
 from pipelines.runs.rescored_verdicts import VERDICTS, StoredVerdicts
-from pipelines.runs.sample_index import DrawnSamples, find_samples
+from pipelines.runs.sample_index import SampleIndex, find_samples
 from pipelines.runs.schema import VERDICT_SCHEMA
 from pipelines.runs.storage import storage_at
-from pipelines.stages.early_stopping import stops_of
 
 logger = logging.getLogger(__name__)
 
@@ -77,14 +77,17 @@ class Session:
     units_run_again: int = 0
     """Units under way on a shard, or for a stage, that ended, each time."""
 
+    warnings: list[dict[str, Any]] = field(default_factory=list)
+    """What the actors warned of (actors.types.ActorWarning)."""
+
     @property
-    def lost_counts(self) -> bool:
-        """True if a shard may have been started again: its counters in `shards` then began from nought."""
+    def counters_were_reset(self) -> bool:
+        """True if a shard may have been started again: its counters in `shards` were then reset."""
         return bool(self.units_run_again or self.shard_restarts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class UnitCount:
+class WorkUnitCount:
     """How far a run is."""
 
     planned: int
@@ -104,6 +107,10 @@ class RunFolder:
         """`path`: a folder, or a URL that fsspec knows."""
         self.path = path
         self.storage = storage_at(path)
+        # A file of samples is never changed once it can be read (a writer renames it into place, an object store puts it as a whole), so
+        # what was found in it holds for as long as it is there.
+        self._readable: set[str] = set()
+        self._index: tuple[list[str], int, SampleIndex] | None = None
 
     @property
     def answers(self) -> str:
@@ -152,12 +159,12 @@ class RunFolder:
         self.storage.make_folder(PLAN)
         self.write_manifest(manifest)
         if not self.storage.is_file(ANSWERS):
-            with self.storage.whole_file(ANSWERS) as file:
+            with self.storage.atomic_file(ANSWERS) as file:
                 write_answers(file, plan.problems)
-        for wave, name in enumerate(plan_files(manifest)):
+        for round_number, name in enumerate(plan_files(manifest)):
             if not self.storage.is_file(name):
-                with self.storage.whole_file(name) as file:
-                    write_plan(file, plan.units(wave))
+                with self.storage.atomic_file(name) as file:
+                    write_plan(file, plan.work_units(round_number))
         return manifest
 
     def problem_ids(self) -> pa.StringArray:
@@ -166,24 +173,29 @@ class RunFolder:
             table = pa.parquet.read_table(file, columns=["problem_id"])
         return table["problem_id"].combine_chunks()
 
-    def parts(self, folder: str = SAMPLES) -> list[str]:
-        """Names of the parts of samples/, or of a folder of verdicts, that can be read."""
-        return [name for name in self.storage.names(folder, suffix=".parquet") if self._is_whole(name)]
+    def files(self, folder: str = SAMPLES) -> list[str]:
+        """Names of the output files of samples/, or of a folder of verdicts, that can be read."""
+        names = self.storage.names(folder, suffix=".parquet")
+        self._readable |= {name for name in names if name not in self._readable and self._is_readable(name)}
+        return [name for name in names if name in self._readable]
 
-    def set_torn_parts_aside(self, folder: str = SAMPLES) -> None:
-        """Move parts that a killed session left unreadable to torn/, and say so. Not while anything writes to the folder."""
-        for name in sorted(set(self.storage.names(folder, suffix=".parquet")) - set(self.parts(folder))):
-            aside = f"torn/{Path(name).name}"
+    def move_corrupt_files(self, folder: str = SAMPLES) -> None:
+        """Move files that a killed session left unreadable to corrupt/, and say so. Not while anything writes to the folder."""
+        for name in sorted(set(self.storage.names(folder, suffix=".parquet")) - set(self.files(folder))):
+            aside = f"corrupt/{Path(name).name}"
             self.storage.move(name, aside)
             logger.warning("%s was left unreadable by a killed session: moved to %s, and made again", name, aside)
 
-    def drawn(self) -> DrawnSamples:
-        """Where each sample lies."""
-        return find_samples(self.storage, self.parts(), self.problem_ids(), self.manifest().config.samples)
+    def sample_index(self) -> SampleIndex:
+        """Where each sample lies. Looked up again only when there are other files than the last time."""
+        files, samples = self.files(), self.manifest().config.samples
+        if self._index is None or self._index[:2] != (files, samples):
+            self._index = files, samples, find_samples(self.storage, files, self.problem_ids(), samples)
+        return self._index[2]
 
     def finished_samples(self) -> list[FinishedSample]:
         """Every sample that holds an answer, in short; a folder may hold none."""
-        if not self.drawn().num_rows:
+        if not self.sample_index().num_rows:
             return []
         rows = self.read_samples(FINISHED_COLUMNS).to_pylist()
         return [finished_sample(row) for row in rows if row["error"] is None]
@@ -196,33 +208,33 @@ class RunFolder:
 
     def verdicts(self, verification: str) -> StoredVerdicts:
         """The verdicts in a folder of verdicts/."""
-        parts = self.parts(f"{VERDICTS}/{verification}")
-        return StoredVerdicts(self.storage, parts, self.problem_ids(), self.manifest().config.samples)
+        files = self.files(f"{VERDICTS}/{verification}")
+        return StoredVerdicts(self.storage, files, self.problem_ids(), self.manifest().config.samples)
 
-    def count_units(self, manifest: Manifest) -> UnitCount:
-        """How far the part of a run is that its config names. What a run plans and is not in the plan here yet is not finished."""
-        planned = manifest.config.run_part.count(manifest.num_problems, len(manifest.group_sizes))
+    def count_work_units(self, manifest: Manifest) -> WorkUnitCount:
+        """How far the partition of a run is that its config names. What a run plans and is not in the plan here yet is not finished."""
+        planned = manifest.config.run_partition.count(manifest.num_problems, len(manifest.group_sizes))
         if not self.has_run or not all(map(self.storage.is_file, [ANSWERS, *plan_files(manifest)])):
-            return UnitCount(planned=planned, unfinished=planned)
-        drawn = self.drawn()
+            return WorkUnitCount(planned=planned, unfinished=planned)
+        index = self.sample_index()
         unfinished = sum(
             units.num_rows
-            for wave in range(len(manifest.waves))
-            for units in self._unfinished(manifest, wave, drawn, ["problem_id", "sample_indices"])
+            for round_number in range(len(manifest.rounds))
+            for units in self._unfinished(manifest, round_number, index, ["problem_id", "sample_indices"])
         )
-        return UnitCount(planned=planned, unfinished=unfinished)
+        return WorkUnitCount(planned=planned, unfinished=unfinished)
 
-    def write_todo(self, manifest: Manifest, wave: int) -> pa.Table:
-        """Write the units of a wave that are not finished, of the part that the run's config names, to todo/, for a session to read.
-        Returns a row of each: problem_id, and the number of its samples."""
+    def write_todo(self, manifest: Manifest, round_number: int) -> pa.Table:
+        """Write to todo/, for a session to read, the work units of an extension round that are not finished, of the partition that the
+        config names. Returns a row of each: problem_id, and the number of its samples."""
         self.clear_todo()
         self.storage.make_folder(TODO)
-        drawn = self.drawn()
+        index = self.sample_index()
         counts = [pa.table({"problem_id": pa.array([], pa.string()), "samples": pa.array([], pa.int32())})]
-        for number, units in enumerate(self._unfinished(manifest, wave, drawn)):
+        for number, units in enumerate(self._unfinished(manifest, round_number, index)):
             samples = pc.list_value_length(units["sample_indices"])
             counts.append(pa.table({"problem_id": units["problem_id"], "samples": samples}))
-            with self.storage.whole_file(f"{TODO}/{number:06}.parquet") as file:
+            with self.storage.atomic_file(f"{TODO}/{number:06}.parquet") as file:
                 pa.parquet.write_table(units, file)
         return pa.concat_tables(counts)
 
@@ -231,21 +243,21 @@ class RunFolder:
         self.storage.remove(TODO)
 
     def _unfinished(
-        self, manifest: Manifest, wave: int, drawn: DrawnSamples, columns: list[str] | None = None
+        self, manifest: Manifest, round_number: int, index: SampleIndex, columns: list[str] | None = None
     ) -> Iterator[pa.Table]:
-        """The units of a wave that are to be drawn here and are not finished, a row group of the plan at a time."""
+        """The units of an extension round that are to be drawn here and are not finished, a row group of the plan at a time."""
         stopped_P = self.stopped(manifest)
-        groups = unit_groups(manifest.config, manifest.waves)
+        groups = work_unit_groups(manifest.config, manifest.rounds)
         starts = [unit.start for units in groups for unit in units]
-        with self.storage.open(plan_files(manifest)[wave]) as file, pa.parquet.ParquetFile(file) as plan:
+        with self.storage.open(plan_files(manifest)[round_number]) as file, pa.parquet.ParquetFile(file) as plan:
             problem_of = pc.index_in(plan.read(["problem_id"])["problem_id"], value_set=self.problem_ids()).to_numpy()
             first = 0
             for batch in plan.iter_batches(batch_size=GROUP_UNITS, columns=columns):
                 problem_U = problem_of[first : first + batch.num_rows].astype(np.int64)
                 first += batch.num_rows
                 unit_U = np.searchsorted(starts, pc.list_element(batch["sample_indices"], 0).to_numpy())
-                is_here_U = manifest.config.run_part.holds(problem_U, unit_U)
-                is_finished_U = stopped_P[problem_U] | drawn.is_finished(problem_U, batch["sample_indices"])
+                is_here_U = manifest.config.run_partition.holds(problem_U, unit_U)
+                is_finished_U = stopped_P[problem_U] | index.is_finished(problem_U, batch["sample_indices"])
                 wanted_U = is_here_U & ~is_finished_U
                 if wanted_U.any():
                     yield pa.Table.from_batches([batch.filter(pa.array(wanted_U))])
@@ -256,22 +268,22 @@ class RunFolder:
         return pa.concat_tables(self.sample_tables(columns, verification=verification))
 
     def sample_tables(self, columns: list[str], *, verification: str | None = None) -> Iterator[pa.Table]:
-        """The same, a part at a time: for what must not hold all samples at once."""
-        drawn = self.drawn()
-        if not drawn.num_rows:
-            raise InputError(f"{self.path} holds no samples yet; let the run finish a unit of work first.")
+        """The same, a file at a time: for what must not hold all samples at once."""
+        index = self.sample_index()
+        if not index.num_rows:
+            raise InputError(f"{self.path} holds no samples yet; let the run finish a work unit first.")
         verification = verification or self.manifest().verification
         judged = [name for name in columns if name in VERDICT_SCHEMA.names]
         verdicts = self.verdicts(verification).columns(judged) if verification and judged else None
-        for part in drawn.rows_by_part():
-            samples = self.read_rows(part.name, part.rows, columns)
+        for file in index.rows_by_file():
+            samples = self.read_rows(file.name, file.rows, columns)
             if verdicts is not None:
-                samples = verdicts.put_into(samples, part.places, drawn.answered_PN.ravel()[part.places])
+                samples = verdicts.put_into(samples, file.places, index.answered_PN.ravel()[file.places])
             yield samples
 
-    def read_rows(self, part: str, rows: npt.ArrayLike, columns: list[str] | None = None) -> pa.Table:
-        """Some rows of a part; by default all columns."""
-        with self.storage.open(part) as file:
+    def read_rows(self, name: str, rows: npt.ArrayLike, columns: list[str] | None = None) -> pa.Table:
+        """Some rows of an output file; by default all columns."""
+        with self.storage.open(name) as file:
             return pa.parquet.read_table(file, columns=columns).take(pa.array(rows, pa.int32()))
 
     def read_finished(self) -> list[FinishedSample]:
@@ -288,10 +300,10 @@ class RunFolder:
         if not self.storage.is_file(SESSIONS):
             return []
         sessions = [Session(**json.loads(line)) for line in self.storage.read(SESSIONS).splitlines()]
-        none = {counter.name: 0 for counter in fields(ShardStats) if counter.name != "shard"}
+        none = {counter.name: 0 for counter in fields(ShardStats) if counter.name not in ("shard", "warnings")}
         return [replace(session, shards=[none | shard for shard in session.shards]) for session in sessions]
 
-    def _is_whole(self, name: str) -> bool:
+    def _is_readable(self, name: str) -> bool:
         try:
             with self.storage.open(name) as file:
                 pa.parquet.read_metadata(file)
@@ -301,5 +313,5 @@ class RunFolder:
 
 
 def plan_files(manifest: Manifest) -> list[str]:
-    """Names of the plan's files, one for each wave."""
-    return [f"{PLAN}/plan.parquet", *(f"{PLAN}/extension-{samples}.parquet" for samples in manifest.waves[1:])]
+    """Names of the plan's files, one for each extension round."""
+    return [f"{PLAN}/plan.parquet", *(f"{PLAN}/extension-{samples}.parquet" for samples in manifest.rounds[1:])]

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from pipelines.config.identity import config_hash, settings_that_matter
+from pipelines.config.renamed import from_stored, to_stored
 from pipelines.config.run import RunConfig
-from pipelines.runs.plan import unit_groups
+from pipelines.runs.plan import work_unit_groups
 from pipelines.runs.provenance import git_commit, now, package_versions
 
 
@@ -51,15 +53,15 @@ class Manifest:
     """What was done to the run since, oldest first."""
 
     @property
-    def waves(self) -> tuple[int, ...]:
-        """Samples per problem after each wave of the plan: the samples of a wave are siblings, those of another wave are not."""
+    def rounds(self) -> tuple[int, ...]:
+        """Samples per problem after each extension round; the first round is the run as it was begun. Rounds share no Distiller."""
         return (*self.extended_from, self.config.samples)
 
     @property
     def identity(self) -> dict[str, Any]:
         """What must not change while the run goes on, flat."""
         return {
-            **self.config.settings_that_matter,
+            **settings_that_matter(self.config),
             "extended_from": self.extended_from,
             "data_fingerprint": self.data_fingerprint,
             "model_fingerprint": self.model_fingerprint,
@@ -68,11 +70,11 @@ class Manifest:
     @property
     def group_sizes(self) -> list[int]:
         """Sizes of the groups of siblings that a problem's samples are drawn in, in launch order."""
-        return [len(unit) for wave in unit_groups(self.config, self.waves) for unit in wave]
+        return [len(unit) for extension_round in work_unit_groups(self.config, self.rounds) for unit in extension_round]
 
     def grown_to(self, wanted: "Manifest") -> "Manifest":
-        """This run with the waves that an extension adds to it; this run as it is if `wanted` adds none."""
-        if len(wanted.waves) <= len(self.waves) or wanted.waves[: len(self.waves)] != self.waves:
+        """This run with the rounds that an extension adds to it; this run as it is if `wanted` adds none."""
+        if len(wanted.rounds) <= len(self.rounds) or wanted.rounds[: len(self.rounds)] != self.rounds:
             return self
         grown = replace(
             self,
@@ -93,7 +95,7 @@ class Manifest:
         """The text of run.json."""
         plain = {name: value for name, value in asdict(self).items() if name != "config"}
         return json.dumps(
-            {**plain, "config_hash": self.config.config_hash, "config": self.config.to_dict()},
+            {**plain, "config_hash": config_hash(self.config), "config": to_stored(self.config.to_dict())},
             indent=2,
             ensure_ascii=False,
         )
@@ -103,14 +105,25 @@ class Manifest:
         """The manifest that `to_json` gave, or that of an older version, which knew neither extensions nor events."""
         plain = json.loads(text)
         del plain["config_hash"]
-        return cls(
+        manifest = cls(
             **{
                 **plain,
-                "config": RunConfig.from_dict(plain["config"]),
+                "config": RunConfig.from_dict(from_stored(plain["config"])),
                 "extended_from": tuple(plain.get("extended_from", ())),
                 "events": tuple(Event(**event) for event in plain.get("events", ())),
             }
         )
+        return manifest.as_planned()
+
+    def as_planned(self) -> "Manifest":
+        """This run with work units of the size that its plan on disk has.
+
+        Older versions planned samples beyond a batch as one work unit, where this one plans one for each batch.
+        """
+        is_split = self.config.spreads and self.config.samples_per_work_unit is None
+        if is_split and self.num_units < self.num_problems * len(self.group_sizes):
+            return replace(self, config=replace(self.config, samples_per_work_unit=self.config.samples))
+        return self
 
 
 def new_manifest(

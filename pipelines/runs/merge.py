@@ -4,7 +4,7 @@
 
 Promise: sources are only read, and nothing is written unless they belong together: the same run (but for where it ran and how far it was
 extended), and the same tokens wherever two hold the same sample. A kill leaves a folder that the same command completes; once done it
-does nothing. run.json of OUT says what was joined, merged/ the sha256 of every part.
+does nothing. run.json of OUT says what was joined, merged/ the sha256 of every file.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from pipelines.errors import InputError
 from pipelines.runs.folder import ANSWERS, RunFolder, plan_files
 from pipelines.runs.manifest import Manifest, differing
 from pipelines.runs.rescored_verdicts import VERDICTS
-from pipelines.runs.sample_index import NOWHERE, DrawnSamples, PartRows, find_samples
+from pipelines.runs.sample_index import NOWHERE, FileRows, SampleIndex, find_samples
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +31,7 @@ class Source:
 
     folder: RunFolder
     manifest: Manifest
-    drawn: DrawnSamples
+    index: SampleIndex
     """On the grid of the longest of the runs."""
 
 
@@ -46,7 +46,7 @@ class MergedSource:
     taken: int
     """Of these, those that no source before it holds."""
     sha256: str
-    """Of the names and sums of its parts, which merged/<sha256>.json lists."""
+    """Of the names and sums of its files, which merged/<sha256>.json lists."""
 
 
 def merge_runs(output: RunFolder, folders: Sequence[RunFolder]) -> list[MergedSource]:
@@ -54,7 +54,7 @@ def merge_runs(output: RunFolder, folders: Sequence[RunFolder]) -> list[MergedSo
     check_places(output, folders)
     begun = [output] if output.has_run else []
     manifests = [folder.manifest() for folder in (*begun, *folders)]
-    longest = int(np.argmax([len(manifest.waves) for manifest in manifests]))
+    longest = int(np.argmax([len(manifest.rounds) for manifest in manifests]))
     whole, whole_folder = manifests[longest], [*begun, *folders][longest]
     check_same_run([*begun, *folders], manifests, whole, whole_folder)
     check_same_verdicts(folders, manifests[len(begun) :])
@@ -63,7 +63,7 @@ def merge_runs(output: RunFolder, folders: Sequence[RunFolder]) -> list[MergedSo
         Source(
             folder=folder,
             manifest=manifest,
-            drawn=find_samples(folder.storage, folder.parts(), problem_ids, whole.config.samples),
+            index=find_samples(folder.storage, folder.files(), problem_ids, whole.config.samples),
         )
         for folder, manifest in zip([*begun, *folders], manifests, strict=True)
     ]
@@ -111,7 +111,7 @@ def check_same_tokens(sources: Sequence[Source], problem_ids: pa.StringArray) ->
     """Raise InputError if two sources hold different answers under the same problem and index."""
     for number, source in enumerate(sources):
         for other in sources[:number]:
-            both_PN = source.drawn.answered_PN & other.drawn.answered_PN
+            both_PN = source.index.answered_PN & other.index.answered_PN
             if not both_PN.any():
                 continue
             different = np.flatnonzero(token_sums(source, both_PN) != token_sums(other, both_PN))
@@ -119,28 +119,28 @@ def check_same_tokens(sources: Sequence[Source], problem_ids: pa.StringArray) ->
                 problem, index = divmod(int(different[0]), both_PN.shape[1])
                 raise InputError(
                     f"{source.folder.path} and {other.folder.path} hold different tokens for {len(different)} samples, the first of them "
-                    f"sample {index} of problem {problem_ids[problem]}: both places drew the same part. Merge one of them only."
+                    f"sample {index} of problem {problem_ids[problem]}: both places generated the same partition. Merge one of them only."
                 )
 
 
 def token_sums(source: Source, where_PN: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint64]:
     """[P * N] a sum of each sample's tokens; 0 where there is none or `where_PN` is False."""
     sums = np.zeros(where_PN.size, dtype=np.uint64)
-    for part in source.drawn.rows_by_part(where_PN):
-        rows = source.folder.read_rows(part.name, part.rows, ["token_ids"])["token_ids"]
+    for file in source.index.rows_by_file(where_PN):
+        rows = source.folder.read_rows(file.name, file.rows, ["token_ids"])["token_ids"]
         digests = (hashlib.sha256(tokens.values.to_numpy().tobytes()).digest()[:8] for tokens in rows)
-        sums[part.places] = np.frombuffer(b"".join(digests), dtype=np.uint64)
+        sums[file.places] = np.frombuffer(b"".join(digests), dtype=np.uint64)
     return sums
 
 
 def taken_samples(sources: Sequence[Source]) -> list[npt.NDArray[np.bool_]]:
     """[P, N] for each source: what is taken of it. An answer comes from the first source that holds it; a failure if there is none."""
-    answered_PN = np.logical_or.reduce([source.drawn.answered_PN for source in sources])
+    answered_PN = np.logical_or.reduce([source.index.answered_PN for source in sources])
     done_PN = np.zeros_like(answered_PN)
     taken = []
     for source in sources:
-        has_row_PN = source.drawn.part_PN != NOWHERE
-        take_PN = ~done_PN & np.where(answered_PN, source.drawn.answered_PN, has_row_PN)
+        has_row_PN = source.index.file_PN != NOWHERE
+        take_PN = ~done_PN & np.where(answered_PN, source.index.answered_PN, has_row_PN)
         done_PN |= take_PN
         taken.append(take_PN)
     return taken
@@ -152,7 +152,7 @@ def begin_output(output: RunFolder, source: RunFolder, whole: Manifest) -> None:
     if output.has_run:
         manifest = output.manifest().grown_to(whole)
     else:
-        config = replace(whole.config, output=output.path, part=None)
+        config = replace(whole.config, output=output.path, partition=None)
         manifest = replace(whole, run_id=uuid.uuid4().hex[:12], config=config, verification=None)
         output.check(manifest)
     for folder in ("", "samples", "plan", "merged"):
@@ -164,10 +164,10 @@ def begin_output(output: RunFolder, source: RunFolder, whole: Manifest) -> None:
 
 
 def join_source(output: RunFolder, source: Source, take_PN: npt.NDArray[np.bool_]) -> MergedSource:
-    """Copy what is taken of a source, part by part; a part that is there already is passed over."""
-    sums = {name: hashlib.sha256(source.folder.storage.read(name)).hexdigest() for name in source.drawn.parts}
-    for part in source.drawn.rows_by_part(take_PN):
-        copy_rows(output, source, part, sum_of_part=sums[part.name])
+    """Copy what is taken of a source, file by file; a file that is there already is passed over."""
+    sums = {name: hashlib.sha256(source.folder.storage.read(name)).hexdigest() for name in source.index.files}
+    for file in source.index.rows_by_file(take_PN):
+        copy_rows(output, source, file, sum_of_file=sums[file.name])
     if source.manifest.verification is not None:
         copy_verdicts(output, source, source.manifest.verification)
     sum_of_sums = hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()
@@ -176,26 +176,26 @@ def join_source(output: RunFolder, source: Source, take_PN: npt.NDArray[np.bool_
     return MergedSource(
         path=str(source.folder.path),
         run_id=source.manifest.run_id,
-        answers=int(source.drawn.answered_PN.sum()),
-        taken=int((take_PN & source.drawn.answered_PN).sum()),
+        answers=int(source.index.answered_PN.sum()),
+        taken=int((take_PN & source.index.answered_PN).sum()),
         sha256=sum_of_sums,
     )
 
 
-def copy_rows(output: RunFolder, source: Source, part: PartRows, *, sum_of_part: str) -> None:
-    """Write some rows of a part as a part of the output, whose name follows from what is in it."""
-    digest = hashlib.sha256(sum_of_part.encode() + part.rows.tobytes()).hexdigest()[:16]
+def copy_rows(output: RunFolder, source: Source, file: FileRows, *, sum_of_file: str) -> None:
+    """Write some rows of a file as a file of the output, whose name follows from what is in it."""
+    digest = hashlib.sha256(sum_of_file.encode() + file.rows.tobytes()).hexdigest()[:16]
     name = f"samples/{source.manifest.run_id}-{digest}.parquet"
     if not output.storage.is_file(name):
-        with output.storage.whole_file(name) as file:
-            pa.parquet.write_table(source.folder.read_rows(part.name, part.rows), file)
+        with output.storage.atomic_file(name) as sink:
+            pa.parquet.write_table(source.folder.read_rows(file.name, file.rows), sink)
 
 
 def copy_verdicts(output: RunFolder, source: Source, verification: str) -> None:
     """Copy the verdicts of a verification that every source has."""
     folder = f"{VERDICTS}/{verification}"
     output.storage.make_folder(folder)
-    for name in source.folder.parts(folder):
+    for name in source.folder.files(folder):
         content = source.folder.storage.read(name)
         copied = f"{folder}/{source.manifest.run_id}-{hashlib.sha256(content).hexdigest()[:16]}.parquet"
         if not output.storage.is_file(copied):

@@ -1,11 +1,11 @@
-"""The plan of a run: one row per unit of work, fixed before anything is drawn, kept as Parquet in the run folder. Reference answers are
-not in it, since no sample is drawn by them: see answers.py.
+"""The plan of a run: one row per work unit, fixed before anything is generated, kept as Parquet in the run folder. Reference answers are
+not in it, since no sample is drawn by them: see reference_answers.py.
 
-A unit is one problem and a chunk of its samples (all of them, by default). Seeds are part of the plan, so a unit that is run again, on
+A work unit is one problem and a chunk of its samples (all of them, by default). Seeds are part of the plan, so a unit that is run again, on
 whatever shard, draws from the same seeds.
 
-    wave 0    samples 0 to n-1 of every problem
-    wave 1    samples n to m-1, where the run was extended from n to m: other units, so other groups of siblings
+    round 0    samples 0 to n-1 of every problem
+    round 1    samples n to m-1, where the run was extended from n to m: other units, so other groups of siblings
 
 Units are launched in the plan's order. A run that draws all samples takes problem after problem. An adaptive run takes as many problems
 side by side as its shards have in flight, and their units in turns, so that the verdicts on one are known when the next is due:
@@ -41,16 +41,16 @@ PLAN_SCHEMA = pa.schema(
 )
 
 GROUP_UNITS = 4096
-"""Units in a row group of a stored plan: what is in memory while it is written or read."""
-SMALL_PART = 4
-"""Units of work in a part of a small run."""
-MANY_PARTS = 2000
-"""Parts from which on a run gets larger ones."""
+"""Work units in a row group of a stored plan: what is in memory while it is written or read."""
+SMALL_FILE = 4
+"""Work units in a file of a small run."""
+MANY_FILES = 2000
+"""Files from which on a run gets larger ones."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PlannedUnit:
-    """A unit of work and the problem it belongs to."""
+class PlannedWorkUnit:
+    """A work unit and the problem it belongs to."""
 
     work: WorkUnit
     problem: Problem
@@ -58,14 +58,14 @@ class PlannedUnit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What a run shall draw."""
+    """What a run shall generate."""
 
     problems: Sequence[Problem]
     format_prompt: Callable[[Problem], str]
     """The prompt around a problem."""
-    waves: list[list[range]]
-    """Samples of a problem by wave and by unit: see `unit_groups`."""
-    abreast: int
+    rounds: list[list[range]]
+    """Samples of a problem by extension round and by unit: see `work_unit_groups`."""
+    concurrent_problems: int
     """Problems whose units are launched in turns."""
     seed: int
 
@@ -76,34 +76,35 @@ class Plan:
 
     @property
     def num_units(self) -> int:
-        """Units of all waves."""
-        return len(self.problems) * sum(map(len, self.waves))
+        """Units of all rounds."""
+        return len(self.problems) * sum(map(len, self.rounds))
 
-    def units(self, wave: int = 0) -> Iterator[PlannedUnit]:
-        """Units of a wave, in launch order."""
-        for start in range(0, len(self.problems), self.abreast):
-            asked = [(problem, self.format_prompt(problem)) for problem in self.problems[start : start + self.abreast]]
-            for samples, (problem, prompt) in product(self.waves[wave], asked):
-                unit = make_unit(problem, prompt, samples.start, len(samples), self.seed)
-                yield PlannedUnit(problem=problem, work=unit)
-
-
-def unit_groups(config: RunConfig, waves: tuple[int, ...]) -> list[list[range]]:
-    """The samples of a problem, by wave and by unit; those of a unit are siblings. `waves`: samples after each wave."""
-    size = config.samples_per_unit if config.stopping_rule is None else config.unit_size
-    return sample_groups(waves, size)
+    def work_units(self, round_number: int = 0) -> Iterator[PlannedWorkUnit]:
+        """Work units of an extension round, in launch order."""
+        for start in range(0, len(self.problems), self.concurrent_problems):
+            asked = [
+                (problem, self.format_prompt(problem))
+                for problem in self.problems[start : start + self.concurrent_problems]
+            ]
+            for samples, (problem, prompt) in product(self.rounds[round_number], asked):
+                unit = make_work_unit(problem, prompt, samples.start, len(samples), self.seed)
+                yield PlannedWorkUnit(problem=problem, work=unit)
 
 
-def sample_groups(waves: tuple[int, ...], samples_per_unit: int | None) -> list[list[range]]:
-    """The same with units of so many samples, or of all of their wave.
+def work_unit_groups(config: RunConfig, rounds: tuple[int, ...]) -> list[list[range]]:
+    """The samples of a problem, by extension round and by work unit. `rounds`: samples per problem after each round."""
+    return sample_groups(rounds, config.work_unit_size)
+
+
+def sample_groups(rounds: tuple[int, ...], size: int) -> list[list[range]]:
+    """The same with work units of `size` samples; a work unit never reaches over a round's end.
 
     >>> sample_groups((4, 10), 4)
     [[range(0, 4)], [range(4, 8), range(8, 10)]]
     """
     return [
         [range(start, min(start + size, end)) for start in range(first, end, size)]
-        for first, end in pairwise((0, *waves))
-        for size in [samples_per_unit or end - first]
+        for first, end in pairwise((0, *rounds))
     ]
 
 
@@ -118,40 +119,40 @@ def plan_run(
     return Plan(
         problems=problems,
         format_prompt=format_prompt,
-        waves=unit_groups(config, (*extended_from, config.samples)),
-        abreast=problems_abreast(config),
+        rounds=work_unit_groups(config, (*extended_from, config.samples)),
+        concurrent_problems=concurrent_problems(config),
         seed=config.seed,
     )
 
 
-def units_in_flight(config: RunConfig) -> int:
+def work_units_in_flight(config: RunConfig) -> int:
     """Units one shard is given at a time: its batch twice over, so that it never runs dry; while exploring never more than there
     are Distiller slots, since a problem without a slot stays vanilla."""
-    wanted = math.ceil(2 * config.engine.max_num_seqs / config.unit_size)
+    wanted = math.ceil(2 * config.engine.max_num_seqs / config.work_unit_size)
     is_limited = config.beta > 0 and not config.esamp.is_shared
     return max(1, min(wanted, config.esamp.max_groups) if is_limited else wanted)
 
 
-def units_per_part(config: RunConfig, num_units: int) -> int:
-    """Units of work that are drawn in one call and saved together. By default few in a small run, which then loses little to a kill, and
+def work_units_per_file(config: RunConfig, num_units: int) -> int:
+    """Work units that are drawn in one call and saved together. By default few in a small run, which then loses little to a kill, and
     in a large one as many as keep it at some thousand files; never more than half of what is under way, so that a shard does not run dry.
     Few where problems stop early: verdicts come when the last unit of a call has ended."""
-    if config.units_per_part is not None:
-        return config.units_per_part
+    if config.work_units_per_file is not None:
+        return config.work_units_per_file
     if config.stopping_rule is not None:
-        return SMALL_PART
-    return max(SMALL_PART, min(num_units // MANY_PARTS, units_in_flight(config) // 2))
+        return SMALL_FILE
+    return max(SMALL_FILE, min(num_units // MANY_FILES, work_units_in_flight(config) // 2))
 
 
-def problems_abreast(config: RunConfig) -> int:
+def concurrent_problems(config: RunConfig) -> int:
     """Problems whose units are taken in turns: as many as are in flight, and as units are drawn in one call, since their verdicts come
     when the last of them has ended."""
     if config.stopping_rule is None:
         return 1
-    return max(units_per_part(config, 0), config.shards * units_in_flight(config))
+    return max(work_units_per_file(config, 0), config.shards * work_units_in_flight(config))
 
 
-def make_unit(problem: Problem, prompt: str, first: int, count: int, run_seed: int) -> WorkUnit:
+def make_work_unit(problem: Problem, prompt: str, first: int, count: int, run_seed: int) -> WorkUnit:
     """Samples first, first+1, ... of a problem."""
     indices = tuple(range(first, first + count))
     return WorkUnit(
@@ -169,14 +170,14 @@ def sample_seed(run_seed: int, problem_id: str, sample_index: int) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-def write_plan(file: BinaryIO, units: Iterator[PlannedUnit]) -> None:
+def write_plan(file: BinaryIO, units: Iterator[PlannedWorkUnit]) -> None:
     """Write units as Parquet, a row group at a time."""
     with pa.parquet.ParquetWriter(file, PLAN_SCHEMA, compression="zstd") as writer:
         while group := list(islice(units, GROUP_UNITS)):
             writer.write_table(plan_table(group))
 
 
-def plan_table(units: Iterable[PlannedUnit]) -> pa.Table:
+def plan_table(units: Iterable[PlannedWorkUnit]) -> pa.Table:
     """The plan as it is stored."""
     rows = [
         {
@@ -193,18 +194,18 @@ def plan_table(units: Iterable[PlannedUnit]) -> pa.Table:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StoredUnit:
-    """A unit of work as the stored plan has it."""
+class StoredWorkUnit:
+    """A work unit as the stored plan has it."""
 
     work: WorkUnit
     text: str
     """The problem, without the prompt around it."""
 
 
-def stored_units(table: pa.Table) -> Iterator[StoredUnit]:
+def stored_work_units(table: pa.Table) -> Iterator[StoredWorkUnit]:
     """The units of a stored plan, or of a batch of it."""
     for row in table.to_pylist():
-        yield StoredUnit(
+        yield StoredWorkUnit(
             text=row["problem"],
             work=WorkUnit(
                 unit_id=row["unit_id"],

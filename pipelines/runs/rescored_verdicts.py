@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from pipelines.runs.sample_index import NOWHERE, DrawnSamples, find_samples
+from pipelines.runs.sample_index import NOWHERE, SampleIndex, find_samples
 from pipelines.runs.schema import SAMPLE_SCHEMA, VERDICT_SCHEMA
 from pipelines.runs.storage import Storage
 from pipelines.verifiers.verdict import VerdictStatus
@@ -28,7 +28,7 @@ NOT_YET: dict[str, Any] = {
     "status": VerdictStatus.UNVERIFIED.value,
     "score": math.nan,
     "extracted": "",
-    "detail": "drawn after the last jobs.verify",
+    "detail": "generated after the last jobs.verify",
     "verdict_ms": 0.0,
 }
 """What is said of an answer that the verification has not seen."""
@@ -37,27 +37,27 @@ NOT_YET: dict[str, Any] = {
 class StoredVerdicts:
     """The verdicts of one verification of a run."""
 
-    def __init__(self, storage: Storage, parts: Sequence[str], problem_ids: pa.StringArray, num_samples: int) -> None:
+    def __init__(self, storage: Storage, files: Sequence[str], problem_ids: pa.StringArray, num_samples: int) -> None:
         self._storage = storage
-        self._found = find_samples(storage, parts, problem_ids, num_samples)
+        self._found = find_samples(storage, files, problem_ids, num_samples)
 
     @property
     def given_PN(self) -> npt.NDArray[np.bool_]:
         """True for samples that have a verdict."""
-        return self._found.part_PN != NOWHERE
+        return self._found.file_PN != NOWHERE
 
     def columns(self, columns: list[str]) -> "VerdictColumns":
         """Some columns of all verdicts, in memory."""
         tables, place_to_row = (
             [VERDICT_SCHEMA.empty_table().select(columns)],
-            np.full(self._found.part_PN.size, NOWHERE),
+            np.full(self._found.file_PN.size, NOWHERE),
         )
         end = 0
-        for part in self._found.rows_by_part():
-            with self._storage.open(part.name) as file:
-                tables.append(pa.parquet.read_table(file, columns=columns).take(pa.array(part.rows)))
-            place_to_row[part.places] = np.arange(end, end + len(part.rows))
-            end += len(part.rows)
+        for found in self._found.rows_by_file():
+            with self._storage.open(found.name) as file:
+                tables.append(pa.parquet.read_table(file, columns=columns).take(pa.array(found.rows)))
+            place_to_row[found.places] = np.arange(end, end + len(found.rows))
+            end += len(found.rows)
         return VerdictColumns(pa.concat_tables(tables), place_to_row)
 
 
@@ -81,6 +81,6 @@ class VerdictColumns:
         return samples
 
 
-def unseen_answers(drawn: DrawnSamples, verdicts: StoredVerdicts) -> npt.NDArray[np.bool_]:
+def unseen_answers(index: SampleIndex, verdicts: StoredVerdicts) -> npt.NDArray[np.bool_]:
     """[P, N] True for answers without a verdict of this verification."""
-    return drawn.answered_PN & ~verdicts.given_PN
+    return index.answered_PN & ~verdicts.given_PN

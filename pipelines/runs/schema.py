@@ -1,5 +1,5 @@
 """One row per sample, as it is stored: what every stage after generation, and every reader of a run folder, relies on. Reference answers
-are stored once per problem: see answers.py.
+are stored once per problem: see reference_answers.py.
 
 Legend: T tokens of the answer.
 """
@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from actors.types import Sample, WorkUnit
+from pipelines.config.identity import config_hash
 from pipelines.config.run import RunConfig
 
 
@@ -39,10 +40,10 @@ def run_labels(config: RunConfig, *, run_id: str, model_fingerprint: str) -> Run
         run_id=run_id,
         model=config.model,
         model_fingerprint=model_fingerprint,
-        config_hash=config.config_hash,
+        config_hash=config_hash(config),
         sampler=config.sampler,
         beta=config.beta,
-        **asdict(config.drawn_with),
+        **asdict(config.effective_sampling),
     )
 
 
@@ -106,14 +107,14 @@ STORED_SCHEMA = pa.schema([*SAMPLE_SCHEMA, *VERDICT_SCHEMA])
 
 
 def samples_table(samples: Iterable[Sample], unit: WorkUnit, *, problem: str, labels: RunLabels) -> pa.Table:
-    """Rows of a unit that was drawn; `problem` is its text."""
+    """Rows of a unit that was generated; `problem` is its text."""
     return pa.Table.from_pylist(
         [{**_common(unit, problem, labels), **_drawn(sample)} for sample in samples], schema=SAMPLE_SCHEMA
     )
 
 
 def failed_table(error: str, unit: WorkUnit, *, problem: str, labels: RunLabels) -> pa.Table:
-    """Rows of a unit that could not be drawn: one per sample that is missing, each with the reason."""
+    """Rows of a unit that could not be generated: one per sample that is missing, each with the reason."""
     common = _common(unit, problem, labels)
     rows = [
         {

@@ -1,6 +1,6 @@
 """The files of a run folder, on this machine, a network disk, or an object store that fsspec knows (s3://, gs://, ...).
 
-Promise: `whole_file` leaves a file in full or not at all, also under kill -9.
+Promise: `atomic_file` leaves a file in full or not at all, also under kill -9.
 """
 
 import os
@@ -18,7 +18,7 @@ from pipelines.errors import InputError
 
 
 class Storage:
-    """Files by their names below a root, through fsspec. An object store puts an object as a whole, or not."""
+    """Files by their names below a root, through fsspec. An object store puts an object completely, or not."""
 
     def __init__(self, fs: fsspec.AbstractFileSystem, root: str) -> None:
         """`root` is what `fs` calls the folder: without the protocol."""
@@ -65,7 +65,7 @@ class Storage:
         return content
 
     @contextmanager
-    def whole_file(self, name: str) -> Iterator[BinaryIO]:
+    def atomic_file(self, name: str) -> Iterator[BinaryIO]:
         """A file to write to; it appears under its name when the `with` block ends well."""
         with tempfile.NamedTemporaryFile() as draft:
             yield cast(BinaryIO, draft)
@@ -73,8 +73,8 @@ class Storage:
             self.fs.put_file(draft.name, self.place(name))
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a whole file."""
-        with self.whole_file(name) as file:
+        """Write a file atomically."""
+        with self.atomic_file(name) as file:
             file.write(content)
 
     def make_folder(self, name: str = "") -> None:
@@ -93,7 +93,7 @@ class Storage:
 
 
 class LocalStorage(Storage):
-    """Files on a disk of this machine or a network disk, where a rename is what makes a file whole."""
+    """Files on a disk of this machine or a network disk, where a rename makes a file complete."""
 
     def url(self, name: str = "") -> str:
         return self.place(name)
@@ -103,8 +103,8 @@ class LocalStorage(Storage):
         return None
 
     @contextmanager
-    def whole_file(self, name: str) -> Iterator[BinaryIO]:
-        with whole_file(Path(self.place(name))) as file:
+    def atomic_file(self, name: str) -> Iterator[BinaryIO]:
+        with atomic_file(Path(self.place(name))) as file:
             yield file
 
 
@@ -124,7 +124,7 @@ def open_place(place: str | Path) -> BinaryIO:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write to, on a disk; it appears under its name when the `with` block ends well."""
     draft = path.with_name(f".{path.name}.draft")
     try:
@@ -137,7 +137,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         draft.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that it is either there in full or not at all."""
-    with whole_file(path) as file:
+    with atomic_file(path) as file:
         file.write(content)

@@ -6,7 +6,8 @@ Legend: P problems, T tokens of one sample.
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from statistics import fmean
 
 import numpy as np
@@ -18,10 +19,11 @@ from rich.text import Text
 
 from pipelines.config.run import RunConfig
 from pipelines.errors import RunError
+from pipelines.runs.counters import RunCounters, actor_warnings, counters_of, run_counters
+from pipelines.runs.early_stopping import stops_of
 from pipelines.runs.early_stopping_summary import StoppingSummary, adaptive_pass_at, stopping_summary
 from pipelines.runs.finished_sample import FINISHED_COLUMNS, finished_sample
 from pipelines.runs.folder import SUMMARY, RunFolder, Session
-from pipelines.stages.early_stopping import stops_of
 from pipelines.statistics.pass_at_k import PassAtK, ks_up_to, pass_at_k_curve
 from pipelines.statistics.stopping_rule import StoppingRule
 from pipelines.verifiers.verdict import VerdictStatus
@@ -37,11 +39,11 @@ COLUMNS = [
     "lag_mean",
     "error",
 ]
-"""One value a sample, so that a million samples take some 100 MB; losses, one a token, are read a part at a time."""
+"""One value a sample, so that a million samples take some 100 MB; losses, one a token, are read a file at a time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RunSummary:
+class RunSummary(RunCounters):
     """One run in numbers."""
 
     run_folder: str
@@ -53,6 +55,8 @@ class RunSummary:
     """At most, where problems may stop early."""
     group_sizes: list[int]
     """Groups of siblings that a problem's samples were drawn in, in launch order: several after an extension, or in smaller units."""
+    extension_rounds: list[int]
+    """Samples per problem that each extension round added, the first round included: one number where the run was never extended."""
     verdicts: str
     """Who gave the verdicts: the verifier of the run, or a folder of verdicts/ that jobs.verify filled."""
     without_verdict: int
@@ -69,13 +73,11 @@ class RunSummary:
     """Share of decode tokens (all answer tokens but the first of a sample) that the Distiller took part in drawing."""
     mean_lag: float | None
     """Decode steps the Distiller's weights were behind, mean over samples; None without a Distiller."""
-    rows_not_learned: int
-    """Hidden-state rows that no Distiller learned from, since a trainer was behind, was lost, or had no slot for them."""
     tokens: int
     tokens_per_s: float | None
     """Answer tokens per second in which engines had work, over completed sessions; None if there is none."""
     errors: int
-    """Samples that could not be drawn or not be scored. They count as not correct."""
+    """Samples that could not be generated or not be scored. They count as not correct."""
     truncated: int
     """Samples cut off at max_tokens."""
     no_answer: int
@@ -90,10 +92,8 @@ class RunSummary:
     """Samples whose verifier's process died."""
     stopping: StoppingSummary | None = None
     """Of a run whose problems may stop early; None for one that draws all its samples."""
-    shard_restarts: int = 0
-    """Times a shard ended and came back, over completed sessions."""
-    units_run_again: int = 0
-    """Units of work under way on a shard, or for a stage, that ended, each time."""
+    actor_warnings: list[str] = field(default_factory=list)
+    """What shards, trainers and the router warned of, a line for each and kind, over completed sessions."""
 
     @property
     def label(self) -> str:
@@ -116,17 +116,27 @@ class RunSummary:
                 "model, the prompt, the verifier or the answers' column is not the right one: look at text, extracted and detail in "
                 f"{self.run_folder}/samples."
             )
-        if self.beta and len(self.group_sizes) > 1:
+        if self.beta and len(self.extension_rounds) > 1:
+            rounds = ", ".join(map(str, self.extension_rounds))
             warnings.append(
-                f"{self.label}: a problem's samples are {in_words(self.group_sizes)}, which did not learn from each other: pass@k is that "
-                f"of k out of all {self.samples_per_problem}, not of one group of as many (docs/statistics.md)."
+                f"{self.label}: a problem's samples were generated in extension rounds of {rounds}, which did not learn from each other: "
+                f"pass@k is that of k out of all {self.samples_per_problem}, not of one group of as many (docs/statistics.md)."
+            )
+        elif self.beta and len(self.group_sizes) > 1:
+            warnings.append(
+                f"{self.label}: a problem's samples are {in_words(self.group_sizes)}. Groups that ran at the same time shared the "
+                "problem's Distiller; one that began after the others had ended began with a new Distiller. pass@k is that of k out of all "
+                f"{self.samples_per_problem}, not of one group of as many (docs/statistics.md)."
             )
         if self.without_verdict:
             warnings.append(
-                f"{self.label}: {self.without_verdict} answers were drawn after the last jobs.verify ({self.verdicts}) and have no "
+                f"{self.label}: {self.without_verdict} answers were generated after the last jobs.verify ({self.verdicts}) and have no "
                 f"verdict, so pass@k is undefined: python -m jobs.verify {self.run_folder} with the same settings goes on."
             )
-        return warnings
+        for name, counter in counters_of():
+            if counter.warning and (count := asdict(self)[name]):
+                warnings.append(f"{self.label}: {name.replace('_', ' ')}: {count}. {counter.help}")
+        return [*warnings, *(f"{self.label}: {warning}" for warning in self.actor_warnings)]
 
 
 def in_words(group_sizes: list[int]) -> str:
@@ -139,15 +149,16 @@ def in_words(group_sizes: list[int]) -> str:
 def summarise(folder: RunFolder, *, pass_at: tuple[int, ...] = ()) -> RunSummary:
     """Read a run folder, write summary.json, return its content.
 
-    Raises RunError if there is nothing to report: no sample could be drawn, or beta > 0 and nothing was intervened on.
+    Raises RunError if there is nothing to report: no sample could be generated, or beta > 0 and nothing was intervened on.
     """
     manifest = folder.manifest()
     config = manifest.config
     samples = folder.read_samples(COLUMNS)
+    sessions = folder.sessions()
     check_samples(samples, config.beta)
     statuses = value_counts(samples["status"])
     is_verified = statuses[VerdictStatus.UNVERIFIED] == 0
-    outcome = run_outcome(config, samples, folder.sessions(), pass_at or ks_up_to(config.largest_k))
+    outcome = run_outcome(config, samples, sessions, pass_at or ks_up_to(config.largest_k))
     loss_start, loss_end = loss_edges(folder.sample_tables(["loss"]))
     summary = RunSummary(
         run_folder=str(folder.path),
@@ -156,6 +167,7 @@ def summarise(folder: RunFolder, *, pass_at: tuple[int, ...] = ()) -> RunSummary
         problems=outcome.problems,
         samples_per_problem=config.samples,
         group_sizes=manifest.group_sizes,
+        extension_rounds=[end - start for start, end in pairwise((0, *manifest.rounds))],
         verdicts=manifest.verification or config.verifier_name,
         without_verdict=statuses[VerdictStatus.UNVERIFIED] if manifest.verification else 0,
         pass_at=outcome.pass_at if is_verified else [],
@@ -164,9 +176,8 @@ def summarise(folder: RunFolder, *, pass_at: tuple[int, ...] = ()) -> RunSummary
         distiller_loss_end=loss_end,
         intervened_share=intervened_share(samples),
         mean_lag=pc.mean(samples["lag_mean"]).as_py(),
-        rows_not_learned=rows_not_learned(folder.sessions()),
         tokens=pc.sum(samples["num_tokens"]).as_py(),
-        tokens_per_s=tokens_per_s(folder.sessions()),
+        tokens_per_s=tokens_per_s(sessions),
         errors=statuses[VerdictStatus.ERROR],
         truncated=value_counts(samples["finish_reason"])["length"],
         no_answer=statuses[VerdictStatus.NO_ANSWER],
@@ -175,8 +186,8 @@ def summarise(folder: RunFolder, *, pass_at: tuple[int, ...] = ()) -> RunSummary
         out_of_memory=statuses[VerdictStatus.OUT_OF_MEMORY],
         sandbox_errors=statuses[VerdictStatus.SANDBOX_ERROR],
         stopping=outcome.stopping,
-        shard_restarts=sum(session.shard_restarts for session in folder.sessions()),
-        units_run_again=sum(session.units_run_again for session in folder.sessions()),
+        actor_warnings=actor_warnings(sessions),
+        **run_counters(sessions),
     )
     folder.storage.write(SUMMARY, json.dumps(asdict(summary), indent=2).encode())
     return summary
@@ -223,7 +234,7 @@ def adaptive_outcome(rule: StoppingRule, samples: pa.Table, sessions: list[Sessi
     finished = [finished_sample(row) for row in samples.select(FINISHED_COLUMNS).to_pylist()]
     stops = dict(
         sorted(stops_of(finished, rule).items())
-    )  # parts come in any order, seeded resampling must not depend on it
+    )  # files come in any order, seeded resampling must not depend on it
     return Outcome(
         problems=len(stops),
         pass_at=adaptive_pass_at(list(stops.values()), ks, rule),
@@ -241,7 +252,7 @@ def check_samples(samples: pa.Table, beta: float) -> None:
     """Raise RunError if every sample failed, or if ESamp was asked for and took no part in any token."""
     errors = samples["error"]
     if errors.null_count == 0:
-        raise RunError(f"none of {len(errors)} samples could be drawn; the first failed with: {errors[0]}")
+        raise RunError(f"none of {len(errors)} samples could be generated; the first failed with: {errors[0]}")
     if beta > 0 and not pc.sum(samples["intervened_tokens"]).as_py():
         raise RunError(
             f"esamp with beta={beta:g} must explore, but none of the tokens of {len(errors)} samples was intervened on: "
@@ -280,16 +291,14 @@ def tokens_per_s(sessions: list[Session]) -> float | None:
 
 def busy_seconds(session: Session) -> float:
     """What `tokens_per_s` divides by."""
-    if session.lost_counts or not session.shards:
+    if session.counters_were_reset or not session.shards:
         return session.seconds
     return max(shard["generation_seconds"] for shard in session.shards)
 
 
 def rows_not_learned(sessions: list[Session]) -> int:
     """Rows dropped by shards, lost with a trainer, or refused by one, over completed sessions."""
-    dropped = sum(shard["dropped_rows"] + shard["lost_rows"] for session in sessions for shard in session.shards)
-    refused = sum(session.trainer["refused_rows"] for session in sessions if session.trainer is not None)
-    return dropped + refused
+    return run_counters(sessions)["rows_not_learned"]
 
 
 def mean_or_none(values: Iterable[float]) -> float | None:
@@ -329,13 +338,25 @@ def table_rows(summaries: list[RunSummary]) -> Iterable[tuple[str, list[str]]]:
     yield "distiller loss, start -> end", [loss_cell(s) for s in summaries]
     yield "tokens intervened on", [f"{s.intervened_share:.1%}" for s in summaries]
     yield "distiller lag, steps", ["-" if s.mean_lag is None else f"{s.mean_lag:.1f}" for s in summaries]
-    yield "rows not learned from", [str(s.rows_not_learned) if s.beta else "-" for s in summaries]
     yield "tokens/s", ["-" if s.tokens_per_s is None else f"{s.tokens_per_s:,.0f}" for s in summaries]
-    for field in ("errors", "timeouts", "truncated", "no_answer"):
-        yield field.replace("_", " "), [str(asdict(s)[field]) for s in summaries]
-    for field in ("parse_errors", "out_of_memory", "sandbox_errors", "shard_restarts", "units_run_again"):
-        if any(asdict(s)[field] for s in summaries):
-            yield field.replace("_", " "), [str(asdict(s)[field]) for s in summaries]
+    for name in ("errors", "timeouts", "truncated", "no_answer"):
+        yield name.replace("_", " "), [str(asdict(s)[name]) for s in summaries]
+    for name in ("parse_errors", "out_of_memory", "sandbox_errors"):
+        if any(asdict(s)[name] for s in summaries):
+            yield name.replace("_", " "), [str(asdict(s)[name]) for s in summaries]
+    yield from counter_rows(summaries)
+
+
+def counter_rows(summaries: list[RunSummary]) -> Iterable[tuple[str, list[str]]]:
+    """The counters of actors; those that are 0 everywhere only where that is worth a line."""
+    for name, counter in counters_of():
+        counts = [asdict(s)[name] for s in summaries]
+        if any(counts) or counter.is_shown_at_zero:
+            has_it = [counter.of == "every run" or s.beta > 0 for s in summaries]
+            yield (
+                name.replace("_", " "),
+                [str(count) if has else "-" for count, has in zip(counts, has_it, strict=True)],
+            )
 
 
 def stopping_rows(summaries: list[RunSummary]) -> Iterable[tuple[str, list[str]]]:
@@ -346,8 +367,8 @@ def stopping_rows(summaries: list[RunSummary]) -> Iterable[tuple[str, list[str]]
         [f"{s.solved}, {s.given_up}, {s.exhausted}" if s else "-" for s in stopping],
     )
     yield (
-        "samples that count, surplus, cancelled",
-        [f"{s.counted_samples}, {s.surplus_samples}, {s.cancelled_samples}" if s else "-" for s in stopping],
+        "samples that count, discarded, cancelled",
+        [f"{s.counted_samples}, {s.discarded_samples}, {s.cancelled_samples}" if s else "-" for s in stopping],
     )
     yield "tokens saved, about", [f"{s.saved_share:.0%}" if s else "-" for s in stopping]
 
@@ -370,7 +391,7 @@ def loss_cell(summary: RunSummary) -> str:
 def read_summary(folder: RunFolder) -> RunSummary:
     """The summary that `summarise` wrote."""
     plain = json.loads(folder.storage.read(SUMMARY))
-    stopping = StoppingSummary(**plain["stopping"]) if plain.get("stopping") else None
-    return RunSummary(
-        **{**plain, "pass_at": [PassAtK(**point) for point in plain["pass_at"]], "stopping": stopping},
-    )
+    stopping = StoppingSummary.from_dict(plain["stopping"]) if plain.get("stopping") else None
+    read = {"pass_at": [PassAtK(**point) for point in plain["pass_at"]], "stopping": stopping}
+    # Older versions did not write extension_rounds.
+    return RunSummary(**{"extension_rounds": [plain["samples_per_problem"]], **plain, **read})

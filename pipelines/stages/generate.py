@@ -1,9 +1,9 @@
-"""Generation: units of work go to LLM shards, samples come back. The stage of the pipeline that Ray Data calls per batch of units.
+"""Generation: work units go to LLM shards, samples come back. The stage of the pipeline that Ray Data calls per batch of units.
 
     batch of units -> GenerateSamples (one actor per shard, all alike) -> ShardPool: which shard? -> shard.generate(unit)
                       table per unit, in the order of the batch       <----------------------------- list[Sample]
 
-A unit whose problem has stopped is not launched, and one that is cancelled gives the samples it had finished: see scoreboard.py. A batch
+A work unit whose problem has stopped is not launched, and one that is cancelled gives the samples it had finished: see tracker.py. A batch
 that Ray Data runs again, since its actor or what it had made was lost, gives its tables in the same order: Ray takes those it already has
 for the same ones.
 """
@@ -18,7 +18,7 @@ from ray.actor import ActorHandle
 from actors.errors import UnitGivenUp
 from actors.shards.router import ShardPool
 from pipelines.errors import root_cause
-from pipelines.runs.plan import StoredUnit, stored_units
+from pipelines.runs.plan import StoredWorkUnit, stored_work_units
 from pipelines.runs.schema import SAMPLE_SCHEMA, RunLabels, failed_table, samples_table
 from pipelines.stages.early_stopping import Gate
 
@@ -34,18 +34,18 @@ class GenerateSamples:
         self._gate = gate
 
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
-        """Draw all units of the batch at the same time. Raises NoShardLeft."""
-        for unit in [asyncio.ensure_future(self._generate(unit)) for unit in stored_units(batch)]:
+        """Generate all work units of the batch at the same time. Raises NoShardLeft."""
+        for unit in [asyncio.ensure_future(self._generate(unit)) for unit in stored_work_units(batch)]:
             yield await unit
 
-    async def _generate(self, unit: StoredUnit) -> pa.Table:
+    async def _generate(self, unit: StoredWorkUnit) -> pa.Table:
         work = unit.work
         if not await self._gate.is_open(work.problem_id):
             return SAMPLE_SCHEMA.empty_table()
         try:
             samples = await self._shards.generate(work)
         except (ValueError, UnitGivenUp) as error:
-            # The named boundary: a unit that the model cannot take (a prompt too long, an empty one), or that ends engines, must not
+            # The error boundary: a unit that the model cannot take (a prompt too long, an empty one), or that ends engines, must not
             # end the run.
             logger.exception("unit %s failed", work.unit_id)
             return failed_table(root_cause(error), work, problem=unit.text, labels=self._labels)

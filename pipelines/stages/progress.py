@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from actors.types import RotationCounts
+from actors.types import ActorWarning, RouterCounts
 from pipelines.runs.finished_sample import FinishedSample
 
 LIVE_INTERVAL_S = 0.5
@@ -40,7 +40,7 @@ class Counts:
     """Problems with at least one correct sample."""
     tokens: int = 0
     errors: int = 0
-    """Samples that could not be drawn, or not be scored."""
+    """Samples that could not be generated, or not be scored."""
 
 
 class Progress:
@@ -52,7 +52,7 @@ class Progress:
         self._samples = self._tokens = self._errors = 0
 
     def expect(self, units: pa.Table) -> None:
-        """Units of work that this session draws: problem_id, and the number of samples."""
+        """Work units that this session draws: problem_id, and the number of samples."""
         for problem_id, samples in zip(units["problem_id"].to_pylist(), units["samples"].to_pylist(), strict=True):
             self._missing[problem_id] += samples
 
@@ -82,6 +82,25 @@ class Progress:
         )
 
 
+class WarningLines:
+    """Prints what actors warn of above the progress line: each actor's kind of warning once, and again at ten times the count."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._shown: dict[tuple[str, str], int] = {}
+
+    def show(self, warnings: Sequence[ActorWarning]) -> None:
+        """Print those that were not shown yet. A long run would repeat some of them every half second."""
+        for warning in warnings:
+            key = (warning.source, warning.kind)
+            if warning.count >= 10 * self._shown.get(key, 0) or key not in self._shown:
+                self._shown[key] = warning.count
+                text = (
+                    f"warning: {warning.source}: {warning.message} ({warning.kind.replace('_', ' ')}: {warning.count})"
+                )
+                self._console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
 class LiveProgress:
     """Shows a Progress actor's counts while the `with` block runs; with a ShardRouter also which of its shards are missing."""
 
@@ -89,6 +108,7 @@ class LiveProgress:
         self._progress = progress
         self._router = router
         self._console = console
+        self.warnings = WarningLines(console)
         self._started = time.monotonic()
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._show, name="progress", daemon=True)
@@ -120,11 +140,12 @@ class LiveProgress:
             self._console.print(self._line(), soft_wrap=True, highlight=False)
 
     def _line(self) -> str:
-        rotation = RotationCounts() if self._router is None else ray.get(self._router.counts.remote())
+        rotation = RouterCounts() if self._router is None else ray.get(self._router.counts.remote())
+        self.warnings.show(rotation.warnings)
         return progress_line(self.counts(), rotation, seconds=time.monotonic() - self._started)
 
 
-def progress_line(counts: Counts, rotation: RotationCounts, *, seconds: float) -> str:
+def progress_line(counts: Counts, rotation: RouterCounts, *, seconds: float) -> str:
     """The line shown after `seconds` of a session."""
     remaining = counts.problems_expected - counts.problems
     eta = clock(seconds / counts.problems * remaining) if counts.problems else "-"

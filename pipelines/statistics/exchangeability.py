@@ -1,11 +1,11 @@
 """Does the place in launch order matter? A permutation test within problems.
 
-pass@k from all k-subsets of a group treats its samples as exchangeable: any order as likely as any other. With a Distiller that learns
-on the way, or a first sample drawn before anything was learned, they may not be; then "k of n at random" differs from "the first k",
+pass@k from all k-subsets of a group treats its samples as exchangeable: any order as likely as any other. With a Distiller that is trained
+meanwhile, or a first sample generated before it was trained at all, they may not be; then "k of n at random" differs from "the first k",
 and the plain estimator misleads whoever stops early.
 
 What it can see: correctness that drifts along the order, a first sample unlike the rest, neighbours that resemble or avoid each other.
-What it cannot see: dependence that has no order. In a group whose members all push each other apart alike, or all succeed or fail
+What it cannot see: dependence that has no order. In a group whose members all repel each other equally, or all succeed or fail
 together, every permutation is as likely as the next, and no test of order can tell it from independence. A large p-value therefore does
 not say that samples are independent, nor that pass@k would be the same in groups of another size.
 
@@ -36,7 +36,7 @@ class Exchangeability:
     neighbours: float
     """Neighbours both correct, likewise: > 0 more often than by chance."""
     num_problems: int
-    """Problems that could tell: with both correct and wrong samples."""
+    """Problems with both correct and wrong samples; the others cannot show an effect of order."""
 
     def misleads(self, alpha: float = 0.05) -> bool:
         """True if launch order matters, at this level."""

@@ -53,7 +53,7 @@ def mean_interval(
       would have no width, as if nothing were uncertain. Instead every problem counts as one coin toss, the widest distribution within
       the bounds with that mean; heads may be a fraction.
     - "undefined": there is no problem, or one whose value is NaN: to leave that problem out would answer another question. Or all values
-      are equal and the bounds infinite: then the estimate is known, and nothing of how sure it is.
+      are equal and the bounds infinite: then there is an estimate, and no interval.
 
     Raises ValueError if not 0 < confidence < 1, num_resamples < 1, a value is out of bounds, or a stratum holds a single problem.
     """
@@ -87,7 +87,7 @@ def interval_method(values_P: npt.NDArray[np.float64]) -> IntervalMethod:
 
 
 def split_by(values_P: npt.NDArray[np.float64], strata_P: Sequence[str] | None) -> list[npt.NDArray[np.float64]]:
-    """The values of each stratum; raises ValueError if one has a single problem, whose luck nothing could show."""
+    """The values of each stratum; raises ValueError if one has a single problem, of which no spread can be estimated."""
     if strata_P is None:
         return [values_P]
     names, stratum_P = np.unique(np.asarray(strata_P, dtype=object), return_inverse=True)

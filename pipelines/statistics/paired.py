@@ -144,7 +144,7 @@ class SolvedByOne:
 def mcnemar(solved_a_P: npt.ArrayLike, solved_b_P: npt.ArrayLike) -> SolvedByOne:
     """McNemar's test (1947), exact: only_a of only_a + only_b is a fair coin's if the samplers are alike.
 
-    For one yes or no per problem and sampler, such as "a group of n holds a correct sample". p = 1 if no problem tells them apart.
+    For one yes or no per problem and sampler, such as "a group of n holds a correct sample". p = 1 if they solve the same problems.
     Raises ValueError if the problems are not as many.
     """
     a_P, b_P = np.asarray(solved_a_P, dtype=bool), np.asarray(solved_b_P, dtype=bool)

@@ -1,6 +1,6 @@
 """pass@k of a run, with an interval over its problems.
 
-What is estimated. Of every problem a group of n samples was drawn together, c of them are correct. pass@k is the probability that k of
+What is estimated. For every problem a group of n samples was generated together; c of them are correct. pass@k is the probability that k of
 these n, taken at random without replacement, hold at least one correct sample; then the mean over problems. The estimator is that
 of Chen et al. 2021 (arXiv:2107.03374), who assume independent samples; for these pass@k does not depend on n. ESamp's samples of one
 prompt depend on each other, since they share a Distiller. The estimator stays unbiased for the random k-subset of a group of n, but
@@ -8,7 +8,7 @@ it is not what a run with groups of k would give, and at k = n it is simply the 
 runs at the same k and the same n only. `prefix.py` and `group_size.py` answer the other two questions.
 
 What is uncertain. Samples of a problem are not independent, problems are. So problems are resampled, never samples: the interval is for
-another set of as many problems and covers the luck of the samples too.
+another set of as many problems and includes the variance of the samples.
 
 Legend: P problems, K values of k.
 """

@@ -1,8 +1,8 @@
 """The prefix curve: how many problems the first k samples in launch order solve.
 
 What is estimated. The mean over problems of "one of the first k samples launched is correct": what a user who launches a group of n and
-looks at the first k gets. No exchangeability is assumed, and none of the samples is used twice, so it is noisier than pass@k. It is not
-what a run with groups of k would give either: siblings run side by side, and what a later one shows the Distiller steers the earlier ones.
+looks at the first k gets. No exchangeability is assumed, and no sample is used twice, so it is noisier than pass@k. It is not what a run
+with groups of k would give either: siblings run concurrently, and what the Distiller learns from a later one changes the earlier ones.
 
 Legend: P problems, N samples in launch order.
 """
@@ -33,5 +33,5 @@ def solved_within(correct_PN: Sequence[npt.ArrayLike], k: int) -> npt.NDArray[np
 def prefix_curve(
     correct_PN: Sequence[npt.ArrayLike], ks: Sequence[int], *, confidence: float = 0.95, seed: int = 0
 ) -> list[Interval]:
-    """The prefix curve at each k of `ks`, in that order, with intervals over problems. NaN where a problem cannot tell."""
+    """The prefix curve at each k of `ks`, in that order, with intervals over problems. NaN where it is undefined for a problem."""
     return [mean_interval(solved_within(correct_PN, k), confidence=confidence, seed=seed) for k in ks]

@@ -1,4 +1,4 @@
-"""Runs that differ in their seed only: how much of a result is the luck of one run.
+"""Runs that differ in their seed only: how much a result varies from run to run.
 
 A bootstrap over problems answers "what of other problems?"; replicates answer "what of another run on these problems?". Only replicates
 see what is shared by all problems of a run, and they need no assumption about the samples within one.
@@ -15,11 +15,11 @@ from scipy import stats
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BetweenRuns:
-    """A result over replicates. All but the mean is NaN for a single run, which cannot tell."""
+    """A result over replicates. All but the mean is NaN for a single run."""
 
     mean: float
     standard_deviation: float
-    """Between runs: how far two runs of the same command are apart."""
+    """Of the runs' means: how far runs of the same command scatter."""
     low: float
     high: float
     """t interval of the mean for these problems; assumes runs that are independent and near normal, as means over problems are."""
@@ -39,11 +39,11 @@ def between_runs(values_R: npt.ArrayLike, *, confidence: float = 0.95) -> Betwee
     return BetweenRuns(mean=mean, standard_deviation=spread, low=low, high=high, num_runs=len(values))
 
 
-def luck_share(values_RP: npt.NDArray[np.float64]) -> float:
-    """Share of the variance of a one-run mean over problems that is the luck of the run; the rest is which problems were asked.
+def run_variance_share(values_RP: npt.NDArray[np.float64]) -> float:
+    """Share of the variance of one problem's value in one run that is between runs; the rest is between problems.
 
     One-way analysis of variance with problems as groups: mean within-problem variance over the total variance of a single value. Small:
-    more problems would help; near 1: more runs, or more samples, would. Assumes that problems of one run do not share their luck. NaN
+    more problems would help; near 1: more runs, or more samples, would. Assumes that the errors of a run's problems are independent. NaN
     for fewer than two runs or problems, or if nothing varies.
     """
     num_runs, num_problems = values_RP.shape

@@ -9,7 +9,7 @@ from esamp.config import Scope
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"beta": -0.1}, "beta must be finite and >= 0; got -0.1"),
         ({"beta": math.inf}, "beta must be finite and >= 0; got inf"),
@@ -34,15 +34,15 @@ from esamp.config import Scope
         ({"trainer": "actor", "prediction": "vocabulary"}, "prediction='vocabulary' learns inside the engine"),
         ({"trainer": "actor", "lag": 2}, "lag=2 needs trainer"),
         ({"trainer": "none", "lag": 2}, "lag=2 needs trainer"),
-        ({"scope": "prior", "prediction": "vocabulary"}, "prediction='vocabulary' has no prior"),
-        ({"scope": "prior", "prediction": "running_mean"}, "prediction='running_mean' has no prior"),
+        ({"scope": "prior", "prediction": "vocabulary"}, "prediction='vocabulary' has no shared initial weights"),
+        ({"scope": "prior", "prediction": "running_mean"}, "prediction='running_mean' has no shared initial weights"),
         ({"trainer": "none", "warmup": "fit"}, 'trainer="none" never ends a warmup'),
         ({"trainer": "none", "warmup_steps": 3}, 'trainer="none" never ends a warmup'),
         ({"betta": 0.1}, r"unknown esamp settings \['betta'\]"),
     ],
 )
-def test_bad_settings_are_refused(settings: dict[str, object], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_bad_settings_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         ESampConfig.from_dict(settings)
 
 

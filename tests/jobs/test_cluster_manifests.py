@@ -79,7 +79,7 @@ def test_the_cluster_is_sent_all_that_an_installation_needs() -> None:
         "pyproject.toml",
         project["project"]["readme"],
         *project["project"]["license-files"],
-        *(package.partition(".")[0] for package in project["tool"]["setuptools"]["packages"]),
+        *(pattern.removesuffix("*") for pattern in project["tool"]["setuptools"]["packages"]["find"]["include"]),
     }
     mounts = load(CLUSTER)["file_mounts"]
     sent = {local for remote, local in mounts.items() if remote == f"~/esamp-ray/{local}"}

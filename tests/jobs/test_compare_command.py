@@ -10,7 +10,7 @@ import pytest
 from jobs import compare
 from jobs.compare import CompareCommand, comparison_runs
 from pipelines.config.run import RunConfig
-from pipelines.passk import prepare_run
+from pipelines.prepare.run import prepare_run
 from pipelines.runs.schema import STORED_SCHEMA
 from tests.pipelines.stored_rows import row, wrong
 
@@ -26,7 +26,7 @@ def finish(config: RunConfig) -> None:
             "problem_id": unit.problem.problem_id,
             "problem": unit.problem.text,
         }
-        for unit in run.plan.units()
+        for unit in run.plan.work_units()
         for index in unit.work.sample_indices
     ]
     pa.parquet.write_table(

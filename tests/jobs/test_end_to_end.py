@@ -135,6 +135,7 @@ def test_samples_become_rollouts(runs: dict[str, RunConfig], tmp_path: Path) -> 
         )
 
 
+@pytest.mark.slow
 def test_a_code_task_from_the_command_line_to_its_verdicts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,10 +172,11 @@ def test_a_code_task_from_the_command_line_to_its_verdicts(
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["solved"] == 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path: Path) -> None:
     command = [
         *(sys.executable, "-m", "jobs.passk", "--limit", "60", "--samples", "16", "--sampler", "esamp"),
-        *("--esamp.trainer", "local", "--units-per-part", "2", "--output", str(tmp_path / "run"), *ENGINE_FLAGS),
+        *("--esamp.trainer", "local", "--work-units-per-file", "2", "--output", str(tmp_path / "run"), *ENGINE_FLAGS),
     ]
     root = Path(passk.__file__).parents[1]
     process = subprocess.Popen(
@@ -193,7 +195,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path: Pa
     os.kill(process.pid, signal.SIGINT)
     _, told = process.communicate(timeout=120)
     assert process.returncode == 130, told
-    assert "of 60 units of work are saved" in told and "the same command goes on from there" in told
+    assert "of 60 work units are saved" in told and "the same command goes on from there" in told
     kept = rows(tmp_path / "run")
     assert 0 < len(kept) < 60 * 16
     subprocess.run(command, cwd=root, check=True, timeout=500, capture_output=True)
@@ -207,6 +209,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path: Pa
     )
 
 
+@pytest.mark.slow
 def test_a_model_without_auxiliary_hidden_states_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from transformers import GPT2Config, GPT2LMHeadModel
 

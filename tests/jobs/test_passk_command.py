@@ -3,11 +3,12 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
 
-from jobs import passk
+from jobs import compare, passk, rollouts
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
 from pipelines.runs.folder import RunFolder
@@ -161,3 +162,16 @@ def test_the_config_that_a_dry_run_prints_is_a_config_file(tmp_path: Path) -> No
     file = tmp_path / "run.yaml"
     file.write_text(yaml.safe_dump(config.to_dict()))
     assert passk.parse(["--config", str(file)]).run == config
+
+
+@pytest.mark.parametrize("job", [passk, rollouts, compare])
+def test_an_old_option_ends_with_one_line_that_names_the_new_one(
+    job: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prefix = "--" if job is passk else "--run."
+    with pytest.raises(SystemExit) as stop:
+        job.main([f"{prefix}stop.hopeless", "4"])
+    assert stop.value.code == 2
+    assert (
+        capsys.readouterr().err == f"error: {prefix}stop.hopeless is now {prefix}stop.give-up-after; use that name.\n"
+    )

@@ -21,7 +21,7 @@ def session_config(dataset: Path, output: Path) -> RunConfig:
         output=output,
         verifier="exact",
         samples=4,
-        units_per_part=1,
+        work_units_per_file=1,
         engine=EngineConfig(max_num_seqs=4),
     )
 

@@ -67,15 +67,15 @@ def wrong(problem: int, index: int, **changes: Any) -> dict[str, Any]:
 
 
 def failed(problem: int, index: int) -> dict[str, Any]:
-    """A row of a sample that could not be drawn."""
+    """A row of a sample that could not be generated."""
     missing = dict.fromkeys(("token_ids", "loss", "novelty", "novelty_mean", "intervened_tokens", "lag_mean"))
     return wrong(problem, index, **missing, num_tokens=0, finish_reason="error", status="error", error="too long")
 
 
 def make_run(
-    path: str | Path, config: RunConfig, parts: list[list[dict[str, Any]]], *, num_problems: int = 2
+    path: str | Path, config: RunConfig, files: list[list[dict[str, Any]]], *, num_problems: int = 2
 ) -> RunFolder:
-    """A run folder with these parts."""
+    """A run folder with these output files."""
     folder = RunFolder(path)
     problems = [Problem(f"p{i}", f"say {i}", str(i)) for i in range(num_problems)]
     plan = plan_run(problems, lambda problem: problem.text, config)
@@ -83,7 +83,7 @@ def make_run(
         config, data_fingerprint="d", model_fingerprint="f", num_problems=num_problems, num_units=plan.num_units
     )
     folder.open(manifest, plan)
-    for number, rows in enumerate(parts):
-        with folder.storage.whole_file(f"samples/{number}.parquet") as file:
+    for number, rows in enumerate(files):
+        with folder.storage.atomic_file(f"samples/{number}.parquet") as file:
             pa.parquet.write_table(pa.Table.from_pylist(rows, schema=STORED_SCHEMA), file)
     return folder

@@ -15,11 +15,12 @@ from actors.config import EngineConfig
 from pipelines.config.early_stopping import StoppingConfig
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
-from pipelines.passk import prepare_run, run_passk
+from pipelines.passk import run_passk
+from pipelines.prepare.run import prepare_run
 from pipelines.report.page import write_report
+from pipelines.runs.early_stopping import Stop, stops_of
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.plan import sample_seed
-from pipelines.stages.early_stopping import Stop, stops_of
 from pipelines.statistics.adaptive import adaptive_pass_at_k
 from tests.pipelines.conftest import write_jsonl
 from tests.pipelines.stand_in import StandInFleet
@@ -36,9 +37,9 @@ def adaptive_config(folder: Path, **changes: Any) -> RunConfig:
             "output": folder / "run",
             "verifier": "exact",
             "samples": 8,
-            "stop": StoppingConfig(successes=2, hopeless=4),
-            "samples_per_unit": 2,
-            "units_per_part": 1,
+            "stop": StoppingConfig(successes=2, give_up_after=4),
+            "samples_per_work_unit": 2,
+            "work_units_per_file": 1,
             "shards": 2,
             "engine": EngineConfig(max_num_seqs=4),
             **changes,
@@ -54,7 +55,7 @@ def expected_stops(config: RunConfig) -> dict[str, Stop]:
     for problem in (f"p{i}" for i in range(NUM_PROBLEMS)):
         correct = [sample_seed(config.seed, problem, index) % 2 == 0 for index in range(config.samples)]
         n = next(n for n in range(1, config.samples + 1) if rule.allows(n, sum(correct[:n])))
-        stops[problem] = Stop(drawn=n, correct=sum(correct[:n]))
+        stops[problem] = Stop(samples=n, correct=sum(correct[:n]))
     return stops
 
 
@@ -76,29 +77,29 @@ def quiet() -> Console:
 def test_problems_stop_where_the_rule_says_and_a_run_that_lost_a_part_comes_to_the_same_stops(tmp_path: Path) -> None:
     config = adaptive_config(tmp_path)
     expected = expected_stops(config)
-    assert len({stop.drawn for stop in expected.values()}) > 2, "the seeds of this test make no difference"
+    assert len({stop.samples for stop in expected.values()}) > 2, "the seeds of this test make no difference"
     summary = run_passk(config, console=quiet(), start_fleet=StandInFleet)
     assert stored_stops(config) == expected
     stopping = summary.stopping
     assert stopping is not None and summary.problems == NUM_PROBLEMS
-    assert stopping.counted_samples == sum(stop.drawn for stop in expected.values())
+    assert stopping.counted_samples == sum(stop.samples for stop in expected.values())
     assert stopping.given_up == sum(stop.correct == 0 for stop in expected.values())
     assert stopping.solved == sum(stop.correct == 2 for stop in expected.values())
     folder = RunFolder(config.run_folder)
-    assert len(folder.finished_samples()) == stopping.counted_samples + stopping.surplus_samples
+    assert len(folder.finished_samples()) == stopping.counted_samples + stopping.discarded_samples
     assert [point.k for point in summary.pass_at] == [1, 2, 4]
     rule = config.stopping_rule
     assert rule is not None
     for point in summary.pass_at:
-        by_hand = [adaptive_pass_at_k(stop.drawn, stop.correct, point.k, rule) for stop in expected.values()]
+        by_hand = [adaptive_pass_at_k(stop.samples, stop.correct, point.k, rule) for stop in expected.values()]
         assert point.estimate == pytest.approx(sum(by_hand) / NUM_PROBLEMS)
     assert run_passk(config, console=quiet(), start_fleet=no_fleet) == summary, "a finished run is only summarised"
 
-    for part in folder.parts():
-        with folder.storage.open(part) as file:
+    for name in folder.files():
+        with folder.storage.open(name) as file:
             unit_id = pq.read_table(file)["unit_id"][0].as_py()
         if unit_id in ("p0#0", "p3#0"):
-            folder.storage.remove(part)
+            folder.storage.remove(name)
     run = prepare_run(config)
     assert set(run.folder.write_todo(run.manifest, 0)["problem_id"].to_pylist()) == {"p0", "p3"}
     again = run_passk(config, console=quiet(), start_fleet=StandInFleet)

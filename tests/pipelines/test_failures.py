@@ -36,7 +36,7 @@ def config_for(tmp_path: Path, rows: list[dict[str, Any]], **settings: Any) -> R
             "verifier": "exact",
             "sampler": "vanilla",
             "samples": SAMPLES,
-            "units_per_part": 1,
+            "work_units_per_file": 1,
             "shards": 2,
             "engine": EngineConfig(max_num_seqs=4),
             **settings,
@@ -66,17 +66,17 @@ def disturbed(config: RunConfig, disturb: Callable[[StandInFleet], None]) -> Ses
 
 
 def assert_as_in_a_quiet_run(config: RunConfig) -> None:
-    """Every sample once, in what is read and in the parts as they are, with the verdict that its seed gives."""
+    """Every sample once, in what is read and in the files as they are, with the verdict that its seed gives."""
     folder = RunFolder(config.run_folder)
     rows = folder.read_samples(STORED_SCHEMA.names).to_pylist()
     once = Counter((f"p{problem}", index) for problem in range(PROBLEMS) for index in range(SAMPLES))
     assert Counter((row["problem_id"], row["sample_index"]) for row in rows) == once
     assert all((row["status"], row["error"]) == ("correct" if row["seed"] % 2 == 0 else "wrong", None) for row in rows)
-    parts = [
-        pq.read_table(Path(config.run_folder) / part, columns=["problem_id", "sample_index"]).to_pylist()
-        for part in folder.parts()
+    tables = [
+        pq.read_table(Path(config.run_folder) / name, columns=["problem_id", "sample_index"]).to_pylist()
+        for name in folder.files()
     ]
-    assert Counter((row["problem_id"], row["sample_index"]) for part in parts for row in part) == once
+    assert Counter((row["problem_id"], row["sample_index"]) for table in tables for row in table) == once
 
 
 def test_units_of_a_shard_that_was_killed_are_drawn_elsewhere(tmp_path: Path) -> None:
@@ -111,6 +111,7 @@ def busy(shard: Any) -> bool:
         return False  # it is being started again
 
 
+@pytest.mark.slow
 def test_a_unit_that_ends_its_engine_is_given_up_and_no_other_is_blamed(tmp_path: Path) -> None:
     rows = [*slow_problems(5), {"id": "poison", "problem": "kills 9", "answer": "9"}]
     config = config_for(tmp_path, rows, engine=EngineConfig(max_num_seqs=12))
@@ -119,12 +120,12 @@ def test_a_unit_that_ends_its_engine_is_given_up_and_no_other_is_blamed(tmp_path
     assert {row["problem_id"] for row in rows if row["error"] is not None} == {"poison"}
     assert len(rows) == 6 * SAMPLES
     poison = [row for row in rows if row["problem_id"] == "poison"]
-    assert all("3 engine(s) ended while they drew this unit" in row["error"] for row in poison)
+    assert all("3 engine(s) died while they ran this work unit" in row["error"] for row in poison)
     [session] = RunFolder(config.run_folder).sessions()
     assert session.shard_restarts >= 1
 
 
-@pytest.mark.parametrize("stage", ["VerifySamples", "GenerateSamples"])
+@pytest.mark.parametrize("stage", ["VerifySamples", pytest.param("GenerateSamples", marks=pytest.mark.slow)])
 def test_what_a_killed_stage_had_under_way_is_done_again(tmp_path: Path, stage: str) -> None:
     config = config_for(tmp_path, slow_problems(), verifier="tests.pipelines.verifiers.slow_verifier:verify")
 
@@ -152,6 +153,7 @@ def on_nodes(event: str, config: RunConfig) -> dict[str, int]:
     return found
 
 
+@pytest.mark.slow
 def test_what_a_lost_node_had_under_way_is_done_again(tmp_path: Path) -> None:
     config = config_for(tmp_path, slow_problems())
     lost = on_nodes("lose", config)
@@ -161,6 +163,7 @@ def test_what_a_lost_node_had_under_way_is_done_again(tmp_path: Path) -> None:
     assert session.units_run_again >= 1
 
 
+@pytest.mark.slow
 def test_a_fleet_grows_with_the_cluster(tmp_path: Path) -> None:
     config = config_for(tmp_path, slow_problems())
     on_nodes("grow", config)

@@ -15,9 +15,11 @@ import pytest
 from rich.console import Console
 
 from actors.config import EngineConfig
+from pipelines.config.identity import config_hash
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError, RunError
-from pipelines.passk import prepare_run, run_passk, run_side_by_side
+from pipelines.passk import run_passk, run_side_by_side
+from pipelines.prepare.run import prepare_run
 from pipelines.rollouts.export import write_rollouts
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.plan import sample_seed
@@ -38,7 +40,7 @@ def config_for(dataset: Path, output: Path, **settings: Any) -> RunConfig:
             "output": output,
             "verifier": "exact",
             "samples": 4,
-            "units_per_part": 1,
+            "work_units_per_file": 1,
             **settings,
         }
     )
@@ -64,13 +66,13 @@ def test_every_sample_is_stored_once_with_its_verdict(six_problems: Path, tmp_pa
     assert all(row["seed"] == sample_seed(0, row["problem_id"], row["sample_index"]) for row in rows)
     assert all((row["status"] == "correct") == (row["seed"] % 2 == 0) for row in rows)
     assert summary.pass_at[0].estimate == pytest.approx(sum(row["score"] for row in rows) / 24)
-    assert {row["config_hash"] for row in rows} == {config.config_hash}
+    assert {row["config_hash"] for row in rows} == {config_hash(config)}
     assert rows[0]["novelty_mean"] == 0.5
     assert rows[0]["intervened_tokens"] == 3
 
-    parts = RunFolder(tmp_path / "run").parts()
-    assert len(parts) == 6, "with one unit to a part, a kill loses no more than what is under way"
-    assert pq.read_schema(tmp_path / "run" / parts[0]).equals(STORED_SCHEMA)
+    files = RunFolder(tmp_path / "run").files()
+    assert len(files) == 6, "with one work unit to a file, a kill loses no more than what is under way"
+    assert pq.read_schema(tmp_path / "run" / files[0]).equals(STORED_SCHEMA)
     shards = {(row["problem_id"], row["shard"]) for row in rows}
     assert len(shards) == 6, "the samples of a problem come from one shard"
     assert {shard for _, shard in shards} == {"shard-0", "shard-1"}, "and both shards had work"
@@ -140,7 +142,7 @@ def test_an_engine_that_breaks_ends_the_run_and_what_was_finished_stays(tmp_path
     rows = [{"problem": "say 1", "answer": "1"}, {"problem": "breaks 2", "answer": "2"}]
     config = config_for(write_jsonl(tmp_path / "data.jsonl", rows), tmp_path / "run")
     with pytest.raises(
-        RunError, match=r"RuntimeError: the engine broke.*of 2 units of work are saved.*same command goes on"
+        RunError, match=r"RuntimeError: the engine broke.*of 2 work units are saved.*same command goes on"
     ):
         run_passk(config, console=quiet(), start_fleet=StandInFleet)
     assert "the engine broke" in (tmp_path / "run" / "failure.txt").read_text()
@@ -154,7 +156,7 @@ def test_a_verifier_that_cannot_start_where_it_runs_ends_the_run_in_one_line(
     monkeypatch.setenv("A_KEY_OF_THE_DRIVER", "secret")
     judge = {"judge_url": "http://127.0.0.1:9/v1", "judge_model": "m", "judge_key_variable": "A_KEY_OF_THE_DRIVER"}
     config = config_for(six_problems, tmp_path / "run", verifier="judge", **judge)
-    with pytest.raises(RunError, match=r"A_KEY_OF_THE_DRIVER, which is not set.*0 of 6 units of work are saved"):
+    with pytest.raises(RunError, match=r"A_KEY_OF_THE_DRIVER, which is not set.*0 of 6 work units are saved"):
         run_passk(config, console=quiet(), start_fleet=StandInFleet)
 
 
@@ -214,7 +216,7 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_command(tmp_path: Path) ->
 
     code, errors = stop_after(2, signal.SIGINT, dataset, output)
     assert code == 130
-    assert "of 16 units of work are saved" in errors
+    assert "of 16 work units are saved" in errors
     assert "Traceback" not in errors
     after_stop = len(stored(output))
     assert after_stop >= 8
@@ -248,6 +250,6 @@ def small_disk(tmp_path: Path) -> Any:
 def test_a_full_disk_ends_the_run_in_one_line_and_what_was_finished_stays(small_disk: Path, tmp_path: Path) -> None:
     rows = [{"problem": f"say {i}", "answer": str(i)} for i in range(12)]
     config = config_for(write_jsonl(tmp_path / "data.jsonl", rows), small_disk / "run")
-    with pytest.raises(RunError, match=r"the disk of .* is full.*of 12 units of work are saved"):
+    with pytest.raises(RunError, match=r"the disk of .* is full.*of 12 work units are saved"):
         run_passk(config, console=quiet(), start_fleet=StandInFleet)
     assert stored(small_disk / "run")

@@ -39,7 +39,7 @@ def samples(folder: RunFolder) -> list[tuple[Any, ...]]:
 
 
 def generated(folder: RunFolder) -> dict[str, bytes]:
-    return {name: folder.storage.read(name) for name in [*folder.parts(), "plan/plan.parquet", "answers.parquet"]}
+    return {name: folder.storage.read(name) for name in [*folder.files(), "plan/plan.parquet", "answers.parquet"]}
 
 
 @pytest.mark.ray
@@ -51,7 +51,7 @@ def test_the_verdicts_of_another_verifier_count_and_what_was_generated_stays(
     folder = make_run(tmp_path / "run", CONFIG, parts)
     before = generated(folder)
     changes = verify(folder)
-    assert changes.scored == 3, "what could not be drawn is not scored"
+    assert changes.scored == 3, "what could not be generated is not scored"
     assert changes.changes == {
         ("correct", "correct"): 1,
         ("wrong", "correct"): 2,
@@ -94,6 +94,7 @@ def test_the_verdicts_of_another_verifier_count_and_what_was_generated_stays(
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("local_ray")
+@pytest.mark.slow
 def test_kill_9_in_the_middle_leaves_the_old_verdicts_and_the_same_command_goes_on(tmp_path: Path) -> None:
     parts = [[wrong(problem, 0, text=str(problem)), wrong(problem, 1)] for problem in range(12)]
     folder = make_run(tmp_path / "run", replace(CONFIG, limit=12), parts, num_problems=12)

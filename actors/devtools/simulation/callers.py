@@ -1,4 +1,4 @@
-"""Who asks simulated shards for units: without end, through the real ShardPool and ShardRouter."""
+"""The load of a simulation: asks for work units without end, through the real ShardPool and ShardRouter."""
 
 import asyncio
 import itertools
@@ -14,7 +14,7 @@ from actors.types import WorkUnit
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnitObservation:
-    """What the callers have seen since they started; waits, since they were last asked."""
+    """What the callers have seen since they started; waits, since they were last observed."""
 
     asked: int
     returned: int

@@ -14,7 +14,7 @@ QUEUED_BATCHES = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimulationConfig:
-    """Shards with engines that only pretend, and a real exchange. Raises ValueError on a value outside its range."""
+    """Shards with simulated engines, and a real exchange. Raises ValueError on a value outside its range."""
 
     shards: int = 64
     """Simulated shards, each a process."""
@@ -67,19 +67,19 @@ class SimulationConfig:
         )
 
     @property
-    def seats(self) -> int:
-        """Units that the router lets be under way."""
+    def leases(self) -> int:
+        """Work units that the router has in flight."""
         return QUEUED_BATCHES * self.prompts * self.shards
 
     @property
     def callers(self) -> int:
-        """Units that are asked for at a time: an eighth of them, and at least one, wait for a seat."""
-        return self.seats + max(1, self.seats // 8)
+        """Work units that are asked for at a time: an eighth of them, and at least one, wait for a lease."""
+        return self.leases + max(1, self.leases // 8)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimulatedShardConfig(ShardConfig):
-    """A ShardConfig whose engine is a clock."""
+    """A ShardConfig whose engine is simulated."""
 
     hidden_size: int
     steps_per_s: float
@@ -115,4 +115,4 @@ SIMULATED_POINTS = {
         shards=8, steps_per_s=30.0, hidden_size=256, prompts=8, samples=8, answer_tokens=600, inner_width=384
     ),
 }
-"""Those that docs/scaling.md tells of."""
+"""Those of docs/scaling.md."""

@@ -1,4 +1,4 @@
-"""What a simulation measures, from two looks at everybody's counters; and the account of all its units and rows."""
+"""What a simulation measures, from two snapshots of all counters; and the account of all its units and rows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Account:
     units_asked: int
     units_returned: int
     units_returned_again: int
-    drawn_rows: int
+    generated_rows: int
     sent_rows: int
     dropped_rows: int
     """By shards: they were never sent."""
@@ -34,7 +34,7 @@ class Account:
     @property
     def waiting_rows(self) -> int:
         """Neither sent nor dropped."""
-        return self.drawn_rows - self.sent_rows - self.dropped_rows
+        return self.generated_rows - self.sent_rows - self.dropped_rows
 
     @property
     def rows_under_way(self) -> int:
@@ -44,26 +44,22 @@ class Account:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """Between two looks; rates are of the whole cluster and per second."""
+    """Between two snapshots; rates are of the whole cluster and per second."""
 
     steps_per_s: float
     """Of one shard."""
     hidden_bytes_per_s: float
     trained_rows_per_s: float
     dropped_share: float
-    steps_per_letter: float
+    steps_per_message: float
     trainer_busy: float
-    """Share of its time that a trainer spends on letters, by its clock."""
+    """Share of its time that a trainer spends on messages, by its own clock."""
     trainer_processor: float
     """Processor time of a trainer's process per second."""
-    publications_per_s: float
-    publication_bytes_per_s: float
-    lag_mean: float
-    lag_median: float
-    lag_95: float
-    """Decode steps that weights are behind, the present one included."""
-    lag_s_median: float
-    lag_s_95: float
+    updates_per_s: float
+    update_bytes_per_s: float
+    lag: float
+    """Mean decode steps that weights are behind, the present one included."""
     exchange_time: float
     """Share of a shard's time that its exchange takes."""
     object_store_bytes: float
@@ -71,7 +67,7 @@ class Measured:
     driver_bytes: float
     router_calls_per_s: float
     unit_wait_s: float
-    """Of a unit for a seat, mean."""
+    """Of a unit for a lease, mean."""
     machine_busy: float
     """Share of all processors of this machine, whoever used them."""
     seconds: float
@@ -79,8 +75,8 @@ class Measured:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Look:
-    """At everything, at one moment."""
+class Snapshot:
+    """All counters at one moment."""
 
     at: float
     shards: list["ShardObservation"]
@@ -89,53 +85,53 @@ class Look:
     units: UnitObservation
 
 
-def account_of(look: Look) -> Account:
+def account_of(snapshot: Snapshot) -> Account:
     """Totals since the start."""
-    exchanges = [shard.exchange for shard in look.shards]
+    exchanges = [shard.exchange for shard in snapshot.shards]
     return Account(
-        units_asked=look.units.asked,
-        units_returned=look.units.returned,
-        units_returned_again=look.units.returned_again,
-        drawn_rows=sum(shard.rows for shard in look.shards),
+        units_asked=snapshot.units.asked,
+        units_returned=snapshot.units.returned,
+        units_returned_again=snapshot.units.returned_again,
+        generated_rows=sum(shard.rows for shard in snapshot.shards),
         sent_rows=sum(exchange.sent_rows for exchange in exchanges),
         dropped_rows=sum(exchange.dropped_rows for exchange in exchanges),
         lost_rows=sum(exchange.lost_rows for exchange in exchanges),
-        trained_rows=look.trainer.trained_rows,
-        refused_rows=look.trainer.refused_rows,
+        trained_rows=snapshot.trainer.trained_rows,
+        refused_rows=snapshot.trainer.refused_rows,
     )
 
 
 def measure(
-    config: SimulationConfig, before: Look, after: Look, stored: list[float], machine_busy: float, account: Account
+    config: SimulationConfig,
+    before: Snapshot,
+    after: Snapshot,
+    stored: list[float],
+    machine_busy: float,
+    account: Account,
 ) -> Measured:
-    """What happened between two looks."""
+    """What happened between two snapshots."""
     seconds, then, now = after.at - before.at, account_of(before), account_of(after)
 
     def of_shards(count: Callable[["ShardObservation"], float]) -> float:
         return sum(map(count, after.shards)) - sum(map(count, before.shards))
 
     steps = of_shards(lambda shard: shard.steps)
-    drawn, dropped = now.drawn_rows - then.drawn_rows, now.dropped_rows - then.dropped_rows
-    letters = of_shards(lambda shard: shard.exchange.letters)
+    generated, dropped = now.generated_rows - then.generated_rows, now.dropped_rows - then.dropped_rows
+    messages = of_shards(lambda shard: shard.exchange.messages)
     lags = np.concatenate([shard.lag_steps for shard in after.shards])
-    lags_s = np.concatenate([shard.lag_s for shard in after.shards])
     busy_s = after.trainer.busy_seconds - before.trainer.busy_seconds
     calls = (now.units_asked - then.units_asked) + (now.units_returned - then.units_returned)
     return Measured(
         steps_per_s=steps / seconds / config.shards,
         hidden_bytes_per_s=of_shards(lambda shard: shard.exchange.sent_bytes) / seconds,
         trained_rows_per_s=(now.trained_rows - then.trained_rows) / seconds,
-        dropped_share=dropped / drawn,
-        steps_per_letter=(now.sent_rows - then.sent_rows) / letters / config.inputs.rows / config.inputs.part,
+        dropped_share=dropped / generated,
+        steps_per_message=(now.sent_rows - then.sent_rows) / messages / config.inputs.rows / config.inputs.part,
         trainer_busy=busy_s / seconds / config.trainers,
         trainer_processor=(after.trainer_processor_s - before.trainer_processor_s) / seconds / config.trainers,
-        publications_per_s=(after.trainer.publications - before.trainer.publications) / seconds,
-        publication_bytes_per_s=(after.trainer.published_bytes - before.trainer.published_bytes) / seconds,
-        lag_mean=float(lags.mean()),
-        lag_median=float(np.median(lags)),
-        lag_95=float(np.percentile(lags, 95)),
-        lag_s_median=float(np.median(lags_s)),
-        lag_s_95=float(np.percentile(lags_s, 95)),
+        updates_per_s=(after.trainer.publications - before.trainer.publications) / seconds,
+        update_bytes_per_s=(after.trainer.published_bytes - before.trainer.published_bytes) / seconds,
+        lag=float(lags.mean()),
         exchange_time=of_shards(lambda shard: shard.exchange.rows_s + shard.exchange.weights_s)
         / seconds
         / config.shards,

@@ -1,10 +1,10 @@
-"""An engine that is none: it makes a decode step whenever one is due, of random hidden states, and takes part in the real exchange.
+"""A simulated engine: it makes a decode step of random hidden states whenever one is due, and takes part in the real exchange.
 
     generate(unit) -> inbox -> batch of `prompts` units      as LLMShard, for which it stands in a ShardActor
     engine thread: sleep until the next step is due; groups come and go (esamp.distiller.prompt_groups); refresh; measure the lag;
     learn(random rows)
 
-What it leaves out: the model, predicting, sampling, prompts. A sample is as long as an engine's, and says nothing.
+Left out: the model, prediction, sampling, prompts. A sample is as long as an engine's, and its contents are blank.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ import torch
 from ray.actor import ActorHandle
 
 from actors.devtools.simulation.config import SimulatedShardConfig
-from actors.devtools.simulation.units import GroupClock, RunningUnit, blank_sample
+from actors.devtools.simulation.units import RunningUnit, blank_sample
 from actors.errors import EngineFailed
 from actors.exchange.remote_learner import ActorLearner, ExchangeCounters
 from actors.types import Sample, ShardStats, TrainerSpec, WorkUnit
@@ -32,16 +32,14 @@ from esamp.distiller.bank import DistillerBank
 from esamp.distiller.hidden_rows import HiddenRows, SlotBatch
 from esamp.distiller.interface import build_bank
 from esamp.distiller.prompt_groups import ExploringRequest, GroupTable, PromptGroup
+from esamp.scope import SHARED_GROUP
 
 logger = logging.getLogger(__name__)
-
-SHARED_GROUP = "shared"
-"""The engine's one group, with scope "shard" or "cluster"."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ShardObservation:
-    """What a simulated shard has done since it started; its lags, since it was last asked."""
+    """What a simulated shard has done since it started; its lags, since it was last observed."""
 
     steps: int
     rows: int
@@ -49,9 +47,7 @@ class ShardObservation:
     vanilla_groups: int
     exchange: ExchangeCounters
     lag_steps: np.ndarray
-    """[decode steps x groups] steps that the weights were behind, the present one included, as esamp.explorer tells it."""
-    lag_s: np.ndarray
-    """The same in seconds: age of the newest decode step that the weights had learned from."""
+    """[decode steps x groups] steps that the weights were behind, the present one included, as esamp.explorer counts it."""
 
 
 class SimulatedShard:
@@ -64,7 +60,6 @@ class SimulatedShard:
         self._groups = GroupTable(self._esamp.num_slots, self._open_slot, self._close_slot)
         if self._esamp.is_shared:
             self._groups.add(ExploringRequest("", SHARED_GROUP, self._esamp.beta))
-        self._clocks: dict[str, GroupClock] = {}
         self._inbox: queue.SimpleQueue[RunningUnit] = queue.SimpleQueue()
         self._waiting: deque[RunningUnit] = deque()
         self._batch: list[RunningUnit] = []
@@ -73,7 +68,7 @@ class SimulatedShard:
         self._is_finishing = False
         self._wake = threading.Event()
         self._units_begun = self._steps = self._rows = self._samples = 0
-        self._lags: list[tuple[int, float]] = []
+        self._lags: list[int] = []
         self._failure: EngineFailed | None = None
         threading.Thread(target=self._run, name="engine", daemon=True).start()
 
@@ -92,7 +87,7 @@ class SimulatedShard:
         )
         assert isinstance(bank, DistillerBank)
         self._learner = ActorLearner(
-            bank, trainers, shard=self.name, spill=self.config.spill, config=self.config.exchange
+            bank, trainers, shard=self.name, spread=self.config.spread, config=self.config.exchange
         )
 
     async def generate(self, unit: WorkUnit) -> list[Sample]:
@@ -149,8 +144,7 @@ class SimulatedShard:
             rows=self._rows,
             vanilla_groups=self._groups.vanilla_groups,
             exchange=self._learner.counters,
-            lag_steps=np.array([steps for steps, _ in lags], dtype=np.int64),
-            lag_s=np.array([seconds for _, seconds in lags]),
+            lag_steps=np.array(lags, dtype=np.int64),
         )
 
     def _run(self) -> None:
@@ -163,14 +157,14 @@ class SimulatedShard:
                     self._wake.clear()
                     continue
                 if not self._steps:
-                    # All shards begin at once, and engines that tick together would send their letters together.
+                    # All shards begin at once; engines in step would send their messages at the same time.
                     due = time.monotonic() + random.Random(self.name).random() * period_s
                 time.sleep(max(0.0, due - time.monotonic()))
                 # A step that came late delays those after it, as an engine's does.
                 due = max(due + period_s, time.monotonic())
                 self._step()
         except BaseException as error:
-            # The named boundary: as in LLMShard, a bug fails every caller instead of leaving them waiting.
+            # The error boundary: as in LLMShard, a bug fails every caller instead of leaving them waiting.
             logger.exception("simulated shard %s failed", self.name)
             self._failure = EngineFailed(f"the engine of {self.name} failed: {type(error).__name__}: {error}")
             while not self._inbox.empty():
@@ -199,13 +193,13 @@ class SimulatedShard:
         return self._is_finishing or running.unit.problem_id in self._cancelled
 
     def _enter(self, running: RunningUnit) -> None:
-        # The first units of a shard are cut short, each more than the next, so that not all groups begin and end together.
+        # The first units of a shard are shorter, each longer than the one before, so that not all groups begin and end together.
         self._units_begun += 1
         share = min(1.0, self._units_begun / self.config.prompts)
         running.length = math.ceil(share * self.config.sampling.max_tokens)
         self._batch.append(running)
         for request_id in running.request_ids():
-            group = SHARED_GROUP if self._esamp.is_shared else running.unit.problem_id
+            group = self._esamp.distiller_scope.group(running.unit.problem_id)
             self._groups.add(ExploringRequest(request_id, group, self._esamp.beta))
 
     def _leave(self, running: RunningUnit) -> None:
@@ -223,14 +217,10 @@ class SimulatedShard:
         assert self._learner is not None
         self._learner.refresh()
         groups, batch = self._plan = self._plan or self._make_plan()
-        now = time.monotonic()
         for group in groups:
             group.steps_seen += 1
             assert group.slot is not None
-            learned = self._learner.version(group.slot).learned
-            clock = self._clocks[group.name]
-            self._lags.append((group.steps_seen - learned, clock.age(learned, now)))
-            clock.times.append(now)
+            self._lags.append(group.steps_seen - self._learner.version(group.slot).learned)
         source, target = torch.randn(2, len(batch.slots), self.config.hidden_size)
         self._learner.learn(HiddenRows(source, batch, target))
         for running in self._batch:
@@ -258,7 +248,6 @@ class SimulatedShard:
     def _open_slot(self, slot: int, name: str) -> None:
         assert self._learner is not None
         self._learner.open(slot, name)
-        self._clocks[name] = GroupClock(time.monotonic())
 
     def _close_slot(self, slot: int) -> None:
         assert self._learner is not None

@@ -1,9 +1,8 @@
-"""Units in a simulated shard: how far they are, how old the weights of their groups are, and the samples they come to."""
+"""Work units in a simulated shard: how far they are, and their samples."""
 
 import asyncio
 import time
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from actors.types import Sample, WorkUnit
 
@@ -24,23 +23,8 @@ class RunningUnit:
         return [f"{self.unit.unit_id}/{index}" for index in self.unit.sample_indices]
 
 
-@dataclass(slots=True)
-class GroupClock:
-    """When a group's decode steps were, from the newest that its weights have learned from on."""
-
-    opened: float
-    learned: int = 0
-    times: deque[float] = field(default_factory=deque)
-
-    def age(self, learned: int, now: float) -> float:
-        """Seconds since that step; since the group opened, before its weights have learned anything."""
-        while self.learned < learned:
-            self.learned, self.opened = self.learned + 1, self.times.popleft()
-        return now - self.opened
-
-
 def blank_sample(running: RunningUnit, index: int, *, shard: str) -> Sample:
-    """As much as an engine's sample, of which nothing is true but its length and its seed."""
+    """As large as an engine's sample; only its length and its seed are real."""
     unit, length = running.unit, running.length
     numbers = [0.0] * length
     return Sample(

@@ -1,1 +1,1 @@
-"""What Exploratory Sampling costs an engine. Needs vLLM and torch; neither Ray nor a network. Run through `python -m jobs.bench`."""
+"""What Exploratory Sampling costs an engine. Needs vLLM and torch; neither Ray nor a network. Run through `python -m jobs.bench_engine`."""

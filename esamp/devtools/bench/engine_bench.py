@@ -1,10 +1,10 @@
 """Decode steps timed in one run, mode against stock vLLM, block by block: what does each part of ESamp cost a vLLM engine?
 
     stock          a second engine with vLLM's own worker, against the first: how far the measurement can be trusted
-    beta 0         our worker, told not to explore
+    beta 0         our worker, with exploration off
     aux            an exploring engine with requests that do not explore: the price of the shallow layer's output
-    predict only   Distillers predict and steer, and never learn
-    train only     Distillers learn, and never steer
+    predict only   Distillers predict and change the logits, and never learn
+    train only     Distillers learn, and never change the logits
     full           both; in the background of the next forward pass (local), in the step (sync), or in a trainer actor,
                    one that keeps up or one that is ten times too slow (actors/devtools/bench.py)
 
@@ -25,6 +25,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from esamp.request_args import BETA_KEY, GROUP_KEY, RECORD_KEY
+
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0")
 os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
@@ -39,8 +41,7 @@ from esamp.devtools.bench.peaked_model import write_peaked_model
 from esamp.devtools.bench.shape import FILTERS, Shape
 from esamp.distiller.learner import FrozenLearner, Learner, SyncLearner, background_learner
 from esamp.engine.allocator import keep_freed_memory
-from esamp.explorer import BETA_KEY, GROUP_KEY, Explorer
-from esamp.telemetry import RECORD_KEY
+from esamp.explorer import Explorer
 from esamp.worker import ESampWorker
 
 Engine = Literal["reference", "stock", "beta_0", "exploring"]
@@ -65,12 +66,13 @@ class Mode:
     engine: Engine
     make_learner: Callable[[Explorer], Learner] | None = None
     """For the exploring engine; None leaves its requests vanilla."""
-    steers: bool = True
+    adjusts_logits: bool = True
+    """False keeps beta at 0, as during a warmup that never ends."""
 
 
 def local_learner(explorer: Explorer) -> Learner:
     """Training in the background on this device."""
-    return background_learner(explorer.bank, explorer.beside)
+    return background_learner(explorer.bank, explorer.background)
 
 
 def standard_modes() -> list[Mode]:
@@ -80,7 +82,7 @@ def standard_modes() -> list[Mode]:
         Mode("beta 0", "beta_0"),
         Mode("aux", "exploring"),
         Mode("predict only", "exploring", lambda explorer: FrozenLearner(explorer.bank)),
-        Mode("train only", "exploring", local_learner, steers=False),
+        Mode("train only", "exploring", local_learner, adjusts_logits=False),
         Mode("full, local", "exploring", local_learner),
         Mode("full, sync", "exploring", lambda explorer: SyncLearner(explorer.bank)),
     ]
@@ -137,12 +139,12 @@ def run_point(
     is_eager: bool,
     dtype: torch.dtype,
     seed: int,
-    tell: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> BenchPoint:
     """Measure every mode at one shape; `tokens` decode steps per mode and round, in whole blocks."""
     keep_freed_memory()  # our worker does so on a CPU; here stock vLLM has it too
     with tempfile.TemporaryDirectory() as folder:
-        tell(f"{shape.label}: writing the model and starting engines")
+        log(f"{shape.label}: writing the model and starting engines")
         model = write_peaked_model(Path(folder), shape, entropy_nats=entropy_nats, dtype=dtype, seed=seed)
         needed = {"reference", "exploring", *(mode.engine for mode in modes)}
         engines = {
@@ -158,7 +160,7 @@ def run_point(
             pair = bench.time(mode, round_)
             if round_ >= 0:
                 pairs[mode.name].append(pair)
-        tell(f"{shape.label}: round {round_ + 1} of {rounds}")
+        log(f"{shape.label}: round {round_ + 1} of {rounds}")
     syncs = {mode.name: host_syncs(partial(bench.count_steps, mode)) for mode in modes}
     bank_bytes = worker.explorer.bank.num_bytes
     return BenchPoint(
@@ -179,7 +181,7 @@ class StepTimer:
     """Times an engine's decode steps, some at a time."""
 
     def __init__(self, engine: LLM, wait: Callable[[], None]) -> None:
-        """`wait`: until the engine has nothing under way, on the device or in a thread."""
+        """`wait` returns once no work of the engine is left on the device or in a thread."""
         self.engine = engine
         self._wait = wait
         self._walls: list[float] = []
@@ -192,7 +194,7 @@ class StepTimer:
         self._wait()
 
     def time_block(self) -> None:
-        """BLOCK_STEPS steps, each with the training of the step before it beside it; the last one's is over when this returns."""
+        """BLOCK_STEPS steps; each includes the background training of the step before. All training is over when this returns."""
         self.engine.llm_engine.step()
         synchronise()
         cpu_start, wall_start = time.process_time(), time.perf_counter()
@@ -269,14 +271,14 @@ class EngineBench:
 
     @contextmanager
     def _prepared(self, mode: Mode) -> Iterator[Callable[[], None]]:
-        """The engine as the mode wants it. Yields what waits until nothing of it is under way."""
+        """The engine set up for the mode. Yields a function that waits for all of its work."""
         if mode.engine != "exploring":
             yield synchronise
             return
         explorer, config, learner = self._worker.explorer, self._worker.explorer.config, self._worker.explorer.learner
         assert learner is not None
         explorer.learner = mode.make_learner(explorer) if mode.make_learner else learner
-        explorer.config = config if mode.steers else replace(config, warmup_steps=NEVER)
+        explorer.config = config if mode.adjusts_logits else replace(config, warmup_steps=NEVER)
         measured = explorer.learner
 
         def wait() -> None:
@@ -289,7 +291,7 @@ class EngineBench:
         explorer.config, explorer.learner = config, learner
 
     def _flush(self, engine: LLM) -> None:
-        """One vanilla token: the worker hears of finished requests with the step after."""
+        """One vanilla token: vLLM reports finished requests to the worker with the next step."""
         self._add_batch(engine, 0, beta=0.0, tokens=1, only=1)
         self._finish(engine)
 
@@ -341,7 +343,7 @@ def start_engine(model: Path, shape: Shape, name: Engine, *, is_eager: bool, dty
         "worker_cls": "esamp.worker.ESampWorker",
         "additional_config": {"esamp": config.to_dict()},
     }
-    # A GPU holds four engines beside each other if none asks for all of it.
+    # Four engines share the GPU, so none may take vLLM's default share of its memory.
     memory = {"gpu_memory_utilization": 0.2} if torch.cuda.is_available() else {"kv_cache_memory_bytes": 512 << 20}
     engine = LLM(
         str(model),

@@ -1,4 +1,4 @@
-"""How often a decode step makes the host wait for the GPU: what hides behind a good average until the GPU is fast."""
+"""How often a decode step makes the host wait for the GPU: a cost that shows only on a fast GPU."""
 
 from collections.abc import Callable
 
@@ -9,10 +9,7 @@ WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize
 
 
 def host_syncs(run: Callable[[], int]) -> float | None:
-    """Waits per step while `run` makes some steps and returns how many; None without a GPU, where there is nobody to wait for.
-
-    Unproven: written without a GPU at hand.
-    """
+    """Waits per step while `run` makes some steps and returns how many; None without a GPU, where there is nothing to wait for."""
     if not torch.cuda.is_available():
         return None
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:

@@ -1,4 +1,4 @@
-"""How well can a Distiller predict at all, if rows come in any order and as often as wanted? What online learning cannot do better than.
+"""How well a Distiller predicts when it trains offline, on rows in random order and as often as wanted: a bound for online training.
 
 Legend: S sequences, R rows, H hidden size.
 """
@@ -19,7 +19,7 @@ BATCH = 256
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Decode rows of some answers, every one with the problem it is of."""
+    """Decode rows of some samples, each with its problem."""
 
     source_RH: Tensor
     target_RH: Tensor
@@ -27,12 +27,12 @@ class Rows:
 
 
 @torch.inference_mode()
-def read_rows(model: PreTrainedModel, prompts: list[list[int]], answers: list[list[int]], layer: int) -> Rows:
-    """The rows that draw each answer's tokens but the first; `answers` [S] token ids, of the prompt at the same place."""
+def read_rows(model: PreTrainedModel, prompts: list[list[int]], samples: list[list[int]], layer: int) -> Rows:
+    """The rows that predict each sample's tokens but the first; `samples` [S] token ids, of the prompt at the same index."""
     sources, targets, problems = [], [], []
     names: dict[tuple[int, ...], int] = {}
-    for prompt, answer in zip(prompts, answers, strict=True):
-        output = model(torch.tensor([prompt + answer[:-1]]), output_hidden_states=True)
+    for prompt, sample in zip(prompts, samples, strict=True):
+        output = model(torch.tensor([prompt + sample[:-1]]), output_hidden_states=True)
         sources.append(output.hidden_states[layer][0, len(prompt) :].float())
         targets.append(output.hidden_states[-1][0, len(prompt) :].float())
         problem = names.setdefault(tuple(prompt), len(names))

@@ -1,7 +1,7 @@
 """What the Distiller did to the distributions that samples were drawn from, token by token.
 
-All of it is read off an arm's logits and shifts (fused minus plain logits). Legend: P problems, N samples of each, T longest answer,
-V vocabulary, W waves.
+All of it is computed from a condition's logits and shifts (fused minus plain logits). Legend: P problems, N samples each, T longest sample,
+V vocabulary, W rounds.
 """
 
 from collections import defaultdict
@@ -13,7 +13,7 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
-from esamp.devtools.lockstep.drawing import NO_TOKEN, LockstepSamples
+from esamp.devtools.lockstep.sampler import NO_TOKEN, LockstepSamples
 from esamp.fusion import entropy
 
 Array = npt.NDArray[np.float64]
@@ -21,7 +21,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sharpening:
-    """The shifts taken apart: a change of temperature, and the rest. Per token drawn with the Distiller."""
+    """The shifts split into a change of temperature and the rest, for each token that the Distiller took part in."""
 
     slope_PNT: Tensor
     """Slope of the shift against the plain logits, weighted by the plain probabilities: fused logits are (1 + slope) z + rest."""
@@ -31,7 +31,7 @@ class Sharpening:
     """Entropy of the plain distribution at temperature 1, nats."""
     fused_entropy_PNT: Tensor
     distance_PNT: Tensor
-    """Total variation between both: the least share of draws that must come out otherwise."""
+    """Total variation between both: the smallest share of draws that must differ."""
     centred_PNT: Tensor
     """Standard deviation of the shift over the vocabulary, every token counting alike."""
 
@@ -60,47 +60,47 @@ def flat_entropy(z_PNTV: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Visits:
-    """What siblings of earlier waves did after the same prefix."""
+    """How siblings of earlier rounds continued the same prefix."""
 
     seen_PNT: npt.NDArray[np.int64]
-    """Siblings of earlier waves that had the prefix; -1 where there is no token, in the first wave, and at the first token."""
+    """Siblings of earlier rounds that had the prefix; -1 where there is no token, in the first round, and at the first token."""
     pull_PNT: Array
     """Mean shift on the tokens these siblings went on with, less what is expected of draws from the distributions they were drawn
-    from: negative if the Distiller leads away from where they happened to go; NaN if there are none."""
+    from: negative if the Distiller moves away from the tokens they happened to take; NaN if there are none."""
 
 
-def visits(samples: LockstepSamples, waves: int) -> Visits:
+def visits(samples: LockstepSamples, rounds: int) -> Visits:
     """Of every token."""
     tokens = samples.tokens_PNT.numpy()
     shift = samples.shifts_PNTV.float().nan_to_num(0.0)
     drawn_from = (samples.logits_PNTV.float() + shift).softmax(-1).numpy()
     seen = np.full(tokens.shape, -1)
     pull = np.full(tokens.shape, np.nan)
-    per_wave = tokens.shape[1] // waves
+    per_round = tokens.shape[1] // rounds
     for problem in range(tokens.shape[0]):
         siblings: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for wave in range(waves):
-            rows = range(wave * per_wave, (wave + 1) * per_wave)
-            answers = {n: [int(token) for token in tokens[problem, n] if token != NO_TOKEN] for n in rows}
-            for n, answer in answers.items():
-                for t in range(1, len(answer) if wave else 0):
-                    before = siblings.get(tuple(answer[:t]), [])
+        for round_ in range(rounds):
+            rows = range(round_ * per_round, (round_ + 1) * per_round)
+            sequences = {n: [int(token) for token in tokens[problem, n] if token != NO_TOKEN] for n in rows}
+            for n, sequence in sequences.items():
+                for t in range(1, len(sequence) if round_ else 0):
+                    before = siblings.get(tuple(sequence[:t]), [])
                     seen[problem, n, t] = len(before)
                     if before:
                         s = shift[problem, n, t].numpy()
                         taken = s[tokens[problem, before, t]]
                         pull[problem, n, t] = (taken - drawn_from[problem, before, t] @ s).mean()
-            for n, answer in answers.items():
-                for t in range(1, len(answer)):
-                    siblings[tuple(answer[:t])].append(n)
+            for n, sequence in sequences.items():
+                for t in range(1, len(sequence)):
+                    siblings[tuple(sequence[:t])].append(n)
     return Visits(seen_PNT=seen, pull_PNT=pull)
 
 
 def auc_within_places(score_PNT: Array, label_PNT: npt.NDArray[np.bool_], counted_PNT: npt.NDArray[np.bool_]) -> float:
-    """Chance that the score of a token with the label is above that of one without, both at the same place of the same problem's
-    answers; places weigh by their pairs. 0.5 says nothing; NaN without a pair.
+    """Chance that the score of a token with the label is above that of one without, both at the same position of the same problem's
+    samples; positions weigh by their pairs. 0.5 is chance; NaN without a pair.
 
-    Within places, since early tokens are both visited more often and predicted better.
+    Within positions, since early tokens are both visited more often and predicted better.
     """
     above, pairs = 0.0, 0
     for problem in range(score_PNT.shape[0]):
@@ -115,7 +115,7 @@ def auc_within_places(score_PNT: Array, label_PNT: npt.NDArray[np.bool_], counte
 
 
 def first_divergence(tokens_a_PNT: Tensor, tokens_b_PNT: Tensor) -> npt.NDArray[np.int64]:
-    """Place [P, N] of the first token in which a sample differs between two arms of the same random numbers; -1 if in none."""
+    """Place [P, N] of the first token in which a sample differs between two conditions with the same random numbers; -1 if in none."""
     differs = (tokens_a_PNT != tokens_b_PNT).numpy()
     return np.where(differs.any(-1), differs.argmax(-1), -1)
 

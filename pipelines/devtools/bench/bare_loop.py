@@ -1,4 +1,4 @@
-"""The pipeline bench's yardstick: vLLM's own loop in a process of its own, without Ray, asyncio, records or files."""
+"""The pipeline bench's baseline: vLLM's own loop in a process of its own, without Ray, asyncio, records or files."""
 
 import os
 import time
@@ -43,7 +43,7 @@ class BareLoop:
         self._pool.shutdown(cancel_futures=True)
 
     def run(self, units: list[WorkUnit], *, is_recording: bool = False) -> LoopTiming:
-        """Draw every sample of the units. `is_recording`: with the per-token records that a run keeps."""
+        """Generate every sample of the work units. `is_recording`: with the per-token records that a run keeps."""
         return self._pool.submit(run_loop, units, is_recording).result()
 
 
@@ -68,7 +68,7 @@ def run_loop(units: list[WorkUnit], is_recording: bool) -> LoopTiming:
     """In the process: all requests in, then step until nothing is left."""
     from actors.shards.engine_workers import the_worker
     from actors.shards.llm_shard import sampling_params
-    from esamp.telemetry import RECORD_KEY
+    from esamp.request_args import RECORD_KEY
 
     [worker] = _engine.collective_rpc(the_worker)
     tokens, started, cpu_started = 0, time.perf_counter(), time.process_time()

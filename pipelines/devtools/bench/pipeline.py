@@ -6,9 +6,9 @@
     one core      the same, everything on core 0
     two cores     two shards, one pinned to each core, everything else on either
 
-Rounds measure each mode once, in an order drawn anew, with the same prompts, seeds and engine settings. Engines start once, before the
-first round. Of a pipeline two speeds are told: by the session's clock, from its first unit to the last one on disk, which includes
-the start of Ray Data's stages; and by the shards' busy clock, which runs while an engine has work. Processor time per token is told as
+Rounds measure each mode once, in a new random order, with the same prompts, seeds and engine settings. Engines start once, before the
+first round. A pipeline has two speeds: by the session's clock, from its first unit to the last one on disk, which includes
+the start of Ray Data's stages; and by the shards' busy clock, which runs while an engine has work. Processor time per token is reported as
 well: on a machine with other work it is the steadier measure, and an engine with a core to itself takes just that time for a token.
 """
 
@@ -35,7 +35,8 @@ from pipelines.config.run import RunConfig
 from pipelines.devtools.bench.bare_loop import BareLoop
 from pipelines.devtools.bench.shape import PipelineShape
 from pipelines.devtools.bench.word_model import write_word_model, write_word_problems
-from pipelines.passk import draw_units, prepare_run
+from pipelines.prepare.run import prepare_run
+from pipelines.session import generate_work_units
 from pipelines.stages.ray_session import ray_session
 
 
@@ -126,10 +127,10 @@ class PipelineBench:
 
     def units(self, problems: int) -> list[WorkUnit]:
         """What every mode draws."""
-        return [unit.work for unit in prepare_run(self.round_config(problems)).plan.units()]
+        return [unit.work for unit in prepare_run(self.round_config(problems)).plan.work_units()]
 
     def round_config(self, problems: int) -> RunConfig:
-        """A run of its own for each round: what is on disk would not be drawn again."""
+        """A run of its own for each round: samples on disk would not be generated again."""
         return replace(self.config, limit=problems, output=self.folder / f"run-{self.runs}")
 
     def run_pipeline(self, mode: str, shards: list[ActorHandle], *, problems: int) -> RoundTiming:
@@ -138,7 +139,7 @@ class PipelineBench:
         run = prepare_run(replace(self.round_config(problems), shards=len(shards)))
         before = core_seconds(self.shards)
         with open(os.devnull, "w") as nowhere:
-            draw_units(run, console=Console(file=nowhere), start_fleet=WarmFleet(shards))
+            generate_work_units(run, console=Console(file=nowhere), start_fleet=WarmFleet(shards))
         engines_s, others_s = (now - then for now, then in zip(core_seconds(self.shards), before, strict=True))
         [session] = run.folder.sessions()
         busy = [shard["generation_seconds"] for shard in session.shards]
@@ -155,7 +156,7 @@ class PipelineBench:
 MODES = ("bare", "bare, records", "pipeline", "one core", "two cores")
 
 
-def run_pipeline_bench(shape: PipelineShape, folder: Path, *, tell: Callable[[str], None]) -> list[RoundTiming]:
+def run_pipeline_bench(shape: PipelineShape, folder: Path, *, log: Callable[[str], None]) -> list[RoundTiming]:
     """Every mode in every round. Raises InputError as a run does."""
     with warm_engines(shape, folder) as bench:
         for mode in MODES:
@@ -165,7 +166,7 @@ def run_pipeline_bench(shape: PipelineShape, folder: Path, *, tell: Callable[[st
         for round_ in range(shape.rounds):
             for mode in order.sample(MODES, len(MODES)):
                 timings.append(timing := bench.measure(mode, problems=shape.problems))
-                tell(
+                log(
                     f"round {round_}: {mode}: {timing.tokens_per_s:,.0f} tokens/s, {timing.seconds:.1f} s, "
                     f"busy {timing.busy_seconds:.1f} s"
                 )
@@ -236,10 +237,10 @@ def core_seconds(shards: list[ActorHandle]) -> tuple[float, float]:
 def medians(timings: list[RoundTiming]) -> dict[str, dict[str, float]]:
     """By mode: medians over rounds, and ratios of the same round's modes."""
     rounds = [timings[i : i + len(MODES)] for i in range(0, len(timings), len(MODES))]
-    told: dict[str, dict[str, float]] = {}
+    speeds: dict[str, dict[str, float]] = {}
     for mode in MODES:
         of_mode = [timing for timing in timings if timing.mode == mode]
-        told[mode] = {
+        speeds[mode] = {
             "tokens_per_s": median(t.tokens_per_s for t in of_mode),
             "busy_tokens_per_s": median(t.busy_tokens_per_s for t in of_mode),
             "start_and_end_s": median(t.seconds - t.busy_seconds for t in of_mode),
@@ -247,26 +248,24 @@ def medians(timings: list[RoundTiming]) -> dict[str, dict[str, float]]:
             "engine_core_ms_per_token": median(1000 * t.engine_core_s / t.tokens for t in of_mode),
             "other_core_ms_per_token": median(1000 * t.other_core_s / t.tokens for t in of_mode),
         }
-    for mode, yardstick in (
+    for mode, baseline in (
         ("pipeline", "bare"),
         ("pipeline", "bare, records"),
         ("two cores", "one core"),
         ("two cores", "pipeline"),
     ):
-        told[f"{mode} / {yardstick}"] = {
-            "tokens_per_s": median(ratio(r, mode, yardstick, lambda t: t.tokens_per_s) for r in rounds),
-            "busy_tokens_per_s": median(ratio(r, mode, yardstick, lambda t: t.busy_tokens_per_s) for r in rounds),
-            "tokens_per_core_s": median(
-                ratio(r, mode, yardstick, lambda t: t.tokens / t.engine_core_s) for r in rounds
-            ),
+        speeds[f"{mode} / {baseline}"] = {
+            "tokens_per_s": median(ratio(r, mode, baseline, lambda t: t.tokens_per_s) for r in rounds),
+            "busy_tokens_per_s": median(ratio(r, mode, baseline, lambda t: t.busy_tokens_per_s) for r in rounds),
+            "tokens_per_core_s": median(ratio(r, mode, baseline, lambda t: t.tokens / t.engine_core_s) for r in rounds),
         }
-    return told
+    return speeds
 
 
-def ratio(round_: list[RoundTiming], mode: str, yardstick: str, speed: Callable[[RoundTiming], float]) -> float:
+def ratio(round_: list[RoundTiming], mode: str, baseline: str, speed: Callable[[RoundTiming], float]) -> float:
     """One mode by another, of one round."""
     by_mode = {timing.mode: timing for timing in round_}
-    return speed(by_mode[mode]) / speed(by_mode[yardstick])
+    return speed(by_mode[mode]) / speed(by_mode[baseline])
 
 
 def pipeline_table(shape: PipelineShape, timings: list[RoundTiming]) -> Table:
@@ -288,26 +287,26 @@ def pipeline_table(shape: PipelineShape, timings: list[RoundTiming]) -> Table:
         "core-ms a token,\nall else",
     ):
         table.add_column(heading, justify="right")
-    for mode, told in medians(timings).items():
+    for mode, speeds in medians(timings).items():
         if mode in MODES:
             table.add_row(
                 mode,
-                f"{told['tokens_per_s']:,.0f}",
-                f"{told['busy_tokens_per_s']:,.0f}",
-                f"{told['start_and_end_s']:.1f}",
-                f"{told['seconds']:.1f}",
-                f"{told['engine_core_ms_per_token']:.3f}",
-                f"{told['other_core_ms_per_token']:.3f}",
+                f"{speeds['tokens_per_s']:,.0f}",
+                f"{speeds['busy_tokens_per_s']:,.0f}",
+                f"{speeds['start_and_end_s']:.1f}",
+                f"{speeds['seconds']:.1f}",
+                f"{speeds['engine_core_ms_per_token']:.3f}",
+                f"{speeds['other_core_ms_per_token']:.3f}",
                 end_section=mode == MODES[-1],
             )
         else:
             table.add_row(
                 mode,
-                f"{told['tokens_per_s']:.3f}",
-                f"{told['busy_tokens_per_s']:.3f}",
+                f"{speeds['tokens_per_s']:.3f}",
+                f"{speeds['busy_tokens_per_s']:.3f}",
                 "",
                 "",
-                f"{1 / told['tokens_per_core_s']:.3f}",
+                f"{1 / speeds['tokens_per_core_s']:.3f}",
                 "",
             )
     return table
@@ -316,11 +315,11 @@ def pipeline_table(shape: PipelineShape, timings: list[RoundTiming]) -> Table:
 def write_timings(path: Path, shape: PipelineShape, timings: list[RoundTiming], *, command: str) -> None:
     """Every round, and the medians, as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    told = {
+    report = {
         "command": command,
         "cores": os.cpu_count(),
         "shape": asdict(shape),
         "medians": medians(timings),
         "timings": [asdict(timing) for timing in timings],
     }
-    path.write_text(json.dumps(told, indent=1))
+    path.write_text(json.dumps(report, indent=1))

@@ -1,6 +1,5 @@
-"""The lockstep study's tables: pass@k of every arm against the first, and what the Distiller did, as Markdown."""
+"""The lockstep study's tables: pass@k of every condition against the baseline, and what the Distiller did, as Markdown."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +7,8 @@ import numpy.typing as npt
 import torch
 
 from esamp.devtools.lockstep.mechanism import auc_within_places, first_divergence, mean_of, sharpening, visits
-from esamp.fusion import entropy
-from pipelines.devtools.lockstep.conditions import ARMS
-from pipelines.devtools.lockstep.study import DrawnArm, read_arm
+from pipelines.devtools.lockstep.conditions import CONDITIONS
+from pipelines.devtools.lockstep.study import ConditionSamples, read_condition
 from pipelines.statistics.paired import compare_paired
 from pipelines.statistics.pass_at_k import pass_at_k_per_problem
 
@@ -19,21 +17,23 @@ KS = (1, 4, 16)
 
 
 def pass_at_k_table(paths: dict[str, list[Path]]) -> str:
-    """One row per arm: difference from the first arm in points with its 95% interval over problems, seeds averaged."""
-    counts = {name: [read_arm(path).correct_PN for path in files] for name, files in paths.items()}
+    """One row per condition: difference from the first in points with its 95% interval over problems, seeds averaged."""
+    counts = {name: [read_condition(path).correct_PN for path in files] for name, files in paths.items()}
     baseline = next(iter(counts.values()))
     size = baseline[0].shape[1]
     ks = [*(k for k in KS if k < size), size]
-    lines = [row("arm", *(f"pass@{k}" for k in ks)), row(*["---"] * (len(ks) + 1))]
-    for name, arms in counts.items():
-        cells = [difference_cell(per_problem(arms, k), per_problem(baseline, k), is_first=arms is baseline) for k in ks]
+    lines = [row("condition", *(f"pass@{k}" for k in ks)), row(*["---"] * (len(ks) + 1))]
+    for name, seeds in counts.items():
+        cells = [
+            difference_cell(per_problem(seeds, k), per_problem(baseline, k), is_first=seeds is baseline) for k in ks
+        ]
         lines.append(row(name, *cells))
     return "\n".join(lines)
 
 
-def per_problem(arms: list[npt.NDArray[np.bool_]], k: int) -> npt.NDArray[np.float64]:
+def per_problem(seeds: list[npt.NDArray[np.bool_]], k: int) -> npt.NDArray[np.float64]:
     """pass@k [P], mean over seeds."""
-    values = [pass_at_k_per_problem([arm.shape[1]] * len(arm), arm.sum(1), k) for arm in arms]
+    values = [pass_at_k_per_problem([correct.shape[1]] * len(correct), correct.sum(1), k) for correct in seeds]
     mean_P: npt.NDArray[np.float64] = np.mean(values, axis=0)
     return mean_P
 
@@ -48,48 +48,29 @@ def difference_cell(a_P: npt.NDArray[np.float64], b_P: npt.NDArray[np.float64], 
 
 
 def mechanism_table(paths: dict[str, list[Path]]) -> str:
-    """One row per arm, of its first seed: what the Distiller did to the distributions, and what became of the samples it changed."""
+    """One row per condition, of its first seed: what the Distiller did to the distributions, and how many changed samples are correct."""
     first, *_ = paths.values()
-    baseline = read_arm(first[0])
+    baseline = read_condition(first[0])
     names = (
-        "arm", "error, tokens 1-4", "error, last 4", "slope", "explained", "entropy plain", "entropy fused", "moved",
-        "shift / error", "visited", "AUC novelty", "AUC entropy", "pull", "changed samples", "entropy there",
-        "correct before", "correct after",
-        "distinct",
+        "condition", "error, tokens 1-4", "error, last 4", "slope", "explained", "entropy plain", "entropy fused", "AUC novelty",
+        "AUC entropy", "pull", "changed samples", "correct before", "correct after",
     )  # fmt: skip
     lines = [row(*names), row(*["---"] * len(names))]
     for name, files in paths.items():
-        lines.append(row(name, *mechanism_cells(name, read_arm(files[0]), baseline)))
+        condition = read_condition(files[0])
+        steering = ["" for _ in range(9)] if CONDITIONS[name].esamp.beta == 0 else steering_cells(name, condition)
+        lines.append(row(name, *steering, *changed_cells(condition, baseline)))
     return "\n".join(lines)
 
 
-def mechanism_cells(name: str, arm: DrawnArm, baseline: DrawnArm) -> Iterable[str]:
-    """The cells of an arm."""
-    drawn, config = arm.samples, ARMS[name]
+def steering_cells(name: str, condition: ConditionSamples) -> list[str]:
+    """What the Distiller did to the distributions."""
+    drawn, config = condition.samples, CONDITIONS[name]
     is_token = drawn.tokens_PNT >= 0
-    distinct = np.mean([len({tuple(row) for row in rows}) / len(rows) for rows in drawn.tokens_PNT.tolist()])
-    place_PN = first_divergence(drawn.tokens_PNT, baseline.samples.tokens_PNT)
-    changed = place_PN >= 0
-    problem, sample = changed.nonzero()
-    logits_DV = baseline.samples.logits_PNTV[problem, sample, place_PN[problem, sample]].float()
-    fate = [
-        f"{changed.mean():.0%}",
-        f"{mean_of(entropy(logits_DV)):.2f}" if changed.any() else "",
-        *(
-            f"{correct[changed].mean():.1%}" if changed.any() else ""
-            for correct in (baseline.correct_PN, arm.correct_PN)
-        ),
-        f"{distinct:.3f}",
-    ]
-    if config.esamp.beta == 0:
-        return [*[""] * 12, *fate]
     novelty = drawn.error_PNT / drawn.norm_PNT
-    lengths_PN = is_token.sum(-1, keepdim=True)
-    places = torch.arange(is_token.shape[-1])
-    is_late = is_token & (places >= lengths_PN - 4)
-    found = sharpening(drawn)
-    seen = visits(drawn, config.waves)
-    counted, visited = seen.seen_PNT >= 0, seen.seen_PNT > 0
+    is_late = is_token & (torch.arange(is_token.shape[-1]) >= is_token.sum(-1, keepdim=True) - 4)
+    found, seen = sharpening(drawn), visits(drawn, config.rounds)
+    counted, unvisited = seen.seen_PNT >= 0, seen.seen_PNT <= 0
     return [
         f"{mean_of(novelty[..., 1:5]):.2f}",
         f"{mean_of(novelty[is_late]):.2f}",
@@ -97,14 +78,19 @@ def mechanism_cells(name: str, arm: DrawnArm, baseline: DrawnArm) -> Iterable[st
         f"{mean_of(found.explained_PNT):.2f}",
         f"{mean_of(found.plain_entropy_PNT):.3f}",
         f"{mean_of(found.fused_entropy_PNT):.3f}",
-        f"{mean_of(found.distance_PNT):.3f}",
-        f"{mean_of(found.centred_PNT / drawn.error_PNT) / config.esamp.beta:.3f}",
-        f"{visited[counted].mean():.0%}" if counted.any() else "",
-        f"{auc_within_places(novelty.double().numpy(), ~visited, counted):.3f}",
-        f"{auc_within_places(found.plain_entropy_PNT.double().numpy(), ~visited, counted):.3f}",
+        f"{auc_within_places(novelty.double().numpy(), unvisited, counted):.3f}",
+        f"{auc_within_places(found.plain_entropy_PNT.double().numpy(), unvisited, counted):.3f}",
         f"{mean_of(seen.pull_PNT) / config.esamp.beta:+.4f}",
-        *fate,
     ]
+
+
+def changed_cells(condition: ConditionSamples, baseline: ConditionSamples) -> list[str]:
+    """Samples that differ from the baseline's with the same random numbers: how many, and the share of correct ones before and after."""
+    changed = first_divergence(condition.samples.tokens_PNT, baseline.samples.tokens_PNT) >= 0
+    if not changed.any():
+        return ["0%", "", ""]
+    before, after = baseline.correct_PN[changed].mean(), condition.correct_PN[changed].mean()
+    return [f"{changed.mean():.0%}", f"{before:.1%}", f"{after:.1%}"]
 
 
 def row(*cells: str) -> str:

@@ -1,14 +1,18 @@
-"""Arms against the baseline, problem by problem, and what that comes to in plain words."""
+"""Conditions against the baseline, paired by problem, and the conclusion in words."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from pipelines.report.run_set import Arm, Evidence
+from pipelines.report.run_set import Condition, RunSet
 from pipelines.statistics.paired import PairedComparison, SolvedByOne, compare_paired, holm, mcnemar
 
 LEVEL = 0.05
 """Adjusted p-values below this count as more than chance."""
+PassAtP = Callable[[int], npt.NDArray[np.float64]]
+"""pass@k of each problem, [P], for a k."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,10 +31,10 @@ class DifferenceAtK:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ArmComparison:
-    """An arm against the baseline."""
+class ConditionComparison:
+    """A condition against the baseline."""
 
-    arm: str
+    condition: str
     baseline: str
     group_size: int
     at: list[DifferenceAtK]
@@ -39,49 +43,56 @@ class ArmComparison:
     """Problems solved by one and not the other; None with replicates, where a problem has more than one result."""
 
 
-def compare_arms(evidence: Evidence) -> list[ArmComparison]:
-    """Every other arm with groups of the baseline's size against the baseline; other sizes answer another question."""
+def compare_conditions(run_set: RunSet) -> list[ConditionComparison]:
+    """Every other condition with groups of the baseline's size against the baseline; other sizes answer another question."""
     return [
-        compare_arm(arm, evidence.baseline, evidence.ks)
-        for arm in evidence.arms[1:]
-        if arm.group_size == evidence.baseline.group_size
+        compare_condition(condition, run_set.baseline, run_set.ks)
+        for condition in run_set.conditions[1:]
+        if condition.group_size == run_set.baseline.group_size
     ]
 
 
-def compare_arm(arm: Arm, baseline: Arm, ks: tuple[int, ...]) -> ArmComparison:
-    """One arm against another at every k they have."""
-    ks = tuple(k for k in ks if k <= arm.group_size)
-    paired = [compare_paired(arm.pass_at_P(k), baseline.pass_at_P(k)) for k in ks]
-    adjusted = holm([comparison.p_value for comparison in paired])
-    has_one_run = len(arm.runs) == len(baseline.runs) == 1
-    return ArmComparison(
-        arm=arm.name,
+def compare_condition(condition: Condition, baseline: Condition, ks: tuple[int, ...]) -> ConditionComparison:
+    """One condition against another at every k they have."""
+    ks = tuple(k for k in ks if k <= condition.group_size)
+    has_one_run = len(condition.runs) == len(baseline.runs) == 1
+    return ConditionComparison(
+        condition=condition.name,
         baseline=baseline.name,
-        group_size=arm.group_size,
-        at=[
-            DifferenceAtK(k=k, paired=comparison, adjusted_p=p)
-            for k, comparison, p in zip(ks, paired, adjusted, strict=True)
-        ],
-        solved=mcnemar(arm.correct_RPN[0].any(axis=1), baseline.correct_RPN[0].any(axis=1)) if has_one_run else None,
+        group_size=condition.group_size,
+        at=differences_at(ks, condition.pass_at_P, baseline.pass_at_P),
+        solved=mcnemar(condition.correct_RPN[0].any(axis=1), baseline.correct_RPN[0].any(axis=1))
+        if has_one_run
+        else None,
     )
 
 
-def conclusion(comparison: ArmComparison) -> str:
-    """The comparison in plain words: who leads at which k, by how much, whether it could be chance, what could have been seen."""
+def differences_at(ks: tuple[int, ...], pass_at_P_a: PassAtP, pass_at_P_b: PassAtP) -> list[DifferenceAtK]:
+    """Paired differences a - b at each k, with p-values adjusted for the number of k's."""
+    paired = [compare_paired(pass_at_P_a(k), pass_at_P_b(k)) for k in ks]
+    adjusted = holm([comparison.p_value for comparison in paired])
+    return [
+        DifferenceAtK(k=k, paired=comparison, adjusted_p=p)
+        for k, comparison, p in zip(ks, paired, adjusted, strict=True)
+    ]
+
+
+def conclusion(comparison: ConditionComparison) -> str:
+    """The comparison in words: which condition is better at which k, by how much, whether it could be chance, what was detectable."""
     shown = [at for at in comparison.at if at.is_shown]
     if not shown:
         last = comparison.at[-1]
         return (
-            f"No difference between {comparison.arm} and {comparison.baseline} could be shown at any k. {in_figures(last)}; "
-            f"that could be chance (p\u00a0=\u00a0{last.paired.p_value:.2g}). {what_could_be_seen(last)}"
+            f"No difference between {comparison.condition} and {comparison.baseline} could be shown at any k. {difference_text(last)}; "
+            f"that could be chance (p\u00a0=\u00a0{last.paired.p_value:.2g}). {detectable_text(last)}"
         )
     better = [at for at in shown if at.paired.difference.estimate > 0]
     worse = [at for at in shown if at.paired.difference.estimate < 0]
     claims = [
-        f"{winner} beats {loser} at k = {', '.join(str(at.k) for at in where)}. {in_figures(where[-1])}."
+        f"{winner} beats {loser} at k = {', '.join(str(at.k) for at in where)}. {difference_text(where[-1])}."
         for winner, loser, where in (
-            (comparison.arm, comparison.baseline, better),
-            (comparison.baseline, comparison.arm, worse),
+            (comparison.condition, comparison.baseline, better),
+            (comparison.baseline, comparison.condition, worse),
         )
         if where
     ]
@@ -91,12 +102,12 @@ def conclusion(comparison: ArmComparison) -> str:
             *claims,
             f"Chance does not explain this (p < {LEVEL:g}, adjusted for {len(comparison.at)} k's looked at).",
             *([f"At k = {', '.join(chance)} the difference could be chance."] if chance else []),
-            what_could_be_seen(comparison.at[-1]),
+            detectable_text(comparison.at[-1]),
         ]
     )
 
 
-def in_figures(at: DifferenceAtK) -> str:
+def difference_text(at: DifferenceAtK) -> str:
     """One difference with its interval, in words."""
     paired, difference = at.paired, at.paired.difference
     return (
@@ -105,15 +116,13 @@ def in_figures(at: DifferenceAtK) -> str:
     )
 
 
-def what_could_be_seen(at: DifferenceAtK) -> str:
-    """The smallest difference these data could have shown, in words."""
+def detectable_text(at: DifferenceAtK) -> str:
+    """The smallest difference that these data would show, in words."""
     problems, detectable = at.paired.num_problems, at.paired.detectable
     if problems == 1 or detectable > 1:
         return f"{problems} problem{'s' if problems > 1 else ''} can hardly show any difference."
     if np.isnan(detectable):
-        return (
-            f"The {problems} problems all differ alike, so nothing says how small a difference they could have shown."
-        )
+        return f"All {problems} problems have the same difference, so the smallest detectable one is unknown."
     return (
         f"With {problems} problems, a true difference of {100 * detectable:.1f} points at k = {at.k} would be found 4 times "
         "in 5, and smaller ones mostly not."

@@ -1,4 +1,4 @@
-"""Which way a Countdown answer takes: two answers with the same path solve the problem in the same way."""
+"""The solution path of a Countdown sample: two samples with the same path solve the problem in the same way."""
 
 from pipelines.problems.countdown import STEP
 
@@ -6,10 +6,10 @@ COMMUTATIVE = "+*"
 
 
 def solution_path(text: str) -> str | None:
-    """The steps of an answer in a normal form; None if it does not read as steps.
+    """The steps of a sample in a normal form; None if its text is not a list of steps.
 
     Operands of + and * in rising order, and steps sorted: the order of steps that do not use each other's results does not matter, and
-    where one uses the other's the numbers tell which. Verdicts are not looked at: take correct answers for correct ways.
+    where one uses the other's the numbers tell which. Verdicts are not considered: pass correct samples to get correct paths.
 
     >>> solution_path("25-19=6,6*3=18") == solution_path("3*6=18,25-19=6")
     True

@@ -1,4 +1,4 @@
-"""How different an arm's samples are, and how sensible: measures per problem, then over problems.
+"""How different a condition's samples are, and how sensible: measures per problem, then over problems.
 
 Legend: P problems looked at, N samples of each.
 """
@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.report.config import DiversityConfig
+from pipelines.report.measures.correctness import final_answers
 from pipelines.report.measures.countdown_paths import solution_path
-from pipelines.report.measures.outcomes import Measure, final_answers
+from pipelines.report.measures.measure import Measure
 from pipelines.report.run_samples import RunSamples
-from pipelines.report.run_set import Evidence
+from pipelines.report.run_set import RunSet
 from pipelines.statistics.diversity import distinct_n, distinct_share, mean_pairwise_cosine, self_bleu, vendi_score
 from pipelines.statistics.interval import mean_interval
 
@@ -36,17 +37,17 @@ class Group:
     """Mean log-probability of each sample under the plain model."""
 
 
-def measure_diversity(evidence: Evidence, config: DiversityConfig) -> list[Measure]:
-    """Every measure of every arm, of its first run. Raises InputError if a model cannot be loaded."""
-    samples = min(config.samples, *(arm.group_size for arm in evidence.arms))
-    groups_of = [read_groups(arm.runs[0], config.problems, samples) for arm in evidence.arms]
-    is_countdown = evidence.baseline.config.verifier_name == "countdown"
+def measure_diversity(run_set: RunSet, config: DiversityConfig) -> list[Measure]:
+    """Every measure of every condition, of its first run. Raises InputError if a model cannot be loaded."""
+    samples = min(config.samples, *(condition.group_size for condition in run_set.conditions))
+    groups_of = [read_groups(condition.runs[0], config.problems, samples) for condition in run_set.conditions]
+    is_countdown = run_set.baseline.config.verifier_name == "countdown"
     tokenize = "char" if is_countdown else "13a"
 
     def row(
         name: str, question: str, measure: Callable[[Group], float], bounds: tuple[float, float] = (0.0, 1.0)
     ) -> Measure:
-        """The mean over problems, one value per arm."""
+        """The mean over problems, one value per condition."""
         return Measure(
             name=name,
             question=question,
@@ -88,23 +89,23 @@ def measure_diversity(evidence: Evidence, config: DiversityConfig) -> list[Measu
 
 
 def read_groups(run: RunSamples, problems: int, samples: int) -> list[Group]:
-    """The first samples of the first problems, those that could be drawn."""
+    """The first samples of the first problems, without those that failed."""
     rows = run.rows_PN[:problems, :samples]
     columns = {name: run.column(name, rows) for name in ("prompt", "text", "token_ids", "error")}
     answers = [row[:samples] for row in final_answers(run)[:problems]]
     groups = []
     for p in range(len(answers)):
-        drawn = [i for i in range(samples) if columns["error"][p, i] is None]
-        texts = [columns["text"][p, i] for i in drawn]
-        paths = [solution_path(columns["text"][p, i]) for i in drawn if run.correct_PN[p, i]]
+        finished = [i for i in range(samples) if columns["error"][p, i] is None]
+        texts = [columns["text"][p, i] for i in finished]
+        paths = [solution_path(columns["text"][p, i]) for i in finished if run.correct_PN[p, i]]
         groups.append(
             Group(
                 prompt=columns["prompt"][p, 0],
                 texts=texts,
-                token_ids=[columns["token_ids"][p, i] for i in drawn],
+                token_ids=[columns["token_ids"][p, i] for i in finished],
                 answers=[answer for answer in answers[p] if answer is not None],
                 paths=[path for path in paths if path is not None],
-                logprobs=run.logprob_PN[p, drawn],
+                logprobs=run.logprob_PN[p, finished],
             )
         )
     return groups
@@ -132,8 +133,8 @@ def embedding_rows(groups_of: list[list[Group]], path: Path) -> list[Measure]:
     embedded = [
         [np.array([embedding[text] for text in group.texts if text]) for group in groups] for groups in groups_of
     ]
-    cosines = [defined([mean_pairwise_cosine(e) for e in arm if len(e)]) for arm in embedded]
-    vendi = [defined([vendi_score(e) for e in arm if len(e)]) for arm in embedded]
+    cosines = [defined([mean_pairwise_cosine(e) for e in condition if len(e)]) for condition in embedded]
+    vendi = [defined([vendi_score(e) for e in condition if len(e)]) for condition in embedded]
     note = f"; {embedder.full_texts} texts reach the encoder's limit" if embedder.full_texts else ""
     return [
         Measure(

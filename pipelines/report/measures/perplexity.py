@@ -1,4 +1,4 @@
-"""Perplexity of answers under a second model: are they still sensible text to a reader who did not write them?"""
+"""Perplexity of samples under a second model: a measure of coherence that the sampled model does not bias."""
 
 import math
 from pathlib import Path

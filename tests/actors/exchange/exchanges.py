@@ -8,9 +8,10 @@ import ray
 import torch
 from ray.actor import ActorHandle
 
+from actors.exchange.messages import GroupWeights
 from actors.exchange.remote_learner import ActorLearner
 from actors.trainers.distiller_trainer import DistillerTrainer
-from actors.types import GroupWeights, TrainerSpec
+from actors.types import TrainerSpec
 from esamp.config import ESampConfig
 from esamp.distiller.bank import DistillerBank
 from esamp.distiller.hidden_rows import HiddenRows
@@ -60,11 +61,11 @@ def is_taught(learner: ActorLearner, slot: int, step: int) -> bool:
     return learner.version(slot).learned == step
 
 
-def version_of(group: str, incarnation: str, opening: int, step: int) -> GroupWeights:
+def version_of(group: str, incarnation: str, registration: int, step: int) -> GroupWeights:
     return GroupWeights(
         group=group,
         incarnation=incarnation,
-        opening=opening,
+        registration=registration,
         step=step,
         rows=8 * step,
         learned=step,

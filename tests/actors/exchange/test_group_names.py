@@ -5,7 +5,7 @@ import sys
 from collections import Counter
 
 from actors.exchange.group_names import ClusterGroup, PrivateGroups, SharedGroups, group_names, trainer_of
-from actors.exchange.rate_limit import Pace
+from actors.exchange.rate_limit import RateLimit
 from actors.trainers.pool import slots_per_trainer
 
 
@@ -20,16 +20,16 @@ def test_shared_names_are_the_same_on_every_shard() -> None:
     assert ClusterGroup().name("p17") == ClusterGroup().name("p18")
 
 
-def test_the_scope_and_spilling_decide_who_shares() -> None:
+def test_the_scope_and_spreading_decide_who_shares() -> None:
     shards = ("s0/ab", "s1/cd")
-    for scope, spill, is_shared in (
+    for scope, spread, is_shared in (
         ("prompt", False, False),
         ("prompt", True, True),
         ("prior", True, True),
         ("shard", True, False),
         ("cluster", False, True),
     ):
-        names = {group_names(shard, scope=scope, spill=spill).name("p17") for shard in shards}  # type: ignore[arg-type]
+        names = {group_names(shard, scope=scope, spread=spread).name("p17") for shard in shards}  # type: ignore[arg-type]
         assert (len(names) == 1) == is_shared
 
 
@@ -51,11 +51,11 @@ def test_groups_are_spread_evenly_and_every_trainer_has_the_slots_for_its_part()
     assert slots_per_trainer(1000, 4) < 1000 / 2
 
 
-def test_a_pace_keeps_to_its_share() -> None:
-    pace, now, worked = Pace(0.1), 100.0, 0.0
+def test_a_rate_limit_keeps_to_its_share() -> None:
+    limit, now, worked = RateLimit(0.1), 100.0, 0.0
     while now < 200:
-        if pace.is_due(now):
+        if limit.is_due(now):
             now, worked = now + 0.02, worked + 0.02
-            pace.spend(now, 0.02)
+            limit.spend(now, 0.02)
         now += 0.001
     assert 0.08 * 100 < worked < 0.1 * 100 + 0.1

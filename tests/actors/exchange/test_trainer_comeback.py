@@ -1,4 +1,4 @@
-"""A trainer's process is killed: shards go on, nothing is lost in silence, and the next incarnation goes on from what was published."""
+"""A trainer's process is killed: shards go on, nothing is lost in silence, and the next incarnation continues from what was published."""
 
 import os
 import signal
@@ -31,24 +31,24 @@ def trainer(local_ray: None) -> Iterator[ActorHandle]:
     ray.kill(trainer)
 
 
-def teach_until_reborn(learner: ActorLearner, step: int) -> int:
-    """Decode on, a step at a time, until a new incarnation teaches every slot; the last step."""
-    dead = {learner.version(slot).incarnation for slot in learner._book._slots}
-    rows = tuple(learner._book._slots)
+def learn_until_restarted(learner: ActorLearner, step: int) -> int:
+    """Decode on, a step at a time, until a new incarnation has sent weights for every slot; the last step."""
+    dead = {learner.version(slot).incarnation for slot in learner._table._slots}
+    rows = tuple(learner._table._slots)
 
-    def is_reborn() -> bool:
+    def is_restarted() -> bool:
         nonlocal step
         step += 1
         learner.refresh()
         learner.learn(make_rows(step, rows))
         time.sleep(0.02)
-        return not dead & {learner.version(slot).incarnation for slot in learner._book._slots}
+        return not dead & {learner.version(slot).incarnation for slot in learner._table._slots}
 
-    wait_until(is_reborn, timeout_s=120)
+    wait_until(is_restarted, timeout_s=120)
     return step
 
 
-def test_every_live_group_goes_on_from_its_last_published_weights(trainer: ActorHandle) -> None:
+def test_every_live_group_continues_from_its_last_published_weights(trainer: ActorHandle) -> None:
     learner = ActorLearner(make_bank(), [trainer], shard="s")
     for slot in range(3):
         learner.open(slot, f"group {slot}")
@@ -59,7 +59,7 @@ def test_every_live_group_goes_on_from_its_last_published_weights(trainer: Actor
     wait_until(lambda: all(is_taught(learner, slot, 30) for slot in range(3)))
     taught, known = learner.bank.theta_SP.clone(), learner.version(0)
     kill_process(trainer)
-    last = teach_until_reborn(learner, 30)
+    last = learn_until_restarted(learner, 30)
     version = learner.version(0)
     assert version.incarnation != known.incarnation
     assert version.step > known.step and version.rows > known.rows, "counts go on"
@@ -79,16 +79,16 @@ def test_every_live_group_goes_on_from_its_last_published_weights(trainer: Actor
     learner.stop()
 
 
-def test_a_group_whose_weights_were_never_published_begins_anew_and_is_counted(trainer: ActorHandle) -> None:
+def test_a_group_whose_weights_were_never_published_is_reset_and_counted(trainer: ActorHandle) -> None:
     learner = ActorLearner(make_bank(), [trainer], shard="s")
     learner.open(0, "g")
     wait_until(lambda: ray.get(trainer.stats.remote()).groups == 1)
-    wait_until(lambda: learner._book[0].is_known)
+    wait_until(lambda: learner._table[0].is_known)
     kill_process(trainer)
     dead = "initial"
     step = 0
 
-    def is_taught_anew() -> bool:
+    def is_reset() -> bool:
         nonlocal step
         step += 1
         learner.learn(make_rows(step, (0,)))
@@ -96,13 +96,13 @@ def test_a_group_whose_weights_were_never_published_begins_anew_and_is_counted(t
         time.sleep(0.02)
         return learner.version(0).incarnation != dead
 
-    wait_until(is_taught_anew, timeout_s=120)
+    wait_until(is_reset, timeout_s=120)
     assert learner.counters.restarted_groups == 1 and learner.counters.restored_groups == 0
     learner.stop()
 
 
 def test_of_two_shards_that_share_a_group_the_newest_weights_win(trainer: ActorHandle) -> None:
-    ahead, behind = (ActorLearner(make_bank(), [trainer], shard=name, spill=True) for name in ("a", "b"))
+    ahead, behind = (ActorLearner(make_bank(), [trainer], shard=name, spread=True) for name in ("a", "b"))
     behind.open(0, "p")
     behind.learn(make_rows(1, (0,)))
     wait_until(lambda: is_taught(behind, 0, 1))
@@ -113,12 +113,12 @@ def test_of_two_shards_that_share_a_group_the_newest_weights_win(trainer: ActorH
     wait_until(lambda: is_taught(ahead, 0, 20))
     assert (ahead.version(0).step, behind.version(0).step) == (21, 1)
     kill_process(trainer)
-    teach_until_reborn(behind, 1)
-    teach_until_reborn(ahead, 20)
+    learn_until_restarted(behind, 1)
+    learn_until_restarted(ahead, 20)
     wait_until(lambda: (behind.learn(make_rows(9, (0,))), behind.refresh(), behind.version(0).step > 21)[-1])
     assert ray.get(trainer.stats.remote()).groups == 1
     for learner in (ahead, behind):
-        wait_until(lambda it=learner: not len(it._links[0].outbox) and it._links[0].reply is None)
+        wait_until(lambda it=learner: not len(it._clients[0].send_queue) and it._clients[0].reply is None)
     behind.learn(make_rows(10, (0,)))
     wait_until(lambda: (behind.refresh(), ahead.refresh(), behind.version(0).step > ahead.version(0).step)[-1])
     ahead.learn(make_rows(11, (0,)))
@@ -129,24 +129,25 @@ def test_of_two_shards_that_share_a_group_the_newest_weights_win(trainer: ActorH
 
 
 @pytest.mark.engine
-def test_a_real_shard_decodes_on_fades_and_is_taught_again_from_where_it_was(local_ray: None) -> None:
-    """scope="shard": its one group lives from the first wave of prompts to the last."""
+@pytest.mark.slow
+def test_a_real_shard_decodes_on_and_continues_from_the_published_weights(local_ray: None) -> None:
+    """scope="shard": its one group lives from the first round of prompts to the last."""
     esamp = ESampConfig(trainer="actor", scope="shard", inner_width=32, learning_rate=3e-3, max_staleness=32)
     with Fleet(shard_config(esamp), num_shards=1) as fleet:
-        [trainer], waves = fleet.trainers, 0
+        [trainer], rounds = fleet.trainers, 0
 
-        def draw_wave() -> list[Sample]:
-            nonlocal waves
-            waves += 1
-            return [s for unit in draw(fleet, units(f"wave {waves} ", samples=4)) for s in unit]
+        def draw_round() -> list[Sample]:
+            nonlocal rounds
+            rounds += 1
+            return [s for unit in draw(fleet, units(f"round {rounds} ", samples=4)) for s in unit]
 
         def version_but(*names: str) -> tuple[str, int, int]:
-            """Of the first sample that was steered by another incarnation."""
+            """Of the first sample with weights of another incarnation."""
             found: list[tuple[str, int, int]] = []
 
             def is_found() -> bool:
-                for sample in draw_wave():
-                    # Empty where beta had faded to 0 for all of a sample.
+                for sample in draw_round():
+                    # Empty where beta had decayed to 0 for all of a sample.
                     incarnation, _, counts = sample.distiller_version.partition(":")
                     if incarnation not in ("", *names):
                         step, rows = counts.split(":")
@@ -167,5 +168,5 @@ def test_a_real_shard_decodes_on_fades_and_is_taught_again_from_where_it_was(loc
             "it went on counting from the published version"
         )
         assert stats.restored_groups == 1 and stats.restarted_groups == 0
-        assert stats.trainer_failures >= 1 and stats.stale_rows > 0, "beta faded meanwhile, and said so"
-        wait_until(lambda: any(0 < lag < esamp.max_staleness // 2 for s in draw_wave() for lag in s.lag), timeout_s=60)
+        assert stats.trainer_failures >= 1 and stats.stale_rows > 0, "beta decayed meanwhile, and said so"
+        wait_until(lambda: any(0 < lag < esamp.max_staleness // 2 for s in draw_round() for lag in s.lag), timeout_s=60)

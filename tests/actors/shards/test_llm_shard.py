@@ -75,8 +75,8 @@ def test_samples_come_back_in_order_with_everything_that_was_asked_for(vanilla: 
 
 def test_a_sample_depends_on_its_seed_and_not_on_its_company(vanilla: Fleet) -> None:
     together = draw(vanilla, units("again-"))
-    alone = draw(vanilla, units("alone-")[2:3])
-    assert [s.token_ids for s in alone[0]] == [s.token_ids for s in together[2]]
+    exclusive = draw(vanilla, units("alone-")[2:3])
+    assert [s.token_ids for s in exclusive[0]] == [s.token_ids for s in together[2]]
 
 
 def test_a_prompt_the_model_cannot_take_fails_its_own_unit_only(vanilla: Fleet) -> None:
@@ -118,6 +118,7 @@ def test_cancelling_a_problem_gives_back_what_was_finished_and_changes_nothing_f
     assert len(draw(vanilla, units("after-")[:1])[0]) == 8
 
 
+@pytest.mark.slow
 def test_cancelling_a_problem_frees_its_distiller_slot(local_ray: None) -> None:
     """There is one slot; the second problem gets it only if the first has let go of it."""
     esamp = ESampConfig(trainer="local", max_groups=1, inner_width=64)
@@ -130,6 +131,7 @@ def test_cancelling_a_problem_frees_its_distiller_slot(local_ray: None) -> None:
 
 
 @pytest.mark.parametrize("trainer", ["local", "actor"])
+@pytest.mark.slow
 def test_distillers_learn_and_steer_wherever_the_trainer_is(local_ray: None, trainer: str) -> None:
     esamp = ESampConfig(trainer=trainer, max_groups=8, inner_width=64, learning_rate=3e-3)  # type: ignore[arg-type]
     with Fleet(shard_config(esamp), num_shards=1) as fleet:

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from ray.exceptions import ActorUnavailableError
+from ray.exceptions import ActorUnavailableError, RayTaskError
 
-from actors.errors import UnitGivenUp
+from actors.errors import NoShardLeft, UnitGivenUp
 from actors.shards import router as router_module
 from actors.shards.router import Caller, ShardPool, ShardRouter
-from actors.types import WorkUnit
+from actors.types import RouterCounts, WorkUnit
 
 UNITS_PER_SHARD = 3
 GONE = ActorUnavailableError("ended", b"0" * 16)
@@ -75,10 +75,10 @@ class LocalPool(ShardPool):
 
     def __init__(self, router: ShardRouter, *, attempts: int) -> None:
         self._router = self._attempts = self._caller = None  # type: ignore[assignment]
-        for name in ("take", "give_back", "lost"):
+        for name in ("acquire", "release", "report_lost"):
             setattr(self, name, Calls(getattr(router, name)))
         self._router, self._attempts = self, attempts  # type: ignore[assignment]
-        self._caller = Caller(actor="a", life="1")
+        self._caller = Caller(actor="a", incarnation="1")
 
 
 def units(poison: set[int]) -> list[WorkUnit]:
@@ -96,12 +96,12 @@ def units(poison: set[int]) -> list[WorkUnit]:
 
 async def draw_all(seed: int, *, poison: set[int], shards: int, kills: int) -> tuple[list[Any], list[FakeShard]]:
     chance = random.Random(seed)
-    router = ShardRouter([], units_per_shard=UNITS_PER_SHARD, spill=seed % 2 == 0)
+    router = ShardRouter([], units_per_shard=UNITS_PER_SHARD, spread=seed % 2 == 0)
     fakes = [FakeShard(chance) for _ in range(shards)]
     for fake in fakes:
         await router.add(fake)  # type: ignore[arg-type]
     pool = LocalPool(router, attempts=kills + 3)
-    await router.enter(pool._caller)
+    await router.register_caller(pool._caller)
 
     async def kill_at_random() -> None:
         for _ in range(kills):
@@ -136,3 +136,42 @@ def test_units_that_end_their_shards_are_given_up_and_no_other(seed: int, shards
     given_up = {index for index, result in enumerate(results) if isinstance(result, UnitGivenUp)}
     assert given_up == poison
     assert all(results[index] == [f"u{index}"] for index in range(30) if index not in poison)
+
+
+class ShardThatCannotJoin(FakeShard):
+    """Its process lives, and `join` raises."""
+
+    async def _join(self, trainers: list[object]) -> str:
+        raise RayTaskError("join", "ValueError: the model has 6 layers", ValueError("the model has 6 layers"))
+
+
+def test_a_shard_that_cannot_join_is_given_up_with_its_reason() -> None:
+    """Errors of `join` itself were taken for a shard that is being started again, and the run waited for ever."""
+
+    async def ask() -> RouterCounts:
+        router = ShardRouter([], units_per_shard=1, spread=False)
+        await router.add(ShardThatCannotJoin(random.Random(0)))  # type: ignore[arg-type]
+        pool = LocalPool(router, attempts=3)
+        await router.register_caller(pool._caller)
+        with pytest.raises(NoShardLeft, match="the model has 6 layers"):
+            await asyncio.wait_for(pool.generate(units(set())[0]), timeout=5)
+        return await router.counts()
+
+    [warning] = asyncio.run(ask()).warnings
+    assert (warning.source, warning.kind) == ("router", "shard_died") and "the model has 6 layers" in warning.message
+
+
+def test_a_shard_that_was_lost_is_a_warning_of_the_router() -> None:
+    async def lose_one() -> RouterCounts:
+        router = ShardRouter([], units_per_shard=1, spread=False)
+        shard = FakeShard(random.Random(0))
+        await router.add(shard)  # type: ignore[arg-type]
+        pool = LocalPool(router, attempts=3)
+        await router.register_caller(pool._caller)
+        await pool.generate(units(set())[0])
+        shard.end()
+        await pool.generate(units(set())[1])
+        return await router.counts()
+
+    [warning] = asyncio.run(lose_one()).warnings
+    assert (warning.kind, warning.count) == ("shard_lost", 1) and "shard-0" in warning.message

@@ -13,7 +13,7 @@ from actors.errors import EngineFailed, NoShardLeft
 from actors.shards.fleet import Fleet
 from actors.shards.router import Caller, ShardPool, start_router
 from actors.shards.shard_actor import ShardActor
-from actors.types import RotationCounts, Sample, WorkUnit
+from actors.types import RouterCounts, Sample, WorkUnit
 from esamp.config import ESampConfig
 from pipelines.config.run import EMBEDDED_MODEL
 from pipelines.problems.countdown import evaluation_problems
@@ -40,8 +40,8 @@ def draw(pool: ShardPool, units: list[WorkUnit]) -> list[list[Sample]]:
     return asyncio.run(all_of_them())
 
 
-def counts(router: ActorHandle) -> RotationCounts:
-    found: RotationCounts = ray.get(router.counts.remote())
+def counts(router: ActorHandle) -> RouterCounts:
+    found: RouterCounts = ray.get(router.counts.remote())
     return found
 
 
@@ -62,25 +62,24 @@ class BreakingShard(ShardActor):
     """A ShardActor around that engine."""
 
     def __init__(self, marker: Path) -> None:
-        self._shard = EngineThatBreaks(marker)  # type: ignore[assignment]
-        self._incarnation, self._is_joined, self._failure = str(os.getpid()), False, None
+        self._serve(EngineThatBreaks(marker))  # type: ignore[arg-type]
 
 
 def test_a_shard_whose_engine_broke_is_started_again_and_draws_the_unit(tmp_path: Path) -> None:
     shard = ray.remote(BreakingShard).options(num_cpus=0, max_concurrency=8, max_restarts=-1).remote(tmp_path / "broke")
-    router = start_router([shard], [], units_per_shard=4, spill=False)
+    router = start_router([shard], [], units_per_shard=4, spread=False)
     assert draw(ShardPool(router, attempts=3), [unit(0), unit(1)]) == [[], []]
     assert counts(router).shard_restarts == 1 and counts(router).units_run_again >= 1
 
 
 def test_the_units_of_a_caller_that_was_started_again_make_room_and_are_counted(tmp_path: Path) -> None:
     shard = ray.remote(BreakingShard).options(num_cpus=0, max_concurrency=8).remote(tmp_path / "never")
-    router = start_router([shard], [], units_per_shard=1, spill=False)
-    first, second = (Caller(actor="stage", life=life) for life in ("first", "second"))
-    ray.get(router.enter.remote(first))
-    ray.get(router.take.remote("p0", first, alone=False))
-    ray.get(router.enter.remote(second))
-    ray.get(router.take.remote("p0", second, alone=False), timeout=60)
+    router = start_router([shard], [], units_per_shard=1, spread=False)
+    first, second = (Caller(actor="stage", incarnation=incarnation) for incarnation in ("first", "second"))
+    ray.get(router.register_caller.remote(first))
+    ray.get(router.acquire.remote("p0", first, exclusive=False))
+    ray.get(router.register_caller.remote(second))
+    ray.get(router.acquire.remote("p0", second, exclusive=False), timeout=60)
     assert counts(router).units_run_again == 1 and counts(router).shard_restarts == 0
 
 
@@ -100,7 +99,7 @@ class ShardThatCannotComeBack:
 
 def test_a_run_whose_last_shard_is_gone_for_good_is_told_why() -> None:
     shard = ray.remote(ShardThatCannotComeBack).options(num_cpus=0, max_concurrency=8, max_restarts=-1).remote()
-    router = start_router([shard], [], units_per_shard=4, spill=False)
+    router = start_router([shard], [], units_per_shard=4, spread=False)
     with pytest.raises(NoShardLeft, match=r"no shard is left.*the GPU has fallen off the bus"):
         draw(ShardPool(router, attempts=3), [unit(0)])
 
@@ -115,10 +114,11 @@ def shard_config(esamp: ESampConfig | None) -> ShardConfig:
 
 
 @pytest.mark.engine
+@pytest.mark.slow
 def test_an_engine_that_was_killed_draws_its_units_again_as_if_nothing_had_been() -> None:
     units = [unit(number) for number in range(4)]
     with Fleet(shard_config(None), num_shards=1) as fleet:
-        router = start_router(fleet.shards, [], units_per_shard=4, spill=False)
+        router = start_router(fleet.shards, [], units_per_shard=4, spread=False)
         pool = ShardPool(router, attempts=3)
         undisturbed = draw(pool, units)
 
@@ -136,11 +136,12 @@ def test_an_engine_that_was_killed_draws_its_units_again_as_if_nothing_had_been(
 
 
 @pytest.mark.engine
+@pytest.mark.slow
 def test_an_engine_that_was_started_again_is_taught_by_the_same_trainer() -> None:
     """Killed while it has nothing to do, which nobody notices before it is given a unit."""
     esamp = ESampConfig(trainer="actor", max_groups=8, inner_width=64)
     with Fleet(shard_config(esamp), num_shards=1) as fleet:
-        router = start_router(fleet.shards, fleet.trainers, units_per_shard=4, spill=False)
+        router = start_router(fleet.shards, fleet.trainers, units_per_shard=4, spread=False)
         pool = ShardPool(router, attempts=3)
         draw(pool, [unit(0)])
         kill(workers("ShardActor")[0])

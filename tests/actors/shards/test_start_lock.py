@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from actors.errors import EngineStartError
-from actors.shards.start_lock import STARTS, start_turn
+from actors.shards.start_lock import MAX_STARTS, engine_start_lock
 
 
 @pytest.fixture(autouse=True)
@@ -19,27 +19,27 @@ def end_while_starting(actor_id: str) -> None:
     """In a process of its own, which ends as by SIGKILL."""
     child = os.fork()
     if child == 0:
-        with start_turn(actor_id):
+        with engine_start_lock(actor_id):
             os._exit(9)
     os.waitpid(child, 0)
 
 
 def test_a_process_that_ends_in_its_turn_gives_the_turn_back_and_is_stopped_after_some_starts() -> None:
-    for _ in range(STARTS):
+    for _ in range(MAX_STARTS):
         end_while_starting("a")
     with (
         pytest.raises(EngineStartError, match=r"ended 3 times while it started.*--engine.kv-cache-gib"),
-        start_turn("a"),
+        engine_start_lock("a"),
     ):
         pass
-    with start_turn("b"):
+    with engine_start_lock("b"):
         pass
 
 
 def test_a_start_that_succeeds_is_not_held_against_the_next() -> None:
-    for _ in range(STARTS):
+    for _ in range(MAX_STARTS):
         end_while_starting("a")
-        with start_turn("a"):
+        with engine_start_lock("a"):
             pass
-    with start_turn("a"):
+    with engine_start_lock("a"):
         pass

@@ -33,14 +33,14 @@ def test_logits_are_those_of_reading_everything_anew(amateur: Amateur) -> None:
         if not present:
             continue
         if step % 7 == 5:
-            del present[0].drawn[-2:]
+            del present[0].generated[-2:]
         logits_RV = amateur.logits(present)
         for text, logits_V in zip(present, logits_RV, strict=True):
             with torch.no_grad():
                 expected_V = alone(text.tokens(torch.device("cpu"))[None]).logits[0, -1]
             torch.testing.assert_close(logits_V, expected_V, rtol=1e-4, atol=1e-4)
-            text.drawn.append(torch.tensor(moves.randrange(128), dtype=torch.int32))
-    assert amateur.num_rereads > before, "nobody sat out: nothing was tested"
+            text.generated.append(torch.tensor(moves.randrange(128), dtype=torch.int32))
+    assert amateur.num_rereads > before, "no request sat out: nothing was tested"
 
 
 def test_texts_in_lock_step_are_one_batch(amateur: Amateur) -> None:
@@ -50,7 +50,7 @@ def test_texts_in_lock_step_are_one_batch(amateur: Amateur) -> None:
     for _ in range(3):
         amateur.logits(texts)
         for text in texts:
-            text.drawn.append(torch.tensor(11))
+            text.generated.append(torch.tensor(11))
         texts = texts[1:]
     hook.remove()
     assert sizes == [(2, 3), (5, 1), (4, 1)], "siblings' prompt is read once, then all texts take each step together"

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from esamp.baselines.config import BaselineConfig, ContrastiveConfig, FireConfig, OverrideConfig
+from esamp.baselines.config import ContrastiveConfig, FireConfig, OverrideConfig
 from esamp.config import ESampConfig
 from esamp.policies import parse_policy
+from esamp.policy_config import PolicyConfig
 
 
 @pytest.mark.parametrize(
-    ("additional_config", "told"),
+    ("additional_config", "message"),
     [
         ({}, "exactly one policy of esamp, fire, override, contrastive; got none"),
         (None, "exactly one policy"),
@@ -37,8 +38,8 @@ from esamp.policies import parse_policy
         ),
     ],
 )
-def test_bad_settings_are_refused(additional_config: object, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_bad_settings_are_refused(additional_config: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         parse_policy(additional_config)
 
 
@@ -51,7 +52,7 @@ def test_bad_settings_are_refused(additional_config: object, told: str) -> None:
     ],
     ids=lambda config: config.name,
 )
-def test_settings_survive_a_round_trip(config: BaselineConfig) -> None:
+def test_settings_survive_a_round_trip(config: PolicyConfig) -> None:
     assert parse_policy({config.name: config.to_dict()}) == config
 
 

@@ -106,8 +106,8 @@ def test_every_draw_has_the_probability_of_the_closed_form(
     for (prompt, _), tokens, records in zip(requests, samples, records_of(engine, tags), strict=True):
         expert, amateur = logits_along(tiny_model, prompt, tokens), logits_along(weak_model, prompt, tokens)
         expected_TV = closed_form(expert, amateur, config, temperature)
-        told = expected_TV.gather(1, torch.tensor(tokens)[:, None]).squeeze(1)
-        assert records["behaviour_logprobs"] == pytest.approx(told.tolist(), abs=2e-3)
+        expected_logprobs = expected_TV.gather(1, torch.tensor(tokens)[:, None]).squeeze(1)
+        assert records["behaviour_logprobs"] == pytest.approx(expected_logprobs.tolist(), abs=2e-3)
         assert records["num_candidates"] == (expected_TV > -math.inf).sum(-1).tolist()
         plain = expert.log_softmax(-1).gather(1, torch.tensor(tokens)[:, None]).squeeze(1)
         assert records["policy_logprobs"] == pytest.approx(plain.tolist(), abs=1e-3)
@@ -175,7 +175,7 @@ def test_greedy_and_vanilla_requests_get_stock_tokens(stock: LLM, contrasting: L
     assert contrastive(contrasting).counters() == before
 
 
-def test_vanilla_requests_beside_contrasted_ones_get_stock_tokens(stock: LLM, contrasting: LLM) -> None:
+def test_vanilla_requests_in_a_batch_with_contrasted_ones_get_stock_tokens(stock: LLM, contrasting: LLM) -> None:
     plain = [(p, params(seed=i)) for i, p in enumerate(PROMPTS)]
     vanilla = [(p, params(seed=i, extra_args={"esamp_vanilla": True})) for i, p in enumerate(PROMPTS)]
     together = generate(contrasting, [r for pair in zip(vanilla, plain, strict=True) for r in pair])
@@ -189,7 +189,9 @@ def test_siblings_of_one_request_are_different_samples(contrasting: LLM) -> None
     assert len({tuple(sample) for sample in first[0]}) > 1
 
 
-def test_a_broken_amateur_leaves_rows_vanilla_and_counts_them(stock: LLM, tiny_model: Path, weak_model: Path) -> None:
+def test_an_amateur_with_non_finite_logits_leaves_rows_vanilla_and_counts_them(
+    stock: LLM, tiny_model: Path, weak_model: Path
+) -> None:
     engine = start_baseline(tiny_model, "contrastive", {"amateur": str(weak_model)})
     policy = contrastive(engine)
     policy.amateur.model.lm_head.weight.data[3].fill_(torch.nan)

@@ -1,4 +1,4 @@
-"""FIRE heats the first token of each answer and nothing else."""
+"""FIRE heats the first token of each sample and nothing else."""
 
 from pathlib import Path
 
@@ -87,7 +87,7 @@ def test_greedy_and_vanilla_requests_get_stock_tokens(stock: LLM, fire: LLM) -> 
     assert generate(fire, requests())[1::2] == generate(stock, requests())[1::2]
 
 
-def test_vanilla_requests_beside_hot_ones_get_stock_tokens(stock: LLM, fire: LLM) -> None:
+def test_vanilla_requests_in_a_batch_with_hot_ones_get_stock_tokens(stock: LLM, fire: LLM) -> None:
     def seeded(**extra: object) -> list[tuple[list[int], object]]:
         return [(p, params(seed=i, extra_args=extra or None)) for i, p in enumerate(PROMPTS)]
 

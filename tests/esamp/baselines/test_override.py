@@ -1,4 +1,4 @@
-"""OverRIDE: heads learn, steer and leave alone as the slow reference below says."""
+"""OverRIDE: heads learn, change rows and leave rows alone as in the slow reference below."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,8 @@ from vllm import LLM
 
 from esamp.baselines.config import OverrideConfig
 from esamp.baselines.override import LowRankHead, OverridePolicy
-from esamp.engine.adapter import BatchStep, plain_logits
+from esamp.batch import BatchStep
+from esamp.engine.adapter import plain_logits
 from tests.esamp.baselines.baseline_engines import (
     CROWD,
     STORIES,
@@ -87,7 +88,7 @@ def watch(policy: OverridePolicy) -> list[SeenStep]:
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_the_engine_steers_and_learns_like_the_reference(temperature: float, tiny_model: Path) -> None:
+def test_the_engine_samples_and_learns_like_the_reference(temperature: float, tiny_model: Path) -> None:
     """Two prompts share three heads; sample 4 is beyond the rounds. Every draw's log-probability and the final weights agree."""
     settings = {"rounds": 4, "rank": 4, "strength": 0.8, "learning_rate": 0.02, "init_scale": 0.2}
     engine = start_baseline(tiny_model, "override", settings)
@@ -161,7 +162,7 @@ def test_greedy_and_vanilla_requests_and_first_samples_get_stock_tokens(stock: L
     policy = policy_of(engine)
     extras: list[tuple[str, dict[str, object], dict[str, float]]] = [
         ("sample 0", {"esamp_sample": 0}, {}),
-        ("steered", {"esamp_sample": 1}, {}),
+        ("changed", {"esamp_sample": 1}, {}),
         ("beyond the rounds", {"esamp_sample": 2}, {}),
         ("asks to be left alone", {"esamp_sample": 1, "esamp_vanilla": True}, {}),
         ("greedy", {"esamp_sample": 1}, {"temperature": 0.0}),
@@ -178,12 +179,12 @@ def test_greedy_and_vanilla_requests_and_first_samples_get_stock_tokens(stock: L
     plain = [(PROMPTS[0], params(seed=i, max_tokens=60, **rest)) for i, (_, _, rest) in enumerate(extras)]
     same = [a == b for a, b in zip(generate(engine, asked), generate(stock, plain), strict=True)]
     assert dict(zip([name for name, _, _ in extras], same, strict=True)) == {
-        name: name != "steered" for name, _, _ in extras
+        name: name != "changed" for name, _, _ in extras
     }
     assert policy.counters().rejected_requests == 4
 
 
-def test_a_head_with_non_finite_weights_steers_nobody_and_is_counted(stock: LLM, tiny_model: Path) -> None:
+def test_a_head_with_non_finite_weights_changes_no_row_and_is_counted(stock: LLM, tiny_model: Path) -> None:
     engine = start_baseline(tiny_model, "override", {"rounds": 2})
     policy = policy_of(engine)
     assert isinstance(policy, OverridePolicy)
@@ -241,6 +242,6 @@ def test_a_head_learns_what_its_sample_says() -> None:
         plain += s.plain_BV[0].log_softmax(0)[token].item()
         learned += (s.plain_BV[0] + head.delta(s.step.target_BH)[0]).log_softmax(0)[token].item()
     assert learned > plain
-    [[steered]] = generate(engine, [(prompt, params(seed=5, max_tokens=60, extra_args={"esamp_sample": 1}))])
+    [[changed]] = generate(engine, [(prompt, params(seed=5, max_tokens=60, extra_args={"esamp_sample": 1}))])
     [[vanilla]] = generate(engine, [(prompt, params(seed=5, max_tokens=60, extra_args={"esamp_vanilla": True}))])
-    assert steered != vanilla
+    assert changed != vanilla

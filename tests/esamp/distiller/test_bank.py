@@ -156,7 +156,7 @@ def test_the_bank_works_inside_and_outside_inference_mode() -> None:
 
 @pytest.mark.parametrize("where", ["up", "down", "gain"])
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
-def test_a_broken_slot_says_nothing_until_its_reset_and_no_other_slot_notices(poison: float, where: str) -> None:
+def test_a_diverged_slot_predicts_nan_until_its_reset_and_no_other_slot_changes(poison: float, where: str) -> None:
     bank, untouched = make_bank()[0], make_bank()[0]
     up_gate, down, gain = bank.layout.split(bank.theta_SP[1:2])
     {"up": up_gate, "down": down, "gain": gain}[where].flatten()[3] = poison
@@ -169,7 +169,7 @@ def test_a_broken_slot_says_nothing_until_its_reset_and_no_other_slot_notices(po
         assert torch.equal(bank.theta_SP[others], untouched.theta_SP[others])
         predicted = bank.predict(HiddenRows.of(source, target, slots)).prediction_RH
         assert torch.isfinite(predicted.sum(-1)).tolist() == [True, False, False, True]
-    assert bank.broken_slots == 1, "once per break, not once per step"
+    assert bank.diverged_slots == 1, "once per break, not once per step"
     assert bank.steps_S.tolist() == [4, 0, 4, 0]
     bank.reset(1)
     source, target = rows_of(9, 2)
@@ -177,7 +177,7 @@ def test_a_broken_slot_says_nothing_until_its_reset_and_no_other_slot_notices(po
     fresh, _, _ = make_bank()
     fresh.train(HiddenRows.of(source, target, (1, 1)))
     assert torch.equal(bank.theta_SP[1], fresh.theta_SP[1])
-    assert bank.broken_slots == 1
+    assert bank.diverged_slots == 1
 
 
 def test_a_slot_that_breaks_again_after_its_reset_is_counted_again() -> None:
@@ -186,11 +186,11 @@ def test_a_slot_that_breaks_again_after_its_reset_is_counted_again() -> None:
     for times in (1, 2):
         bank.theta_SP[0, 0] = torch.nan
         bank.train(HiddenRows.of(source, target, (0, 0)))
-        assert bank.broken_slots == times
+        assert bank.diverged_slots == times
         bank.reset(0)
 
 
-def test_an_idle_slot_between_trained_ones_is_neither_stepped_nor_broken() -> None:
+def test_an_idle_slot_between_trained_ones_is_neither_stepped_nor_diverged() -> None:
     bank, _, _ = make_bank()
     bank.theta_SP[1, 0] = torch.nan
     source, target = rows_of(1, 2)

@@ -1,5 +1,6 @@
 """Whoever trains, and whenever: the same rows in the same order give the same weights."""
 
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from esamp.config import ESampConfig
 from esamp.distiller.background import DistillerThread
-from esamp.distiller.bank import DistillerBank
+from esamp.distiller.bank import DistillerBank, Forward
 from esamp.distiller.hidden_rows import HiddenRows
 from esamp.distiller.learner import FrozenLearner, LaggedLearner, LocalLearner, SyncLearner, build_learner
 
@@ -110,6 +111,26 @@ def test_what_training_raised_is_raised_by_the_next_refresh() -> None:
     with pytest.raises(RuntimeError):
         learner.refresh()
     learner.refresh()
+
+
+def test_an_error_of_training_that_ends_after_the_prefetch_began_is_raised_by_the_next_step() -> None:
+    """With prefetching no call waits for training between two steps, so the next step's job took the place of the failed one, whose error
+    was lost."""
+    learner = opened(local_learner(make_bank()), 0)
+    is_running, may_end = threading.Event(), threading.Event()
+
+    def fail(rows: HiddenRows, forward: Forward | None) -> None:
+        is_running.set()
+        may_end.wait()
+        raise RuntimeError("training failed")
+
+    learner.bank.train = fail  # type: ignore[method-assign]
+    learner.learn(rows_of(0, (0,)), None)
+    is_running.wait()
+    learner.catch_up()
+    may_end.set()
+    with pytest.raises(RuntimeError, match="training failed"):
+        learner.learn(rows_of(1, (0,)), None)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def test_foreseen_predictions_give_the_tokens_of_late_ones(settings: dict[str, o
         engine = start_engine(tiny_model, {**SETTINGS, **settings})
         inside = explorer(engine)
         if is_late:
-            inside._tap = None
+            inside._source_hook = None
         tokens.append(generate_staggered(engine, requests, ARRIVALS))
         assert (inside.counters().late_predictions > 0) == is_late
     assert tokens[0] == tokens[1]

@@ -77,4 +77,4 @@ def test_rows_that_are_not_finite_neither_train_nor_poison() -> None:
     target[2, 1] = torch.nan
     bank.train(HiddenRows.of(rows.source_RH, target, (0, 0, 0)))
     torch.testing.assert_close(bank.theta_SP, clean.theta_SP)
-    assert bank.broken_slots == 0
+    assert bank.diverged_slots == 0

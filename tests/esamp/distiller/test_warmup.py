@@ -1,4 +1,4 @@
-"""When a slot may steer: at once, or as far as it explains what it sees."""
+"""How much of beta a slot gets: all of it at once, or as much as it explains of the deep state."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def test_fit_warmup_is_the_share_of_power_explained() -> None:
 
 
 @pytest.mark.parametrize("error", [float("nan"), float("inf"), 7.0])
-def test_a_slot_that_knows_nothing_does_not_steer(error: float) -> None:
+def test_a_slot_that_explains_nothing_gets_no_beta(error: float) -> None:
     """Before its first training, after one that ended badly, and while it is worse than predicting zero."""
     bank = make_bank()
     bank.relative_error_S.fill_(error)

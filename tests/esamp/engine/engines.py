@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from vllm import LLM, SamplingParams
 
-from esamp.engine.adapter import BatchStep
+from esamp.batch import BatchStep
 from esamp.explorer import Explorer
 
 KEPT_ALIVE: list[LLM] = []
@@ -88,7 +88,7 @@ def record(tag: str, **extra: Any) -> dict[str, Any]:
 
 
 def settle(engine: LLM) -> None:
-    """Two requests that do not explore: vLLM tells its worker of an end with the next step that runs."""
+    """Two requests that do not explore: vLLM reports a finished request to its worker with the next step that runs."""
     for _ in range(2):
         generate(engine, [([1], params(temperature=0.0, max_tokens=1))])
 
@@ -108,7 +108,7 @@ class SeenStep:
     source_RH: torch.Tensor
     target_RH: torch.Tensor
     prediction_RH: torch.Tensor | None
-    """None if no row was steered."""
+    """None if no row was adjusted."""
 
 
 @contextmanager
@@ -131,7 +131,7 @@ def watched(engine: LLM) -> Iterator[list[SeenStep]]:
                     slots=found.hidden.slots,
                     source_RH=found.hidden.source_RH.float().clone(),
                     target_RH=found.hidden.target_RH.float().clone(),
-                    prediction_RH=None if found.steering is None else found.steering.prediction_RH.clone(),
+                    prediction_RH=None if found.adjustment is None else found.adjustment.prediction_RH.clone(),
                 )
             )
         after_sampling(step, tokens_B)

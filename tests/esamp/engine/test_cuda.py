@@ -1,7 +1,7 @@
-"""The CUDA path: the numbers of the CPU, whichever stream trains, and a host that never waits. Unproven on machines without a GPU, where
+"""The CUDA path: the numbers of the CPU, whichever stream trains, and a host that never waits. Untested on machines without a GPU, where
 these are left out.
 
-What is proven here: training and prediction equal the CPU's; a side stream equals training in step, bit for bit; no part of a decode step
+What is tested here: training and prediction equal the CPU's; a side stream equals training in step, bit for bit; no part of a decode step
 makes the host wait for the device; CUDA graphs change no token. Tensor parallelism: tests/esamp/engine/test_tensor_parallel.py.
 """
 
@@ -18,12 +18,12 @@ from esamp.distiller.bank import DistillerBank
 from esamp.distiller.hidden_rows import HiddenRows
 from esamp.distiller.learner import LaggedLearner, StreamLearner, SyncLearner
 from esamp.distiller.predictors import NoisePrediction, OwnPrediction, Prediction, Predictor
-from esamp.distiller.prefetch import StreamForesight
-from esamp.distiller.shared_init import PriorBank
+from esamp.distiller.prefetch import StreamPrefetcher
+from esamp.distiller.shared_init import SharedInitBank
 from esamp.distiller.vocabulary_distiller import VocabularyDistillerBank
 from esamp.distiller.warmup import FitWarmup
 from esamp.fusion import ClampedFusion, EntropyMatchedTemperature, Fusion, ProposedFusion, SubtractionFusion
-from esamp.steering import CandidateSteering, DenseSteering, KnownCandidates, Steering, mix_hidden
+from esamp.logit_adjustment import CandidateAdjustment, DenseAdjustment, KnownCandidates, LogitAdjustment, mix_hidden
 
 pytestmark = pytest.mark.gpu
 H, V = 64, 96
@@ -64,7 +64,7 @@ def test_the_guard_itself_sees_a_host_that_waits() -> None:
         torch.ones(1, device="cuda").item()
 
 
-@pytest.mark.parametrize("kind", [DistillerBank, PriorBank, VocabularyDistillerBank])
+@pytest.mark.parametrize("kind", [DistillerBank, SharedInitBank, VocabularyDistillerBank])
 def test_training_on_cuda_equals_training_on_the_cpu(kind: type[DistillerBank]) -> None:
     here, there = make_bank("cpu", kind), make_bank("cuda", kind)
     for step in range(20):
@@ -73,16 +73,16 @@ def test_training_on_cuda_equals_training_on_the_cpu(kind: type[DistillerBank]) 
     torch.testing.assert_close(there.theta_SP.cpu(), here.theta_SP, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", [DistillerBank, PriorBank])
+@pytest.mark.parametrize("kind", [DistillerBank, SharedInitBank])
 def test_training_on_a_side_stream_equals_training_in_step(kind: type[DistillerBank]) -> None:
-    in_step, beside = SyncLearner(make_bank("cuda", kind)), stream_learner(make_bank("cuda", kind))
-    for learner in (in_step, beside):
+    in_step, background = SyncLearner(make_bank("cuda", kind)), stream_learner(make_bank("cuda", kind))
+    for learner in (in_step, background):
         for slot in (0, 1, 3):
             learner.open(slot, f"group {slot}")
     for step in range(50):
         batch = rows(step, "cuda")
         predictions = []
-        for learner in (in_step, beside):
+        for learner in (in_step, background):
             learner.refresh()
             forward = learner.bank.predict(batch)
             predictions.append(forward.prediction_RH)
@@ -91,7 +91,7 @@ def test_training_on_a_side_stream_equals_training_in_step(kind: type[DistillerB
 
 
 @pytest.mark.parametrize("make", [SyncLearner, stream_learner, lambda bank: LaggedLearner(bank, 3)])
-@pytest.mark.parametrize("kind", [DistillerBank, PriorBank, VocabularyDistillerBank])
+@pytest.mark.parametrize("kind", [DistillerBank, SharedInitBank, VocabularyDistillerBank])
 def test_predicting_and_training_never_make_the_host_wait(
     kind: type[DistillerBank], make: Callable[[DistillerBank], SyncLearner]
 ) -> None:
@@ -109,25 +109,25 @@ def test_predicting_and_training_never_make_the_host_wait(
 def test_foreseeing_on_the_stream_that_trains_equals_predicting_in_step() -> None:
     """And the host waits for neither; the memory of a prediction is not used again while the decode loop reads it."""
     stream = torch.cuda.Stream()
-    in_step, beside = SyncLearner(make_bank("cuda")), StreamLearner(make_bank("cuda"), stream)
-    foresight = StreamForesight(beside.bank, stream)
+    in_step, background = SyncLearner(make_bank("cuda")), StreamLearner(make_bank("cuda"), stream)
+    prefetcher = StreamPrefetcher(background.bank, stream)
     for slot in (0, 1, 3):
         in_step.open(slot, f"group {slot}")
-        beside.open(slot, f"group {slot}")
+        background.open(slot, f"group {slot}")
     batches, pairs = [rows(step, "cuda") for step in range(50)], []
     for batch in batches[:1]:  # the first call loads kernels
-        foresight.begin(batch)
-        foresight.take()
+        prefetcher.start(batch)
+        prefetcher.take()
     with host_must_not_wait():
         for batch in batches:
-            beside.catch_up()
-            foresight.begin(batch)
+            background.catch_up()
+            prefetcher.start(batch)
             forward = in_step.bank.predict(batch)
-            foreseen = foresight.take()
-            assert foreseen is not None
-            pairs.append((foreseen.prediction_RH.clone(), forward.prediction_RH))
+            prefetched = prefetcher.take()
+            assert prefetched is not None
+            pairs.append((prefetched.prediction_RH.clone(), forward.prediction_RH))
             in_step.learn(batch, forward)
-            beside.learn(batch, foreseen)
+            background.learn(batch, prefetched)
     for foreseen_RH, predicted_RH in pairs:
         torch.testing.assert_close(foreseen_RH, predicted_RH, rtol=0, atol=0)
 
@@ -143,9 +143,9 @@ def test_stand_ins_and_warmup_never_make_the_host_wait(make: Callable[[Distiller
         FitWarmup().scale(beta, bank, slots)
 
 
-def steering_of(prediction: Prediction, batch: HiddenRows, index: torch.Tensor | slice) -> Steering:
+def adjustment_of(prediction: Prediction, batch: HiddenRows, index: torch.Tensor | slice) -> LogitAdjustment:
     error = batch.target_RH - prediction.hidden_RH
-    return Steering(
+    return LogitAdjustment(
         rows=index,
         hidden_RH=batch.target_RH,
         prediction_RH=prediction.hidden_RH,
@@ -159,23 +159,23 @@ def steering_of(prediction: Prediction, batch: HiddenRows, index: torch.Tensor |
     "fusion", [ProposedFusion(), SubtractionFusion(), ClampedFusion(0.5), EntropyMatchedTemperature()]
 )
 @pytest.mark.parametrize("some_rows", [False, True])
-def test_steering_never_makes_the_host_wait(fusion: Fusion, some_rows: bool) -> None:
+def test_adjusting_logits_never_makes_the_host_wait(fusion: Fusion, some_rows: bool) -> None:
     bank, batch = make_bank("cuda"), rows(1, "cuda")
     size = 9 if some_rows else 5
     index: torch.Tensor | slice = torch.tensor([0, 2, 4, 6, 8], device="cuda") if some_rows else slice(None)
     hidden, logits = torch.randn(size, H, device="cuda"), torch.randn(size, V, device="cuda")
     head, temperature = torch.randn(V, H, device="cuda"), torch.full((size,), 0.8, device="cuda")
 
-    def steer() -> None:
-        steering = steering_of(OwnPrediction(bank).predict(batch), batch, index)
-        DenseSteering(steering, fusion, steering.prediction_RH @ head.T)(logits.clone(), temperature)
-        few = CandidateSteering(steering, fusion, KnownCandidates(7), head, lambda h: h @ head.T)
+    def adjust() -> None:
+        adjustment = adjustment_of(OwnPrediction(bank).predict(batch), batch, index)
+        DenseAdjustment(adjustment, fusion, adjustment.prediction_RH @ head.T)(logits.clone(), temperature)
+        few = CandidateAdjustment(adjustment, fusion, KnownCandidates(7), head, lambda h: h @ head.T)
         few(logits.clone(), temperature)
-        mix_hidden(hidden, steering, ProposedFusion())
+        mix_hidden(hidden, adjustment, ProposedFusion())
 
-    steer()
+    adjust()
     with host_must_not_wait():
-        steer()
+        adjust()
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def test_requests_with_beta_zero_get_stock_tokens_from_an_exploring_engine(
     assert generate(exploring, requests) == generate(stock, REQUEST_KINDS[kind])
 
 
-def test_vanilla_requests_beside_exploring_ones_get_stock_tokens(stock: LLM, exploring: LLM) -> None:
+def test_vanilla_requests_in_a_batch_that_explores_get_stock_tokens(stock: LLM, exploring: LLM) -> None:
     alone = generate(stock, seeded())
     mixed = [request for pair in zip(seeded(beta=0.0), seeded(beta=2.0), strict=True) for request in pair]
     together = generate(exploring, mixed)
@@ -173,10 +173,10 @@ def test_recorded_log_probabilities_are_those_vllm_reports(stock: LLM, exploring
     [records] = exploring.collective_rpc("esamp_records", args=([f"r{i}" for i in range(len(requests))],))
     for i, output in enumerate(outputs):
         [completion] = output.outputs
-        told = [step[token].logprob for step, token in zip(completion.logprobs, completion.token_ids, strict=True)]
-        assert records[f"r{i}"]["policy_logprobs"] == pytest.approx(told, abs=1e-4)
+        reported = [step[token].logprob for step, token in zip(completion.logprobs, completion.token_ids, strict=True)]
+        assert records[f"r{i}"]["policy_logprobs"] == pytest.approx(reported, abs=1e-4)
         behaviour = records[f"r{i}"]["behaviour_logprobs"]
-        assert all(b >= p - 1e-4 for b, p in zip(behaviour, told, strict=True)), "top-p only takes rivals away"
+        assert all(b >= p - 1e-4 for b, p in zip(behaviour, reported, strict=True)), "top-p only takes rivals away"
 
 
 def test_groups_without_a_slot_stay_vanilla_and_are_counted(stock: LLM, tiny_model: Path) -> None:

@@ -102,7 +102,7 @@ def test_rows_read_in_pieces_preempted_and_resumed_keep_their_own_states(crowded
 
 
 def test_prompts_that_are_partly_read_neither_explore_nor_learn(crowded: LLM) -> None:
-    """Two samples decode while a prompt of three pieces is read beside them."""
+    """Two samples decode while a prompt of three pieces is read in the same steps."""
     requests = [([3, 4], params(max_tokens=30))] * 2 + [([9, *range(1, 80)], params(max_tokens=4))]
     with watched(crowded) as seen:
         generate_staggered(crowded, requests, [0, 0, 4])
@@ -124,7 +124,7 @@ def test_a_seeded_request_draws_the_same_tokens_when_its_prompt_is_read_in_piece
     assert in_pieces == whole
 
 
-def test_a_step_that_reads_prompts_and_decodes_steers_its_decode_rows_alone(
+def test_a_step_that_reads_prompts_and_decodes_explores_in_its_decode_rows_alone(
     stock: LLM, exploring: LLM, oracle: Oracle
 ) -> None:
     """A published implementation divided such steps by the temperature twice, and explored in none of their rows."""
@@ -138,21 +138,21 @@ def test_a_step_that_reads_prompts_and_decodes_steers_its_decode_rows_alone(
     assert len(mixed) == 3
     for step in mixed:
         assert step.rows == tuple(row for row, decodes in enumerate(step.is_decode) if decodes)
-    told = records(exploring, [f"r{i}" for i in range(4)])
+    recorded = records(exploring, [f"r{i}" for i in range(4)])
     vanilla = generate(
         stock, [(p, params(seed=i, temperature=temperature, max_tokens=1)) for i, p in enumerate(PROMPTS)]
     )
     for i, prompt in enumerate(PROMPTS):
-        assert told[f"r{i}"]["intervened"] == [False] + [True] * 19
+        assert recorded[f"r{i}"]["intervened"] == [False] + [True] * 19
         assert tokens[i][:1] == vanilla[i][0], "the first token is drawn from the prompt, as ever"
         wanted = (oracle.read(prompt).logits_TV[-1] / temperature).log_softmax(-1)[tokens[i][0]].item()
-        assert told[f"r{i}"]["behaviour_logprobs"][0] == pytest.approx(wanted, abs=1e-3)
+        assert recorded[f"r{i}"]["behaviour_logprobs"][0] == pytest.approx(wanted, abs=1e-3)
 
 
 def test_240_requests_of_different_lengths_drain_and_every_decode_row_explores_and_learns(
     stock: LLM, exploring: LLM
 ) -> None:
-    """A third of them are vanilla and seeded: they get what stock vLLM gives them, whoever explores beside them."""
+    """A third of them are vanilla and seeded: they get what stock vLLM gives them, whatever explores in the same batch."""
     inside = explorer(exploring)
     before = inside.counters()
 
@@ -220,7 +220,7 @@ def test_a_step_without_exploring_rows_predicts_nothing_and_learns_nothing(stock
     )
 
 
-def test_greedy_rows_stay_greedy_beside_rows_that_explore(stock: LLM, exploring: LLM) -> None:
+def test_greedy_rows_stay_greedy_in_a_batch_that_explores(stock: LLM, exploring: LLM) -> None:
     """A published implementation divided greedy rows of a mixed batch by -1 and took the worst token."""
     greedy = [(p, params(temperature=0.0)) for p in PROMPTS]
     sampled = [(p, params(seed=i)) for i, p in enumerate(PROMPTS)]
@@ -236,4 +236,4 @@ def test_a_row_nobody_announced_stays_vanilla(stock: LLM, exploring: LLM, monkey
     monkeypatch.setattr(inside, "follow", lambda finished, new: follow(finished, []))
     requests = [(p, params(seed=i)) for i, p in enumerate(PROMPTS)]
     assert generate(exploring, requests) == generate(stock, requests)
-    inside.follow({"nobody knows me"}, [])
+    inside.follow({"an unknown request"}, [])

@@ -71,7 +71,7 @@ def speaking() -> LLM:
 
 
 def one_of_each() -> list[tuple[list[int], SamplingParams]]:
-    """Requests of all kinds for one batch, recorded under their kind; three greedy, vanilla and penalised ones beside them."""
+    """Requests of all kinds for one batch, recorded under their kind; three greedy, vanilla and penalised ones with them."""
     requests = []
     for i, (kind, filters) in enumerate(FILTERS.items()):
         settings = {key: value for key, value in filters.items() if key != "esamp_beta"}
@@ -94,7 +94,7 @@ def test_every_token_of_a_mixed_batch_is_drawn_from_the_closed_form_with_its_own
     batch = one_of_each()
     with watched(engine) as seen:
         tokens = [samples[0] for samples in generate(engine, batch)]
-    told = records(engine, list(FILTERS))
+    recorded = records(engine, list(FILTERS))
     predictions = rows_by_request(seen, "prediction_RH")
     by_index = {int(name): rows for name, rows in predictions.items()}
     first = min(by_index)
@@ -113,11 +113,11 @@ def test_every_token_of_a_mixed_batch_is_drawn_from_the_closed_form_with_its_own
                 temperature=filters.get("temperature", 1.0),
                 **settings,
             )
-            assert told[kind]["behaviour_logprobs"][t] == pytest.approx(wanted_V[token].log().item(), abs=5e-3)
-            assert told[kind]["num_candidates"][t] == int((wanted_V > 0).sum())
+            assert recorded[kind]["behaviour_logprobs"][t] == pytest.approx(wanted_V[token].log().item(), abs=5e-3)
+            assert recorded[kind]["num_candidates"][t] == int((wanted_V > 0).sum())
         if kind != "bias":
             plain = z_ref_TV[:-1].log_softmax(-1).gather(1, torch.tensor(tokens[i]).unsqueeze(1)).squeeze(1)
-            assert told[kind]["policy_logprobs"] == pytest.approx(plain.tolist(), abs=5e-3)
+            assert recorded[kind]["policy_logprobs"] == pytest.approx(plain.tolist(), abs=5e-3)
 
 
 class FlatPrediction:
@@ -134,12 +134,12 @@ def test_a_flat_prediction_samples_at_temperature_over_one_plus_beta(filters: di
     explorer(engine).predictor = FlatPrediction()
     [[tokens]] = generate(engine, [(PROMPTS[0], params(temperature=1.3, max_tokens=60, **record("flat"), **filters))])
     logits_TV = oracle.read(PROMPTS[0] + tokens).logits_TV[len(PROMPTS[0]) - 1 : -1]
-    for t, told in enumerate(records(engine, ["flat"])["flat"]["behaviour_logprobs"]):
+    for t, recorded in enumerate(records(engine, ["flat"])["flat"]["behaviour_logprobs"]):
         z_V = logits_TV[t]
         if filters:
             z_V = torch.where(z_V >= z_V.topk(10).values[-1], z_V, -torch.inf)
         temperature = 1.3 / (1 + BETA) if t else 1.3
-        assert told == pytest.approx((z_V / temperature).log_softmax(-1)[tokens[t]].item(), abs=5e-3)
+        assert recorded == pytest.approx((z_V / temperature).log_softmax(-1)[tokens[t]].item(), abs=5e-3)
 
 
 def test_mixing_before_the_head_draws_the_tokens_of_fusing_after_it(tiny_model: Path) -> None:
@@ -249,13 +249,13 @@ def test_told_log_probabilities_are_the_models_with_and_without_exploring(stock:
         [{"prompt_token_ids": PROMPTS[0] + tokens}], params(temperature=0.0, max_tokens=1, prompt_logprobs=3),
         use_tqdm=False,
     )  # fmt: skip
-    for step, (told, wanted) in enumerate(
+    for step, (recorded, wanted) in enumerate(
         zip(output.outputs[0].logprobs, again.prompt_logprobs[len(PROMPTS[0]) :], strict=True)
     ):
-        assert told[tokens[step]].logprob == pytest.approx(wanted[tokens[step]].logprob, abs=1e-3)
-    for told, wanted in zip(output.prompt_logprobs[1:], again.prompt_logprobs[1 : len(PROMPTS[0])], strict=True):
-        for token in told:
-            assert token not in wanted or told[token].logprob == pytest.approx(wanted[token].logprob, abs=1e-3)
+        assert recorded[tokens[step]].logprob == pytest.approx(wanted[tokens[step]].logprob, abs=1e-3)
+    for recorded, wanted in zip(output.prompt_logprobs[1:], again.prompt_logprobs[1 : len(PROMPTS[0])], strict=True):
+        for token in recorded:
+            assert token not in wanted or recorded[token].logprob == pytest.approx(wanted[token].logprob, abs=1e-3)
 
 
 def test_predictions_are_asked_for_once_per_step(exploring: LLM, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,6 @@ from vllm import LLM
 from esamp.config import ESampConfig
 from esamp.distiller.learner import WeightsVersion
 from esamp.explorer import Explorer
-from esamp.policies import build_policy
 from esamp.policy import Counters
 from tests.esamp.engine.engines import (
     PROMPTS,
@@ -56,7 +55,7 @@ def with_settings(engine: LLM, **settings: Any) -> LLM:
 
     [worker] = engine.collective_rpc(lambda wrapper: wrapper.worker)
     vars(worker.model_runner.get_model()).pop("compute_logits", None)
-    worker.policy = build_policy(config, worker)
+    worker.policy = config.build(worker)
     return engine
 
 
@@ -78,14 +77,14 @@ def run(engine: LLM) -> tuple[list[list[list[int]]], dict[str, dict[str, Any]], 
     return tokens, records(engine, TAGS), explorer(engine).counters()
 
 
-def losses_by_step(told: dict[str, dict[str, Any]], tag: str) -> list[float]:
+def losses_by_step(recorded: dict[str, dict[str, Any]], tag: str) -> list[float]:
     """The four samples of a prompt run side by side, and are recorded step by step."""
-    return [loss for loss in told[tag]["loss"] if loss == loss]
+    return [loss for loss in recorded[tag]["loss"] if loss == loss]
 
 
-def fall(told: dict[str, dict[str, Any]]) -> float:
+def fall(recorded: dict[str, dict[str, Any]]) -> float:
     """Loss of the last fifth of a run over that of its first fifth, all prompts together."""
-    losses = [losses_by_step(told, tag) for tag in TAGS]
+    losses = [losses_by_step(recorded, tag) for tag in TAGS]
     fifth = len(losses[0]) // 5
     return sum(sum(of_prompt[-fifth:]) for of_prompt in losses) / sum(sum(of_prompt[:fifth]) for of_prompt in losses)
 
@@ -110,18 +109,18 @@ LEARNING = {
 
 
 @pytest.mark.parametrize("settings", LEARNING.values(), ids=LEARNING)
-def test_it_steers_every_decode_row_learns_from_it_and_gets_better(
+def test_it_explores_in_every_decode_row_learns_from_it_and_gets_better(
     settings: dict[str, Any], engine: LLM, stock_tokens: list[list[list[int]]]
 ) -> None:
-    tokens, told, counters = run(with_settings(engine, **settings))
+    tokens, recorded, counters = run(with_settings(engine, **settings))
     assert tokens != stock_tokens
     assert [sample[:1] for samples in tokens for sample in samples] == [
         sample[:1] for samples in stock_tokens for sample in samples
     ], "first tokens are drawn from the prompt"
     assert counters.explored_rows == counters.trained_rows == 16 * 59
     assert counters.optimiser_steps == (59 if settings.get("scope") == "shard" else 4 * 59)
-    assert counters.nonfinite_rows == counters.broken_slots == counters.vanilla_groups == 0
-    assert fall(told) < 0.9
+    assert counters.nonfinite_rows == counters.diverged_slots == counters.vanilla_groups == 0
+    assert fall(recorded) < 0.9
 
 
 def test_the_running_mean_is_that_of_the_groups_rows_of_all_earlier_steps(
@@ -141,17 +140,17 @@ def test_the_running_mean_is_that_of_the_groups_rows_of_all_earlier_steps(
     assert {len(rows) for rows in known.values()} == {4 * 59}
 
 
-def test_a_distiller_that_never_learns_steers_and_counts_no_learning(
+def test_a_distiller_that_never_learns_explores_and_counts_no_learning(
     engine: LLM, stock_tokens: list[list[list[int]]]
 ) -> None:
     frozen = with_settings(engine, trainer="none")
     before = explorer(frozen).bank.theta_SP.clone()
-    tokens, told, counters = run(frozen)
+    tokens, recorded, counters = run(frozen)
     assert tokens != stock_tokens
     assert counters.explored_rows == 16 * 59
     assert counters.trained_rows == counters.optimiser_steps == 0
     assert torch.equal(explorer(frozen).bank.theta_SP, before)
-    assert all(loss != loss for tag in TAGS for loss in told[tag]["loss"])
+    assert all(loss != loss for tag in TAGS for loss in recorded[tag]["loss"])
 
 
 def test_training_in_step_and_in_the_background_draw_the_same_tokens_of_every_kind(engine: LLM) -> None:
@@ -167,18 +166,18 @@ def test_one_distiller_for_the_shard_keeps_what_it_learned_from_earlier_prompts(
             _, first, _ = run(shared)
             _, second, _ = run(shared)
         assert {len(set(step.slots)) for step in seen} == ({1} if keeps else {4})
-        start, again = (sum(losses_by_step(told, "r0")[:8]) for told in (first, second))
+        start, again = (sum(losses_by_step(recorded, "r0")[:8]) for recorded in (first, second))
         assert (again < 0.9 * start) == keeps
         assert explorer(shared).counters().live_groups == (1 if keeps else 4), "the shard's group never ends"
 
 
-def test_a_prior_gives_later_prompts_a_better_start(engine: LLM) -> None:
+def test_shared_initial_weights_give_later_prompts_a_better_start(engine: LLM) -> None:
     starts = {}
     for scope in ("prompt", "prior"):
         scoped = with_settings(engine, scope=scope)
         run(scoped)
-        _, told, _ = run(scoped)
-        starts[scope] = sum(losses_by_step(told, "r0")[:4])
+        _, recorded, _ = run(scoped)
+        starts[scope] = sum(losses_by_step(recorded, "r0")[:4])
     assert starts["prior"] < 0.9 * starts["prompt"]
 
 
@@ -205,15 +204,15 @@ def test_other_forms_of_fusion_draw_other_tokens_than_the_proposed_one(form: str
 
 def test_a_lag_is_reported_as_it_was_set(engine: LLM) -> None:
     for lag in (1, 4):
-        _, told, _ = run(with_settings(engine, lag=lag))
-        seen = told["r0"]["lag"]
+        _, recorded, _ = run(with_settings(engine, lag=lag))
+        seen = recorded["r0"]["lag"]
         assert set(seen[:4]) == {-1}, "first tokens"
         assert max(seen) == lag and set(seen[4 * (lag + 1) :]) == {lag}
 
 
-def test_slots_that_are_warming_up_learn_and_do_not_steer(engine: LLM, stock: LLM) -> None:
+def test_slots_that_are_warming_up_learn_and_do_not_explore(engine: LLM, stock: LLM) -> None:
     warming = with_settings(engine, warmup_steps=10)
-    tokens, told, counters = run(warming)
+    tokens, recorded, counters = run(warming)
     plain = generate(stock, requests())
     # Drawn with the weights of 10 steps for the first time: the token after the first, which is drawn from the prompt, and these.
     assert [[sample[:11] for sample in samples] for samples in tokens] == [
@@ -221,18 +220,18 @@ def test_slots_that_are_warming_up_learn_and_do_not_steer(engine: LLM, stock: LL
     ]
     assert tokens != plain
     assert counters.trained_rows == 16 * 59 and counters.explored_rows == 16 * (59 - 10)
-    assert told["r0"]["intervened"] == [False] * 4 * 11 + [True] * 4 * 49
+    assert recorded["r0"]["intervened"] == [False] * 4 * 11 + [True] * 4 * 49
 
 
-def test_a_slot_that_explains_nothing_yet_does_not_steer_under_fit_warmup(engine: LLM) -> None:
-    _, told, _ = run(with_settings(engine, warmup="fit", learning_rate=3e-2))
-    steered = told["r0"]["intervened"]
-    assert not any(steered[:8]), "the first decode step has never been trained"
-    assert any(steered[8:])
+def test_a_slot_that_explains_nothing_yet_does_not_explore_under_fit_warmup(engine: LLM) -> None:
+    _, recorded, _ = run(with_settings(engine, warmup="fit", learning_rate=3e-2))
+    intervened = recorded["r0"]["intervened"]
+    assert not any(intervened[:8]), "the first decode step has never been trained"
+    assert any(intervened[8:])
 
 
 class StuckLearner:
-    """A trainer far away that answers no more."""
+    """A remote trainer that no longer replies."""
 
     def open(self, slot: int, group: str) -> None: ...
 
@@ -252,8 +251,8 @@ def test_weights_that_grow_stale_fade_out_and_every_row_that_fades_is_counted(en
     stuck = with_settings(engine, trainer="actor", max_staleness=20)
     explorer(stuck).use_learner(StuckLearner())
     [[tokens]] = generate(stuck, [(PROMPTS[0], params(seed=1, max_tokens=60, **record("r0")))])
-    told, counters = records(stuck, ["r0"])["r0"], explorer(stuck).counters()
-    assert told["intervened"] == [False] + [True] * 19 + [False] * 40
+    recorded, counters = records(stuck, ["r0"])["r0"], explorer(stuck).counters()
+    assert recorded["intervened"] == [False] + [True] * 19 + [False] * 40
     assert counters.explored_rows == 19
     assert counters.stale_rows == 59 - 10, "half of the bound is free, the rest is not, and beyond it nothing is left"
     assert len(tokens) == 60

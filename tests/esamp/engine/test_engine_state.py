@@ -122,19 +122,19 @@ def test_a_slot_that_breaks_leaves_its_group_vanilla_and_the_others_alone(explor
         steps += 1
         if steps == 10 and inside._step is not None:
             inside.learner.refresh()
-            broken = inside._step.plan.groups[0].slot
-            inside.bank.theta_SP[broken, 7] = torch.inf
+            diverged = inside._step.plan.groups[0].slot
+            inside.bank.theta_SP[diverged, 7] = torch.inf
         after_sampling(step, tokens_B)  # type: ignore[arg-type]
 
     inside.after_sampling = poison  # type: ignore[method-assign, assignment]
-    broken = generate(exploring, requests)
+    diverged = generate(exploring, requests)
     inside.after_sampling = after_sampling  # type: ignore[method-assign]
     settle(exploring)
     counters = inside.counters()
-    assert broken[1] == healthy[1], "the other group"
-    assert broken[0] != healthy[0] and all(len(sample) == 40 for sample in broken[0])
-    assert [a[:9] for a in broken[0]] == [b[:9] for b in healthy[0]]
-    assert counters.broken_slots - before.broken_slots == 1
+    assert diverged[1] == healthy[1], "the other group"
+    assert diverged[0] != healthy[0] and all(len(sample) == 40 for sample in diverged[0])
+    assert [a[:9] for a in diverged[0]] == [b[:9] for b in healthy[0]]
+    assert counters.diverged_slots - before.diverged_slots == 1
     assert counters.nonfinite_rows - before.nonfinite_rows == 3 * (39 - 9)
     assert generate(exploring, requests) == healthy, "its next group starts afresh"
 
@@ -193,7 +193,7 @@ def test_an_engine_that_has_served_many_keeps_nothing_of_them(tiny_model: Path) 
         assert inside.groups._free == list(range(inside.config.max_groups))
         kept.append(kept_objects())
     assert kept[-1] == kept[0]
-    assert inside.counters().vanilla_groups > 0, "nobody went without a slot"
+    assert inside.counters().vanilla_groups > 0, "every group found a slot: nothing was tested"
 
 
 def test_an_engine_that_was_told_nothing_records_nothing(exploring: LLM) -> None:

@@ -11,7 +11,7 @@ import vllm
 from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig, PretrainedConfig
 from vllm import LLM
 
-from esamp.engine import adapter as vllm_adapter
+from esamp.engine import adapter
 from esamp.engine import surface as vllm_surface
 from esamp.engine.surface import UnsupportedEngine, check_surface
 from tests.esamp.engine.engines import PROMPTS, generate, params, start_engine
@@ -32,7 +32,7 @@ def worker(engine: LLM) -> Any:
 
 def test_this_vllm_has_everything(worker: Any) -> None:
     check_surface(worker.model_runner)
-    vllm_adapter.check_worker(worker)
+    adapter.check_worker(worker)
 
 
 class Without:
@@ -68,7 +68,7 @@ def test_everything_that_is_missing_is_told_at_once(worker: Any, monkeypatch: py
     monkeypatch.setattr(vllm_surface, "FIELDS", (shorter, elsewhere))
     with pytest.raises(UnsupportedEngine) as refusal:
         check_surface(Without(worker.model_runner, "dtype"))
-    for told in (
+    for message in (
         "vllm.v1.sample.sampler.Sampler.gone (to do this)",
         "parameter 'metadata' of vllm.v1.sample.sampler.Sampler.forward (to do that)",
         "vllm.v1.worker.gpu_model_runner.ExecuteModelState.gone (to read)",
@@ -76,7 +76,7 @@ def test_everything_that_is_missing_is_told_at_once(worker: Any, monkeypatch: py
         "Without.dtype",
         "Install vllm==0.32.0",
     ):
-        assert told in str(refusal.value)
+        assert message in str(refusal.value)
 
 
 def test_releases_nobody_ran_are_tried_with_a_warning_and_unknown_ones_refused(
@@ -84,15 +84,15 @@ def test_releases_nobody_ran_are_tried_with_a_warning_and_unknown_ones_refused(
 ) -> None:
     logging.getLogger("esamp").propagate = True
     with caplog.at_level("WARNING"):
-        vllm_adapter.check_worker(worker)
+        adapter.check_worker(worker)
         assert not caplog.records
         monkeypatch.setattr(vllm, "__version__", "0.29.1+cpu")
-        vllm_adapter.check_worker(worker)
-    assert "0.29.1+cpu has every name it needs, and nobody has run it there" in caplog.text
+        adapter.check_worker(worker)
+    assert "0.29.1+cpu has every name it needs, and is untested" in caplog.text
     for unknown in ("0.25.9", "0.33.0", "1.26.0"):
         monkeypatch.setattr(vllm, "__version__", unknown)
         with pytest.raises(UnsupportedEngine, match=f"esamp knows vLLM 0.26 to 0.32; this is {unknown}"):
-            vllm_adapter.check_worker(worker)
+            adapter.check_worker(worker)
 
 
 def fake_worker(**changes: Any) -> Any:
@@ -106,7 +106,7 @@ def fake_worker(**changes: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"use_v2_model_runner": True}, "V1 model runner; this engine uses V2. Set VLLM_USE_V2_MODEL_RUNNER=0"),
         ({"speculative_config": object()}, "does not support speculative decoding; leave speculative_config out"),
@@ -115,13 +115,13 @@ def fake_worker(**changes: Any) -> Any:
     ],
     ids=["V2", "speculative", "TP", "PP"],
 )
-def test_engines_that_cannot_be_built_here_are_refused(changes: dict[str, Any], told: str) -> None:
-    with pytest.raises(UnsupportedEngine, match=told):
-        vllm_adapter.check_worker(fake_worker(**changes))
+def test_engines_that_cannot_be_built_here_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UnsupportedEngine, match=message):
+        adapter.check_worker(fake_worker(**changes))
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "message"),
     [
         (
             GPT2Config(vocab_size=128, n_embd=64, n_layer=2, n_head=2, n_positions=256),
@@ -142,11 +142,11 @@ def test_engines_that_cannot_be_built_here_are_refused(changes: dict[str, Any], 
     ids=["no shallow state", "no final norm"],
 )
 def test_a_model_that_shows_too_little_is_refused_unless_nothing_explores(
-    config: PretrainedConfig, told: str, tmp_path: Path
+    config: PretrainedConfig, message: str, tmp_path: Path
 ) -> None:
     torch.manual_seed(1)
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
-    with pytest.raises(UnsupportedEngine, match=told):
+    with pytest.raises(UnsupportedEngine, match=message):
         start_engine(tmp_path, {"beta": 0.5})
     vanilla = start_engine(tmp_path, {"beta": 0.0})
     assert len(generate(vanilla, [(PROMPTS[0], params(seed=1))])[0][0]) == 24
@@ -161,8 +161,8 @@ def test_a_source_layer_the_model_does_not_have_is_refused(layer: int, tiny_mode
 def test_soft_capped_logits_are_refused(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mixing hidden states before a soft cap is not fusing logits after it."""
     monkeypatch.setattr(worker.model_runner.get_model().logits_processor, "soft_cap", 30.0)
-    with pytest.raises(UnsupportedEngine, match="soft-caps its logits; esamp has not been proven there"):
-        vllm_adapter.enable_source_layer(worker, 1)
+    with pytest.raises(UnsupportedEngine, match="soft-caps its logits; esamp was not tested there"):
+        adapter.enable_source_layer(worker, 1)
 
 
 def test_a_quantised_head_is_refused(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,13 +171,13 @@ def test_a_quantised_head_is_refused(worker: Any, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(worker.model_runner.get_model().lm_head, "quant_method", Rounded())
     with pytest.raises(UnsupportedEngine, match=r"lm_head is quantised \(Rounded\)"):
-        vllm_adapter.check_head(worker)
-    assert vllm_adapter.plain_head_weight(worker) is None
+        adapter.check_head(worker)
+    assert adapter.plain_head_weight(worker) is None
 
 
 def test_somebody_elses_sampler_is_not_replaced(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnsupportedEngine, match="replaces vLLM's own V1 sampler; this engine has ESampSampler"):
-        vllm_adapter.install_sampler(worker)
+        adapter.install_sampler(worker)
 
 
 @pytest.mark.parametrize("model", ["tiny_model", "tied_model"])
@@ -186,7 +186,7 @@ def test_a_plain_heads_weights_give_the_heads_logits_and_no_more(model: str, req
     engine = start_engine(request.getfixturevalue(model), {"beta": 0.5})
     [[weight_VH, hidden, logits]] = engine.collective_rpc(
         lambda wrapper: (
-            vllm_adapter.plain_head_weight(wrapper.worker),
+            adapter.plain_head_weight(wrapper.worker),
             hidden := torch.randn(5, 64),
             wrapper.worker.model_runner.get_model().compute_logits(hidden),
         )

@@ -1,6 +1,6 @@
-"""Two ranks hold one model: they must draw one token, and their Distillers must never part. Needs two GPUs; unproven without them.
+"""Two ranks hold one model: they must draw one token, and their Distillers must stay equal. Needs two GPUs; untested without them.
 
-What is proven here: after a whole generation the Distillers of both ranks are equal bit for bit, also where top-k has candidates projected
+What is tested here: after a whole generation the Distillers of both ranks are equal bit for bit, also where top-k has candidates projected
 through a head that is split over the ranks; and the tokens are those of one GPU.
 """
 

@@ -1,14 +1,81 @@
-"""A run whose trainer cannot keep up says so before it starts."""
+"""The capacity of a run: a trainer that cannot keep up is reported before the run starts, with a suggestion that helps."""
 
 from dataclasses import replace
 from pathlib import Path
 
 from transformers import GPT2Config, Qwen2Config
 
-from actors.config import EngineConfig
+from actors.capacity.inputs import CapacityInputs
+from actors.capacity.model import estimate_capacity
+from actors.capacity.trainer_costs import ASSUMED_GPU, MEASURED_CPU
+from actors.config import EngineConfig, ExchangeConfig
 from esamp.config import ESampConfig
-from pipelines.capacity.run import exchange_warning
+from pipelines.capacity.report import CapacityRow
+from pipelines.capacity.run import (
+    COMFORTABLE_LOAD,
+    ExchangeCapacity,
+    assess_exchange,
+    exchange_warning,
+    run_inputs,
+    run_needs,
+    trainers_needed,
+)
 from pipelines.config.run import RunConfig
+
+BUSY = CapacityInputs(
+    hidden_size=2048, steps_per_s=40.0, shards=64, prompts=1, samples=16, inner_width=128, exchange_share=0.5
+)
+
+
+def advice(inputs: CapacityInputs) -> str:
+    return ExchangeCapacity.of(inputs, ASSUMED_GPU).advice
+
+
+def test_the_trainers_that_the_advice_asks_for_are_enough_and_half_of_them_are_not() -> None:
+    needed = trainers_needed(BUSY, ASSUMED_GPU)
+    assert needed is not None and needed > 1
+    assert f"use --trainers {needed}" in advice(BUSY)
+    assert estimate_capacity(replace(BUSY, trainers=needed), ASSUMED_GPU).load <= COMFORTABLE_LOAD
+    assert estimate_capacity(replace(BUSY, trainers=needed // 2), ASSUMED_GPU).load > COMFORTABLE_LOAD
+    assert advice(replace(BUSY, trainers=needed)).startswith("keeps up")
+
+
+def test_a_shard_too_fast_for_any_trainer_is_advised_to_learn_locally() -> None:
+    fast = replace(BUSY, steps_per_s=10_000.0)
+    assert "more trainers do not help, use trainer local" in advice(fast)
+    assert advice(replace(fast, scope="cluster")).endswith("use scope shard with trainer local")
+
+
+def test_a_row_is_plain_json_with_an_unlimited_network() -> None:
+    row = CapacityRow("m", ExchangeCapacity.of(BUSY, ASSUMED_GPU)).to_dict()
+    assert row["inputs"]["network_bytes_per_s"] is None  # type: ignore[index]
+
+
+def test_a_run_is_assessed_from_its_own_settings() -> None:
+    config = RunConfig(samples=8, limit=4, shards=2)
+    inputs, needs = run_inputs(config), run_needs(config)
+    assert (inputs.hidden_size, inputs.shards, inputs.samples, inputs.prompts) == (128, 2, 8, 8)
+    assert inputs.trainer == "actor" and inputs.steps_per_s > 0
+    assert needs.samples == 32 and needs.gpu_hours == 0 and needs.hours > 0 and needs.driver_bytes > 5e8
+
+
+def test_the_constants_are_those_of_the_device_that_learns() -> None:
+    config = RunConfig(samples=8, limit=4)
+    local = replace(config, esamp=ESampConfig(trainer="local"))
+    assert assess_exchange(config).costs is assess_exchange(local).costs is MEASURED_CPU
+    assert assess_exchange(replace(config, exchange=ExchangeConfig(trainer_gpus=0.5))).costs is ASSUMED_GPU
+    assert assess_exchange(replace(local, engine=EngineConfig(num_gpus=1))).costs is ASSUMED_GPU
+    assert assess_exchange(replace(config, engine=EngineConfig(num_gpus=1))).costs is MEASURED_CPU
+
+
+def test_a_run_with_a_small_max_staleness_is_warned_of_old_weights() -> None:
+    """The model once took the default, 256, whatever --esamp.max-staleness was, and such a run began without a warning."""
+    config = RunConfig(samples=8, limit=4)
+    capacity = assess_exchange(config)
+    assert capacity.keeps_up and capacity.estimate.lag > 2 and exchange_warning(config) is None
+    strict = replace(config, esamp=ESampConfig(trainer="actor", max_staleness=4))
+    warning = exchange_warning(strict)
+    assert warning is not None and "over half of max_staleness 4" in warning
 
 
 def large_run(folder: Path) -> RunConfig:
@@ -18,7 +85,7 @@ def large_run(folder: Path) -> RunConfig:
     return RunConfig(model=str(folder), sampler="esamp", samples=16, engine=engine)
 
 
-def test_a_trainer_that_cannot_keep_up_is_told_with_the_way_out(tmp_path: Path) -> None:
+def test_a_trainer_that_cannot_keep_up_is_warned_of_with_a_suggestion(tmp_path: Path) -> None:
     config = large_run(tmp_path)
     warning = exchange_warning(config)
     assert warning is not None

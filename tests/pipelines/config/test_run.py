@@ -8,6 +8,7 @@ import pytest
 from actors.config import EngineConfig, ExchangeConfig, SamplingConfig
 from esamp.config import ESampConfig
 from pipelines.config.early_stopping import StoppingConfig
+from pipelines.config.identity import config_hash
 from pipelines.config.run import RunConfig
 from pipelines.config.yaml_flags import flags_from_yaml
 from pipelines.errors import InputError
@@ -25,10 +26,13 @@ from pipelines.verifiers.settings import verifier_settings
         ({"template": "Solve this"}, "template must contain"),
         ({"verifier": "maths"}, "got 'maths'"),
         ({"verifier_timeout_s": float("inf")}, "verifier_timeout_s"),
-        ({"samples_per_unit": 0}, "samples_per_unit"),
-        ({"stop": StoppingConfig(successes=3, hopeless=2)}, r"successes <= stop.hopeless <= samples; got 3, 2 and 16"),
-        ({"stop": StoppingConfig(successes=1, hopeless=32)}, r"got 1, 32 and 16"),
-        ({"stop": StoppingConfig(successes=1, hopeless=4), "pass_at": (8,)}, r"given up after 4 samples.*k=8"),
+        ({"samples_per_work_unit": 0}, "samples_per_work_unit"),
+        (
+            {"stop": StoppingConfig(successes=3, give_up_after=2)},
+            r"successes <= stop.give_up_after <= samples; got 3, 2 and 16",
+        ),
+        ({"stop": StoppingConfig(successes=1, give_up_after=32)}, r"got 1, 32 and 16"),
+        ({"stop": StoppingConfig(successes=1, give_up_after=4), "pass_at": (8,)}, r"given up after 4 samples.*k=8"),
         ({"stop": StoppingConfig(successes=1), "verifier": "none"}, "stop.successes needs a verifier"),
         ({"trainers": 0}, "trainers must be >= 1"),
         ({"trainers": 2, "esamp": ESampConfig(trainer="local")}, "trainers=2 needs esamp.trainer actor; got 'local'"),
@@ -46,7 +50,7 @@ def test_where_a_run_runs_does_not_change_its_hash() -> None:
     there = RunConfig(
         shards=8, trainers=4, output=Path("x"), pass_at=(1,), engine=EngineConfig(num_gpus=1, kv_cache_gib=4.0)
     )
-    assert here.config_hash == there.config_hash
+    assert config_hash(here) == config_hash(there)
 
 
 @pytest.mark.parametrize(
@@ -58,11 +62,11 @@ def test_where_a_run_runs_does_not_change_its_hash() -> None:
         RunConfig(samples=8),
         RunConfig(verifier="exact"),
         RunConfig(stop=StoppingConfig(successes=1)),
-        RunConfig(exchange=ExchangeConfig(under_pressure="uniform")),
+        RunConfig(exchange=ExchangeConfig(backpressure="uniform")),
     ],
 )
 def test_what_decides_samples_and_verdicts_changes_the_hash(changed: RunConfig) -> None:
-    assert changed.config_hash != RunConfig().config_hash
+    assert config_hash(changed) != config_hash(RunConfig())
 
 
 @pytest.mark.parametrize(
@@ -72,21 +76,21 @@ def test_a_verifier_has_its_own_time_limit_unless_the_run_names_one(verifier: st
     judge = {"judge_url": "http://localhost:8000/v1", "judge_model": "m"}
     usual = RunConfig(verifier=verifier, **judge)  # type: ignore[arg-type]
     assert usual.verdict_timeout_s == verifier_settings(usual).timeout_s == seconds
-    assert usual.config_hash == replace(usual, verifier_timeout_s=seconds).config_hash
-    assert usual.config_hash != replace(usual, verifier_timeout_s=5.0).config_hash
+    assert config_hash(usual) == config_hash(replace(usual, verifier_timeout_s=seconds))
+    assert config_hash(usual) != config_hash(replace(usual, verifier_timeout_s=5.0))
 
 
 def test_esamp_settings_do_not_matter_to_a_vanilla_run() -> None:
     strong = RunConfig(
-        sampler="vanilla", trainers=2, esamp=ESampConfig(beta=2.0), exchange=ExchangeConfig(under_pressure="uniform")
+        sampler="vanilla", trainers=2, esamp=ESampConfig(beta=2.0), exchange=ExchangeConfig(backpressure="uniform")
     )
-    assert strong.config_hash == RunConfig(sampler="vanilla").config_hash
+    assert config_hash(strong) == config_hash(RunConfig(sampler="vanilla"))
     assert strong.beta == 0
 
 
 def test_half_a_stopping_rule_is_refused() -> None:
     with pytest.raises(InputError, match=r"give --stop\.successes"):
-        StoppingConfig(hopeless=16)
+        StoppingConfig(give_up_after=16)
     with pytest.raises(InputError, match="successes must be >= 1; got 0"):
         StoppingConfig(successes=0)
 
@@ -130,19 +134,19 @@ def test_the_run_folder_is_named_after_the_run() -> None:
     assert RunConfig(dataset="data/train.v2.jsonl").run_folder == Path("runs/train.v2-esamp-0")
 
 
-def test_samples_spill_over_several_shards_where_they_exceed_a_batch_or_the_user_asks() -> None:
+def test_samples_spread_over_several_shards_where_they_exceed_a_batch_or_the_user_asks() -> None:
     few, many = {"samples": 64}, {"samples": 100}
-    assert not RunConfig(**few, sampler="vanilla").spills
-    assert RunConfig(**many, sampler="vanilla").spills
-    assert RunConfig(**many, sampler="vanilla").unit_size == 64, "a shard's batch"
-    assert RunConfig(**few, sampler="vanilla", samples_per_unit=16, spill=True).spills
-    with pytest.raises(InputError, match="all its 64 samples are one unit"):
-        RunConfig(**few, sampler="vanilla", spill=True)
-    assert not RunConfig(**many, sampler="vanilla", spill=False).spills
-    assert RunConfig(**many, esamp=ESampConfig(trainer="actor")).spills
-    assert not RunConfig(**many, esamp=ESampConfig(trainer="local")).spills, "its Distillers are a shard's own"
+    assert not RunConfig(**few, sampler="vanilla").spreads
+    assert RunConfig(**many, sampler="vanilla").spreads
+    assert RunConfig(**many, sampler="vanilla").work_unit_size == 64, "a shard's batch"
+    assert RunConfig(**few, sampler="vanilla", samples_per_work_unit=16, spread=True).spreads
+    with pytest.raises(InputError, match="all its 64 samples are one work unit"):
+        RunConfig(**few, sampler="vanilla", spread=True)
+    assert not RunConfig(**many, sampler="vanilla", spread=False).spreads
+    assert RunConfig(**many, esamp=ESampConfig(trainer="actor")).spreads
+    assert not RunConfig(**many, esamp=ESampConfig(trainer="local")).spreads, "its Distillers are a shard's own"
     with pytest.raises(InputError, match=r"what they learn stays on one. Use --esamp.trainer actor"):
-        RunConfig(**few, esamp=ESampConfig(trainer="local"), spill=True)
+        RunConfig(**few, esamp=ESampConfig(trainer="local"), spread=True)
 
 
 @pytest.mark.parametrize(("num_gpus", "tensor_parallel"), [(0, 1), (0.5, 1), (1, 1), (4, 4)])

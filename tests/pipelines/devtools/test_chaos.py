@@ -23,7 +23,7 @@ pytestmark = pytest.mark.ray
 def finished(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of three Countdown problems with two samples each, a part to a problem."""
     folder = tmp_path_factory.mktemp("chaos") / "run"
-    config = RunConfig(limit=3, samples=2, units_per_part=1, sampler="vanilla", output=folder)
+    config = RunConfig(limit=3, samples=2, work_units_per_file=1, sampler="vanilla", output=folder)
     run_passk(config, console=Console(file=io.StringIO()), start_fleet=StandInFleet)
     return folder
 
@@ -47,9 +47,9 @@ def changed(finished: Path, tmp_path: Path, **columns: Any) -> Path:
     return folder
 
 
-def test_a_whole_run_is_exact(finished: Path) -> None:
+def test_a_complete_run_is_exact(finished: Path) -> None:
     report = judged(finished)
-    assert report.is_exact and (report.planned, report.stored, report.rows_in_parts) == (6, 6, 6)
+    assert report.is_exact and (report.planned, report.stored, report.rows_in_files) == (6, 6, 6)
     assert report.lines()[-1] == "every sample is there once, with its verdict"
 
 
@@ -68,9 +68,9 @@ def test_what_is_wrong_is_counted(finished: Path, tmp_path: Path, columns: dict[
     assert report.lines()[-1] == "NOT EXACT"
 
 
-def test_a_part_that_lies_there_twice_is_read_once_and_counted(finished: Path, tmp_path: Path) -> None:
+def test_an_output_file_that_is_there_twice_is_read_once_and_counted(finished: Path, tmp_path: Path) -> None:
     folder = changed(finished, tmp_path)
     part = folder / RunFolder(folder).parts()[0]
     shutil.copy(part, part.with_name("again.parquet"))
     report = judged(folder)
-    assert report.is_exact and report.rows_in_parts == 8
+    assert report.is_exact and report.rows_in_files == 8

@@ -10,7 +10,7 @@ from pipelines.devtools.bench import word_model
 from pipelines.devtools.bench.pipeline import MODES, RoundTiming, bench_config, medians, pipeline_table
 from pipelines.devtools.bench.shape import PipelineShape
 from pipelines.devtools.bench.word_model import write_word_model, write_word_problems
-from pipelines.passk import prepare_run
+from pipelines.prepare.run import prepare_run
 from pipelines.problems.dataset_rows import jsonl_rows
 
 
@@ -29,13 +29,13 @@ def test_ratios_are_of_modes_of_the_same_round() -> None:
     """A machine that is twice as fast in one round must not show in a ratio."""
     speeds = dict(zip(MODES, (100.0, 90.0, 95.0, 60.0, 120.0), strict=True))
     rounds = [[timing(mode, factor * speed) for mode, speed in speeds.items()] for factor in (1.0, 2.0, 0.5)]
-    told = medians([t for round_ in rounds for t in reversed(round_)])
-    assert told["pipeline / bare"]["tokens_per_s"] == pytest.approx(0.95)
-    assert told["two cores / one core"]["tokens_per_s"] == pytest.approx(2.0)
-    assert told["bare"]["tokens_per_s"] == pytest.approx(100)
-    assert told["pipeline"]["busy_tokens_per_s"] == pytest.approx(190)
-    assert told["pipeline / bare"]["tokens_per_core_s"] == pytest.approx(0.95)
-    assert pipeline_table(PipelineShape(), rounds[0]).row_count == len(told)
+    measured = medians([t for round_ in rounds for t in reversed(round_)])
+    assert measured["pipeline / bare"]["tokens_per_s"] == pytest.approx(0.95)
+    assert measured["two cores / one core"]["tokens_per_s"] == pytest.approx(2.0)
+    assert measured["bare"]["tokens_per_s"] == pytest.approx(100)
+    assert measured["pipeline"]["busy_tokens_per_s"] == pytest.approx(190)
+    assert measured["pipeline / bare"]["tokens_per_core_s"] == pytest.approx(0.95)
+    assert pipeline_table(PipelineShape(), rounds[0]).row_count == len(measured)
 
 
 def test_the_word_model_comes_with_prompts_that_its_tokenizer_reads_word_by_word(

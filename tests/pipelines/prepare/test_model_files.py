@@ -11,7 +11,8 @@ from transformers import PreTrainedTokenizerFast
 
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
-from pipelines.prepare.model_files import format_prompt, load_model_config, model_fingerprint
+from pipelines.prepare.model_files import load_model_config, model_fingerprint
+from pipelines.prepare.prompt import format_prompt
 from pipelines.prepare.tree_of_thoughts import SYSTEM_PROMPT
 from pipelines.problems.problem import Problem
 

@@ -1,4 +1,4 @@
-"""Runs become arms: replicates together, samplers apart, problems in line; what cannot be compared is refused."""
+"""Runs become conditions: replicates together, samplers apart, problems in line; what cannot be compared is refused."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +11,9 @@ from actors.config import SamplingConfig
 from esamp.config import ESampConfig
 from pipelines.errors import InputError
 from pipelines.report.measures.group_sizes import group_size_sweeps
-from pipelines.report.measures.outcomes import launch_order, replications
+from pipelines.report.measures.replicates import launch_order, replicate_spreads
 from pipelines.report.run_samples import mean_of_lists, read_run, token_curve
-from pipelines.report.run_set import gather_evidence
+from pipelines.report.run_set import read_run_set
 from tests.pipelines.report.report_runs import PROBLEMS, config, sample, write_run
 from tests.pipelines.stored_rows import failed, make_run, row, wrong
 
@@ -48,20 +48,20 @@ def test_seeds_are_replicates_and_settings_are_arms(tmp_path: Path) -> None:
         write_run(tmp_path / "b", config("esamp", esamp=ESampConfig(trainer="actor", beta=0.5)), solved_share=0.4),
         write_run(tmp_path / "t", config("vanilla", sampling=SamplingConfig(temperature=0.8)), solved_share=0.4),
     ]
-    evidence = gather_evidence(runs)
-    assert {arm.name: len(arm.runs) for arm in evidence.arms} == {
+    run_set = read_run_set(runs)
+    assert {condition.name: len(condition.runs) for condition in run_set.conditions} == {
         "vanilla, temperature 1.0": 3,
         "vanilla, temperature 0.8": 1,
         "esamp (beta 0.25)": 1,
         "esamp (beta 0.5)": 1,
     }
-    assert evidence.baseline.name == "vanilla, temperature 1.0"
-    assert evidence.baseline.correct_RPN.shape == (3, PROBLEMS, 4)
-    pass_at_1 = evidence.baseline.correct_RPN.mean(axis=(0, 2))
-    assert evidence.baseline.pass_at_P(1) == pytest.approx(pass_at_1)
-    between = replications(evidence)
+    assert run_set.baseline.name == "vanilla, temperature 1.0"
+    assert run_set.baseline.correct_RPN.shape == (3, PROBLEMS, 4)
+    pass_at_1 = run_set.baseline.correct_RPN.mean(axis=(0, 2))
+    assert run_set.baseline.pass_at_P(1) == pytest.approx(pass_at_1)
+    between = replicate_spreads(run_set)
     assert [row.k for row in between] == [1, 2, 4] and all(row.between.standard_deviation > 0 for row in between)
-    assert len(launch_order(evidence)) == 4
+    assert len(launch_order(run_set)) == 4
 
 
 def test_only_problems_that_every_run_has_finished_count(tmp_path: Path) -> None:
@@ -71,9 +71,9 @@ def test_only_problems_that_every_run_has_finished_count(tmp_path: Path) -> None
         make_run(tmp_path / "a", two, [full], num_problems=3),
         make_run(tmp_path / "b", replace(two, seed=1), [list(reversed(full[:4]))], num_problems=3),
     ]
-    evidence = gather_evidence(runs)
-    assert sorted(problem.problem_id for problem in evidence.problems) == ["p0", "p1"] and evidence.left_out == 1
-    first, second = evidence.arms[0].runs
+    run_set = read_run_set(runs)
+    assert sorted(problem.problem_id for problem in run_set.problems) == ["p0", "p1"] and run_set.left_out == 1
+    first, second = run_set.conditions[0].runs
     assert first.problem_ids == second.problem_ids
 
 
@@ -81,15 +81,15 @@ def test_runs_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
     base = make_run(tmp_path / "a", replace(config("vanilla"), samples=1), [[row(0, 0)]])
     two = replace(config("vanilla"), samples=1, seed=1)
     with pytest.raises(InputError, match="same run"):
-        gather_evidence([base, base])
+        read_run_set([base, base])
     with pytest.raises(InputError, match=r"problem p0 .* is another"):
-        gather_evidence([base, make_run(tmp_path / "b", two, [[{**row(0, 0), "problem": "say 1"}]])])
+        read_run_set([base, make_run(tmp_path / "b", two, [[{**row(0, 0), "problem": "say 1"}]])])
     with pytest.raises(InputError, match="share no finished problem"):
-        gather_evidence([base, make_run(tmp_path / "c", two, [[row(1, 0)]])])
+        read_run_set([base, make_run(tmp_path / "c", two, [[row(1, 0)]])])
     with pytest.raises(InputError, match="no problem with all 4 samples"):
-        gather_evidence([make_run(tmp_path / "d", config("vanilla"), [[row(0, 0)]])])
+        read_run_set([make_run(tmp_path / "d", config("vanilla"), [[row(0, 0)]])])
     with pytest.raises(InputError, match="at least one run folder"):
-        gather_evidence([])
+        read_run_set([])
 
 
 def test_group_sizes_are_swept_where_replicates_allow(tmp_path: Path) -> None:
@@ -99,10 +99,10 @@ def test_group_sizes_are_swept_where_replicates_allow(tmp_path: Path) -> None:
         )
         for samples, seed in ((4, 0), (2, 0), (2, 1))
     ]
-    evidence = gather_evidence(runs)
-    [sweep] = group_size_sweeps(evidence)
+    run_set = read_run_set(runs)
+    [sweep] = group_size_sweeps(run_set)
     assert [(p.group_size, p.num_groups) for p in sweep.points] == [(2, 2), (4, 1)] and sweep.budget == 4
-    small = next(arm for arm in evidence.arms if arm.group_size == 2)
+    small = next(condition for condition in run_set.conditions if condition.group_size == 2)
     assert sweep.points[0].solved.estimate == pytest.approx(small.correct_RPN.any(axis=(0, 2)).mean())
 
 

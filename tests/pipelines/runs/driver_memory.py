@@ -25,7 +25,8 @@ import pyarrow.parquet
 from rich.console import Console
 
 from pipelines.config.run import RunConfig
-from pipelines.passk import prepare_run, run_passk
+from pipelines.passk import run_passk
+from pipelines.prepare.run import prepare_run
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.schema import STORED_SCHEMA
 from tests.pipelines.stand_in import StandInFleet
@@ -34,7 +35,7 @@ from tests.pipelines.stored_rows import ROW
 UNITS_PER_PROBLEM = 16
 SAMPLES_PER_UNIT = 4
 LEFT = 2048
-UNITS_PER_PART = 1024
+WORK_UNITS_PER_FILE = 1024
 
 
 def run_config(folder: Path) -> RunConfig:
@@ -44,7 +45,7 @@ def run_config(folder: Path) -> RunConfig:
         verifier="exact",
         sampler="vanilla",
         samples=UNITS_PER_PROBLEM * SAMPLES_PER_UNIT,
-        samples_per_unit=SAMPLES_PER_UNIT,
+        samples_per_work_unit=SAMPLES_PER_UNIT,
     )
 
 
@@ -59,15 +60,15 @@ def fill(folder: Path) -> dict[str, float]:
     run = RunFolder(folder / "run")
     to_fill = run.manifest().num_units - LEFT
     with run.storage.open("plan/plan.parquet") as file, pa.parquet.ParquetFile(file) as stored:
-        for number, batch in enumerate(stored.iter_batches(UNITS_PER_PART)):
-            units = batch.slice(0, max(0, to_fill - number * UNITS_PER_PART))
+        for number, batch in enumerate(stored.iter_batches(WORK_UNITS_PER_FILE)):
+            units = batch.slice(0, max(0, to_fill - number * WORK_UNITS_PER_FILE))
             if units.num_rows:
-                with run.storage.whole_file(f"samples/{number:06}.parquet") as part:
-                    pa.parquet.write_table(drawn(units), part, compression="zstd")
+                with run.storage.atomic_file(f"samples/{number:06}.parquet") as sink:
+                    pa.parquet.write_table(sample_rows(units), sink, compression="zstd")
     return {}
 
 
-def drawn(units: pa.RecordBatch) -> pa.Table:
+def sample_rows(units: pa.RecordBatch) -> pa.Table:
     """Samples of units: all alike but for their keys, and for 64 tokens each."""
     unit_of = pc.list_parent_indices(units["sample_indices"])
     own = {
@@ -85,7 +86,7 @@ def drawn(units: pa.RecordBatch) -> pa.Table:
 def session(folder: Path) -> dict[str, float]:
     started = time.monotonic()
     run = prepare_run(run_config(folder))
-    count = run.count_units()
+    count = run.count_work_units()
     assert count.unfinished == min(LEFT, count.planned), count
     found = time.monotonic()
     summary = run_passk(run.config, console=Console(file=io.StringIO()), start_fleet=StandInFleet)

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from jobs import merge
 from pipelines.runs.storage import LocalStorage
 
-fast = LocalStorage.whole_file
+fast = LocalStorage.atomic_file
 
 
 @contextmanager
@@ -23,5 +23,5 @@ def slow(self: LocalStorage, name: str) -> Iterator[BinaryIO]:
 
 
 if __name__ == "__main__":
-    LocalStorage.whole_file = slow  # type: ignore[method-assign]
+    LocalStorage.atomic_file = slow  # type: ignore[method-assign]
     merge.main(sys.argv[1:])

@@ -1,9 +1,10 @@
 """A run folder holds one run, knows what is finished, and survives a kill."""
 
 import logging
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow.parquet as pq
 import pytest
@@ -14,9 +15,10 @@ from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
 from pipelines.problems.problem import Problem
 from pipelines.runs.extend import extended
-from pipelines.runs.folder import RunFolder, Session, UnitCount
+from pipelines.runs.folder import RunFolder, Session, WorkUnitCount
 from pipelines.runs.manifest import Manifest, new_manifest
-from pipelines.runs.plan import Plan, plan_run, stored_units
+from pipelines.runs.plan import Plan, plan_run, stored_work_units
+from pipelines.runs.storage import Storage
 from tests.pipelines.stored_rows import failed, make_run, row, wrong
 
 CONFIG = RunConfig(samples=2)
@@ -31,12 +33,12 @@ def plan(config: RunConfig = CONFIG, extended_from: tuple[int, ...] = ()) -> Pla
     return plan_run(problems, lambda problem: problem.text, config, extended_from=extended_from)
 
 
-def todo(folder: RunFolder, wave: int = 0, **settings: Any) -> list[str]:
+def todo(folder: RunFolder, round_number: int = 0, **settings: Any) -> list[str]:
     """Units that a session would draw."""
     held = folder.manifest()
-    count = folder.write_todo(replace(held, config=replace(held.config, **settings)), wave).num_rows
-    parts = [pq.read_table(path) for path in sorted((Path(folder.path) / "todo").iterdir())]
-    units = [unit.work.unit_id for part in parts for unit in stored_units(part)]
+    count = folder.write_todo(replace(held, config=replace(held.config, **settings)), round_number).num_rows
+    tables = [pq.read_table(path) for path in sorted((Path(folder.path) / "todo").iterdir())]
+    units = [unit.work.unit_id for table in tables for unit in stored_work_units(table)]
     assert len(units) == count
     return units
 
@@ -98,16 +100,38 @@ def test_a_unit_that_failed_runs_again_and_its_answer_replaces_the_failure(tmp_p
     ]
 
 
-def test_a_torn_part_is_set_aside_and_said_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_corrupt_file_is_moved_aside_and_said_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = make_run(tmp_path / "run", CONFIG, [[row(0, 0), row(0, 1)], [row(1, 0), row(1, 1)]])
     part = tmp_path / "run" / "samples" / "1.parquet"
     part.write_bytes(part.read_bytes()[:-20])
     with caplog.at_level(logging.WARNING):
-        folder.set_torn_parts_aside()
+        folder.move_corrupt_files()
     assert "1.parquet was left unreadable" in caplog.text
-    assert (tmp_path / "run" / "torn" / "1.parquet").is_file()
+    assert (tmp_path / "run" / "corrupt" / "1.parquet").is_file()
     assert not part.exists()
     assert todo(folder) == ["p1#0"]
+
+
+def test_a_resumed_run_reads_the_keys_of_every_output_file_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are never changed, but each question about a run opened all of them anew: some six times before a session began."""
+    held = make_run(tmp_path, CONFIG, [[row(0, 0), row(0, 1)], [row(1, 0)]])
+    opened: Counter[str] = Counter()
+    open_file = type(held.storage).open
+
+    def counting(storage: Storage, name: str) -> BinaryIO:
+        opened[name] += name.startswith("samples/")
+        return open_file(storage, name)
+
+    monkeypatch.setattr(type(held.storage), "open", counting)
+    folder = RunFolder(tmp_path)
+    run = folder.manifest()
+    folder.move_corrupt_files()
+    assert folder.count_work_units(run).unfinished == 1
+    assert folder.write_todo(run, 0)["problem_id"].to_pylist() == ["p1"]
+    assert folder.count_work_units(run).finished == 1
+    assert {name: count for name, count in opened.items() if count} == {"samples/0.parquet": 2, "samples/1.parquet": 2}
 
 
 def test_reading_a_folder_that_is_no_run_says_so(tmp_path: Path) -> None:
@@ -132,12 +156,12 @@ def test_an_extension_keeps_what_is_there_and_happens_once(tmp_path: Path) -> No
     folder = make_run(tmp_path / "run", CONFIG, [[row(0, 0), row(0, 1), row(1, 0)]])
     config, extended_from = extended(replace(CONFIG, output=tmp_path / "run"), 5)
     wanted = replace(manifest(config), extended_from=extended_from, num_units=4)
-    assert folder.count_units(wanted) == UnitCount(planned=4, unfinished=4), "before it is written"
+    assert folder.count_work_units(wanted) == WorkUnitCount(planned=4, unfinished=4), "before it is written"
     first = folder.open(wanted, plan(config, extended_from))
     assert folder.open(wanted, plan(config, extended_from)) == first
-    assert (first.waves, first.group_sizes, [event.kind for event in first.events]) == ((2, 5), [2, 3], ["extended"])
+    assert (first.rounds, first.group_sizes, [event.kind for event in first.events]) == ((2, 5), [2, 3], ["extended"])
     assert (todo(folder, 0), todo(folder, 1)) == (["p1#0"], ["p0#2", "p1#2"])
-    assert folder.count_units(wanted) == UnitCount(planned=4, unfinished=3)
+    assert folder.count_work_units(wanted) == WorkUnitCount(planned=4, unfinished=3)
     assert extended(config, 5) == (config, (2,)), "the same command goes on with it"
     assert extended(config, 8)[1] == (2, 5), "and another one extends it again"
     assert Manifest.from_json(first.to_json()) == first

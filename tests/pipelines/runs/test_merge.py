@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pipelines.config.early_stopping import StoppingConfig
-from pipelines.config.partition import parse_part
+from pipelines.config.partition import parse_partition
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
 from pipelines.runs.folder import RunFolder
@@ -35,8 +35,8 @@ def statuses(folder: RunFolder) -> dict[tuple[str, int], str]:
 
 def two_places(path: Path) -> list[RunFolder]:
     """One drew problem p0 and failed at p1, the other drew p1 and, as it happens, one sample of p0."""
-    here = make_run(path / "a", replace(CONFIG, part="1/2"), [[row(0, 0), wrong(0, 1)], [failed(1, 0)]])
-    there = make_run(path / "b", replace(CONFIG, part="2/2", shards=3), [[row(1, 0), row(1, 1), wrong(0, 1)]])
+    here = make_run(path / "a", replace(CONFIG, partition="1/2"), [[row(0, 0), wrong(0, 1)], [failed(1, 0)]])
+    there = make_run(path / "b", replace(CONFIG, partition="2/2", shards=3), [[row(1, 0), row(1, 1), wrong(0, 1)]])
     return [here, there]
 
 
@@ -52,7 +52,7 @@ def test_every_sample_is_taken_once_and_the_manifest_says_from_where(tmp_path: P
     listing = json.loads(output.storage.read(f"merged/{merged[0].sha256}.json"))
     assert list(listing["parts"]) == ["samples/0.parquet", "samples/1.parquet"]
     assert [contents(source) for source in sources] == before, "sources are only read"
-    assert output.count_units(output.manifest()).unfinished == 0
+    assert output.count_work_units(output.manifest()).unfinished == 0
 
 
 def test_a_merge_that_was_done_does_nothing_and_new_samples_are_added(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_longer_run_takes_in_a_shorter_one(tmp_path: Path) -> None:
     merge_runs(output, [short])
     merge_runs(output, [short, long])
     assert len(statuses(output)) == 4
-    assert output.manifest().waves == (2, 3)
+    assert output.manifest().rounds == (2, 3)
 
 
 @pytest.mark.parametrize(
@@ -134,21 +134,21 @@ def test_kill_9_in_the_middle_of_a_merge_leaves_what_the_same_command_completes(
     merge.send_signal(signal.SIGKILL)
     assert merge.wait() == -signal.SIGKILL
     output = RunFolder(tmp_path / "out")
-    assert 5 <= len(output.parts()) < 40, "the kill came in the middle"
+    assert 5 <= len(output.files()) < 40, "the kill came in the middle"
     assert output.manifest().events == ()
     merge_runs(output, sources)
     assert len(statuses(output)) == 80
     assert len(output.manifest().events) == 1
 
 
-def test_parts_share_a_run_without_gap_or_overlap(tmp_path: Path) -> None:
-    config = RunConfig(samples=5, samples_per_unit=2, limit=7)
+def test_partitions_share_a_run_without_gap_or_overlap(tmp_path: Path) -> None:
+    config = RunConfig(samples=5, samples_per_work_unit=2, limit=7)
     folder = make_run(tmp_path / "run", config, [], num_problems=7)
     for by in ("problems", "samples"):
         seen: list[tuple[str, int]] = []
         for number in range(1, 4):
-            manifest = replace(folder.manifest(), config=replace(config, part=f"{number}/3", part_by=by))
-            count = folder.count_units(manifest)
+            manifest = replace(folder.manifest(), config=replace(config, partition=f"{number}/3", partition_by=by))
+            count = folder.count_work_units(manifest)
             todo = folder.write_todo(manifest, 0)
             assert todo.num_rows == count.planned == count.unfinished > 0
             seen += [(row["problem_id"], row["samples"]) for row in todo.to_pylist()]
@@ -158,9 +158,9 @@ def test_parts_share_a_run_without_gap_or_overlap(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["0/4", "5/4", "2", "a/b", "2/4/6"])
 def test_a_part_that_is_none_says_what_one_looks_like(text: str) -> None:
     with pytest.raises(InputError, match=r"such as 2/4"):
-        parse_part(text, "problems")
+        parse_partition(text, "problems")
 
 
-def test_a_problem_that_may_stop_early_is_drawn_in_one_place() -> None:
-    with pytest.raises(InputError, match="drawn in one place"):
-        RunConfig(stop=StoppingConfig(successes=1), part="1/2", part_by="samples")
+def test_a_problem_that_may_stop_early_is_generated_in_one_place() -> None:
+    with pytest.raises(InputError, match="generated in one place"):
+        RunConfig(stop=StoppingConfig(successes=1), partition="1/2", partition_by="samples")

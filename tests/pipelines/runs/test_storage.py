@@ -30,7 +30,7 @@ def store() -> str:
 def test_a_run_on_an_object_store_is_written_read_and_summarised(store: str, tmp_path: Path) -> None:
     folder = make_run(f"{store}/a", replace(CONFIG, output=f"{store}/a"), [[row(0, 0), wrong(0, 1)], [row(1, 0)]])
     assert folder.manifest().config.output == f"{store}/a", "a URL keeps its slashes"
-    assert folder.count_units(folder.manifest()).unfinished == 1
+    assert folder.count_work_units(folder.manifest()).unfinished == 1
     assert folder.write_todo(folder.manifest(), 0)["problem_id"].to_pylist() == ["p1"]
     folder.clear_todo()
     summary = summarise(folder)
@@ -40,13 +40,13 @@ def test_a_run_on_an_object_store_is_written_read_and_summarised(store: str, tmp
         folder.check(replace(folder.manifest(), config=replace(CONFIG, seed=5)))
 
 
-def test_a_torn_part_on_an_object_store_is_set_aside(store: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_corrupt_file_on_an_object_store_is_moved_aside(store: str, caplog: pytest.LogCaptureFixture) -> None:
     folder = make_run(f"{store}/a", CONFIG, [[row(0, 0), row(0, 1)]])
-    folder.storage.write("samples/torn.parquet", folder.storage.read("samples/0.parquet")[:-20])
+    folder.storage.write("samples/cut.parquet", folder.storage.read("samples/0.parquet")[:-20])
     with caplog.at_level(logging.WARNING):
-        folder.set_torn_parts_aside()
-    assert folder.storage.names("torn") == ["torn/torn.parquet"]
-    assert folder.parts() == folder.storage.names("samples") == ["samples/0.parquet"]
+        folder.move_corrupt_files()
+    assert folder.storage.names("corrupt") == ["corrupt/cut.parquet"]
+    assert folder.files() == folder.storage.names("samples") == ["samples/0.parquet"]
 
 
 def test_runs_on_a_disk_and_on_an_object_store_are_joined(store: str, tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_file_is_there_in_full_or_not_at_all(store: str, place: str, tmp_path:
     storage.make_folder("x")
     storage.write("x/kept", b"old")
     for name in ("x/kept", "x/new"):
-        with pytest.raises(KeyboardInterrupt), storage.whole_file(name) as file:
+        with pytest.raises(KeyboardInterrupt), storage.atomic_file(name) as file:
             file.write(b"half")
             raise KeyboardInterrupt
     assert storage.names("x") == ["x/kept"]

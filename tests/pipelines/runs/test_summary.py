@@ -1,17 +1,20 @@
 """Summary numbers against values worked out by hand."""
 
+import json
 import math
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from actors.types import ShardStats, TrainerStats
 from esamp.config import ESampConfig
 from pipelines.config.run import RunConfig
 from pipelines.errors import RunError
+from pipelines.runs.counters import counters_of
 from pipelines.runs.folder import RunFolder, Session
 from pipelines.runs.summary import RunSummary, read_summary, summarise, summary_table, tokens_per_s
 from tests.pipelines.stored_rows import failed, make_run, row, wrong
@@ -71,10 +74,23 @@ def test_what_a_verifier_could_not_do_is_in_the_table(tmp_path: Path) -> None:
 
 def test_a_run_without_one_correct_sample_warns(tmp_path: Path) -> None:
     """A prompt or a verifier that does not fit looks just like this, and so do math-verify's time limits off the main thread."""
-    hopeless = summarise(make_run(tmp_path / "a", CONFIG, [[wrong(0, 0), wrong(0, 1), wrong(1, 0), wrong(1, 1)]]))
-    assert "warning: esamp (beta 0.25): not one of 4 samples is correct" in printed([hopeless])
+    unsolved = summarise(make_run(tmp_path / "a", CONFIG, [[wrong(0, 0), wrong(0, 1), wrong(1, 0), wrong(1, 1)]]))
+    assert "warning: esamp (beta 0.25): not one of 4 samples is correct" in printed([unsolved])
     weak = summarise(make_run(tmp_path / "b", CONFIG, [[row(0, 0), wrong(0, 1), wrong(1, 0), wrong(1, 1)]]))
     assert "warning" not in printed([weak])
+
+
+def test_the_warning_about_groups_says_which_of_them_share_a_distiller(tmp_path: Path) -> None:
+    """Work units that run at the same time share their problem's Distiller; extension rounds never do."""
+    samples = [[row(problem, index) for problem in (0, 1) for index in range(2)]]
+    in_units = summarise(make_run(tmp_path / "units", replace(CONFIG, samples_per_work_unit=1), samples))
+    [warning] = in_units.warnings
+    assert "2 groups of 1" in warning and "at the same time" in warning, warning
+    assert "did not learn from each other" not in warning
+    folder = make_run(tmp_path / "extended", CONFIG, samples)
+    folder.write_manifest(replace(folder.manifest(), config=replace(CONFIG, samples=2), extended_from=(1,)))
+    [warning] = summarise(folder).warnings
+    assert "extension rounds of 1, 1" in warning and "did not learn from each other" in warning, warning
 
 
 def test_without_a_verifier_pass_at_k_is_undefined_and_never_0(tmp_path: Path) -> None:
@@ -126,6 +142,39 @@ def test_the_time_of_a_session_whose_shard_came_back_is_the_whole_session() -> N
     assert tokens_per_s([replace(quiet, units_run_again=1)]) == 10
 
 
+def test_warnings_of_actors_are_in_the_summary_with_their_counts(tmp_path: Path) -> None:
+    """Twice the same warning is one line; a kind that has a counter is said once, by the counter."""
+    folder = make_run(tmp_path, CONFIG, [[row(0, 0), row(0, 1)]])
+    warned = [
+        {"source": "shard-0", "kind": "trainer_failed", "message": "the trainer is gone", "count": 2},
+        {"source": "shard-0", "kind": "diverged_slot", "message": "met non-finite numbers", "count": 3},
+    ]
+    shards = [{"generation_seconds": 1.0, "broken_slots": 3, "vanilla_groups": 0}]
+    for _ in range(2):
+        folder.add_session(
+            Session(started="", seconds=9.0, units=1, samples=1, tokens=9, shards=shards, trainer=None, warnings=warned)
+        )
+    summary = summarise(folder)
+    assert (summary.diverged_slots, summary.vanilla_groups) == (6, 0)
+    told = [line for line in printed([summary]).splitlines() if line.startswith("warning")]
+    assert [line.rstrip() for line in told] == [
+        "warning: esamp (beta 0.25): diverged slots: 6. Distiller slots whose numbers became non-finite; their groups stayed vanilla "
+        "from then on.",
+        "warning: esamp (beta 0.25): shard-0: the trainer is gone (trainer failed: 4)",
+    ]
+    assert read_summary(folder) == summary
+
+
+def test_a_counter_is_read_and_shown_from_its_one_field(tmp_path: Path) -> None:
+    """Every counter has a place where it is read and stands in summary.json; every name it adds up is one that actors count."""
+    counted = {entry.name for cls in (ShardStats, TrainerStats, Session) for entry in fields(cls)} | {"diverged_slots"}
+    for name, counter in counters_of():
+        assert counter.help and counter.unit, name
+        assert {*counter.shards, *counter.trainer, *counter.session} <= counted, name
+    summarise(folder := make_run(tmp_path, CONFIG, [[row(0, 0), row(0, 1)]]))
+    assert {name for name, _ in counters_of()} <= set(json.loads(folder.storage.read("summary.json")))
+
+
 def test_esamp_that_never_took_part_fails_loudly(tmp_path: Path) -> None:
     folder = make_run(tmp_path, CONFIG, [[row(0, 0, intervened_tokens=0), wrong(0, 1, intervened_tokens=0)]])
     with pytest.raises(RunError, match=r"beta=0.25 must explore.*vanilla samples"):
@@ -145,7 +194,7 @@ def test_a_run_that_shall_not_explore_need_not(tmp_path: Path, config: RunConfig
 
 
 def test_a_run_in_which_everything_failed_says_why(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="none of 2 samples could be drawn; the first failed with: too long"):
+    with pytest.raises(RunError, match="none of 2 samples could be generated; the first failed with: too long"):
         summarise(make_run(tmp_path, CONFIG, [[failed(0, 0), failed(0, 1)]]))
 
 

@@ -10,7 +10,7 @@ from actors.shards.router import start_router
 from esamp.config import ESampConfig
 from pipelines.config.run import RunConfig
 from pipelines.problems.problem import Problem
-from pipelines.runs.plan import plan_run, plan_table, units_in_flight, units_per_part
+from pipelines.runs.plan import plan_run, plan_table, work_units_in_flight, work_units_per_file
 from pipelines.runs.schema import run_labels
 from pipelines.stages.generate import GenerateSamples
 
@@ -25,31 +25,33 @@ def test_a_unit_of_a_problem_that_has_stopped_is_not_launched(local_ray: None) -
     """There is no shard: to ask for one would raise."""
     config = RunConfig(samples=2)
     labels = run_labels(config, run_id="r", model_fingerprint="f")
-    router = start_router([], [], units_per_shard=1, spill=False)
+    router = start_router([], [], units_per_shard=1, spread=False)
     stage = GenerateSamples(router, labels, ClosedGate(), attempts=1)
-    plan = plan_table(plan_run([Problem("p", "say 0", "0")], lambda problem: problem.text, config).units())
+    plan = plan_table(plan_run([Problem("p", "say 0", "0")], lambda problem: problem.text, config).work_units())
 
-    async def drawn() -> list[int]:
+    async def generated_rows() -> list[int]:
         return [table.num_rows async for table in stage(plan)]
 
-    assert asyncio.run(drawn()) == [0]
+    assert asyncio.run(generated_rows()) == [0]
 
 
 def test_a_shard_is_given_its_batch_twice_over() -> None:
     config = RunConfig(samples=16, sampler="vanilla", engine=EngineConfig(max_num_seqs=64))
-    assert units_in_flight(config) == 8
-    assert units_in_flight(RunConfig(samples=1000, sampler="vanilla")) == 2, "units of a batch each, that spill over"
-    assert units_in_flight(RunConfig(samples=1000, sampler="vanilla", spill=False)) == 1
+    assert work_units_in_flight(config) == 8
+    assert work_units_in_flight(RunConfig(samples=1000, sampler="vanilla")) == 2, (
+        "units of a batch each, that spill over"
+    )
+    assert work_units_in_flight(RunConfig(samples=1000, sampler="vanilla", spill=False)) == 1
 
 
 def test_an_exploring_shard_gets_no_more_problems_than_it_has_distillers() -> None:
     config = RunConfig(samples=1, esamp=ESampConfig(max_groups=4), engine=EngineConfig(max_num_seqs=64))
-    assert units_in_flight(config) == 4
+    assert work_units_in_flight(config) == 4
     shared = replace(config, esamp=replace(config.esamp, scope="shard"))
-    assert units_in_flight(shared) > 4, "prompts that share a Distiller need no slots of their own"
+    assert work_units_in_flight(shared) > 4, "prompts that share a Distiller need no slots of their own"
 
 
 def test_parts_grow_with_the_run_but_not_beyond_what_is_under_way() -> None:
     config = RunConfig(samples=16, sampler="vanilla", engine=EngineConfig(max_num_seqs=256))
-    assert [units_per_part(config, units) for units in (10, 20_000, 1_000_000)] == [4, 10, 16]
-    assert units_per_part(replace(config, units_per_part=1), 1_000_000) == 1
+    assert [work_units_per_file(config, units) for units in (10, 20_000, 1_000_000)] == [4, 10, 16]
+    assert work_units_per_file(replace(config, work_units_per_file=1), 1_000_000) == 1

@@ -8,14 +8,14 @@ import pytest
 
 from pipelines.statistics.adaptive import adaptive_curve, adaptive_pass_at_k
 from pipelines.statistics.cost import cost_per_solved
-from pipelines.statistics.replicates import between_runs, luck_share
+from pipelines.statistics.replicates import between_runs, run_variance_share
 from pipelines.statistics.stopping_rule import StoppingRule
 from tests.pipelines.statistics.processes import polya_urn
 
 RULES = [
-    StoppingRule(successes=1, hopeless=4, limit=4),
-    StoppingRule(successes=2, hopeless=3, limit=7),
-    StoppingRule(successes=3, hopeless=3, limit=6),
+    StoppingRule(successes=1, give_up_after=4, limit=4),
+    StoppingRule(successes=2, give_up_after=3, limit=7),
+    StoppingRule(successes=3, give_up_after=3, limit=6),
 ]
 
 
@@ -28,7 +28,7 @@ def stop(order: tuple[int, ...], rule: StoppingRule) -> tuple[int, int]:
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("p", [0.1, 0.5])
 def test_adaptive_estimates_are_unbiased(rule: StoppingRule, p: float) -> None:
-    for k in range(1, rule.hopeless + 1):
+    for k in range(1, rule.give_up_after + 1):
         mean = sum(
             math.prod(p if ok else 1 - p for ok in order) * adaptive_pass_at_k(*stop(order, rule), k, rule)
             for order in product((0, 1), repeat=rule.limit)
@@ -37,7 +37,7 @@ def test_adaptive_estimates_are_unbiased(rule: StoppingRule, p: float) -> None:
 
 
 def test_they_stay_right_where_siblings_copy_each_other_and_the_plain_share_does_not() -> None:
-    rule = StoppingRule(successes=2, hopeless=6, limit=12)
+    rule = StoppingRule(successes=2, give_up_after=6, limit=12)
     correct = polya_urn(np.random.default_rng(0), 1, 20_000, 12)[0]
     stops = [stop(tuple(order), rule) for order in correct.astype(int).tolist()]
     drawn_P, correct_P = np.array(stops).T
@@ -47,12 +47,12 @@ def test_they_stay_right_where_siblings_copy_each_other_and_the_plain_share_does
 
 
 def test_haldanes_estimate_is_the_special_case() -> None:
-    rule = StoppingRule(successes=3, hopeless=50, limit=50)
+    rule = StoppingRule(successes=3, give_up_after=50, limit=50)
     assert adaptive_pass_at_k(20, 3, 1, rule) == pytest.approx(2 / 19)
 
 
-def test_k_beyond_the_hopeless_bound_is_nan_for_everyone() -> None:
-    rule = StoppingRule(successes=2, hopeless=3, limit=7)
+def test_k_beyond_the_point_of_giving_up_is_nan_for_everyone() -> None:
+    rule = StoppingRule(successes=2, give_up_after=3, limit=7)
     assert math.isnan(adaptive_pass_at_k(3, 0, 4, rule)) and math.isnan(adaptive_pass_at_k(2, 2, 4, rule))
     assert math.isnan(adaptive_curve([3, 2], [0, 2], [4], rule)[0].estimate)
 
@@ -60,12 +60,12 @@ def test_k_beyond_the_hopeless_bound_is_nan_for_everyone() -> None:
 @pytest.mark.parametrize(("n", "c"), [(2, 0), (3, 1), (8, 2), (1, 2), (4, 0)])
 def test_counts_the_rule_cannot_stop_at_are_refused(n: int, c: int) -> None:
     with pytest.raises(ValueError, match=f"{c} correct of {n} samples"):
-        adaptive_pass_at_k(n, c, 1, StoppingRule(successes=2, hopeless=3, limit=7))
+        adaptive_pass_at_k(n, c, 1, StoppingRule(successes=2, give_up_after=3, limit=7))
 
 
 def test_rules_that_contradict_themselves_are_refused() -> None:
-    with pytest.raises(ValueError, match="successes=4, hopeless=3"):
-        StoppingRule(successes=4, hopeless=3, limit=7)
+    with pytest.raises(ValueError, match="successes=4, give_up_after=3"):
+        StoppingRule(successes=4, give_up_after=3, limit=7)
 
 
 def test_between_run_error_covers_and_one_run_cannot_tell() -> None:
@@ -86,10 +86,10 @@ def test_the_luck_share_is_that_of_the_variance() -> None:
     rng = np.random.default_rng(2)
     difficulty_P = rng.normal(0, 3, 4000)
     values_RP = difficulty_P + rng.normal(0, 1, (5, 4000))
-    assert luck_share(values_RP) == pytest.approx(1 / (1 + 9), abs=0.02)
-    assert luck_share(rng.normal(0, 1, (5, 4000))) == pytest.approx(1, abs=0.02)
-    assert luck_share(np.tile(difficulty_P, (3, 1))) == pytest.approx(0, abs=1e-12)
-    assert math.isnan(luck_share(difficulty_P[None])) and math.isnan(luck_share(np.zeros((3, 4))))
+    assert run_variance_share(values_RP) == pytest.approx(1 / (1 + 9), abs=0.02)
+    assert run_variance_share(rng.normal(0, 1, (5, 4000))) == pytest.approx(1, abs=0.02)
+    assert run_variance_share(np.tile(difficulty_P, (3, 1))) == pytest.approx(0, abs=1e-12)
+    assert math.isnan(run_variance_share(difficulty_P[None])) and math.isnan(run_variance_share(np.zeros((3, 4))))
 
 
 def test_cost_per_solved_counts_unsolved_problems_and_covers() -> None:

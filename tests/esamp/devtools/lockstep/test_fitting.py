@@ -1,4 +1,4 @@
-"""Learning curves: what is read is what an answer's tokens were drawn from, and an error that can fall does."""
+"""Learning curves: the rows that are read are those that predict a sample's tokens, and an error that can fall does."""
 
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from tests.esamp.distiller.oracle import Oracle
 
 def test_rows_are_those_that_drew_each_token_but_the_first_and_can_be_learned(tiny_model: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
-    prompts, answers = [[5, 6, 7], [5, 6, 7], [9, 3]], [[1, 2, 3, 4], [4, 4], [8, 8, 8]]
-    rows = read_rows(model, prompts, answers, layer=1)
+    prompts, samples = [[5, 6, 7], [5, 6, 7], [9, 3]], [[1, 2, 3, 4], [4, 4], [8, 8, 8]]
+    rows = read_rows(model, prompts, samples, layer=1)
     assert rows.problem_R.tolist() == [0, 0, 0, 0, 1, 1]
     read = Oracle(tiny_model).read([5, 6, 7, 1, 2, 3])
     torch.testing.assert_close(rows.target_RH[:3], read.target_TH[3:], rtol=1e-3, atol=1e-3)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from esamp.devtools.lockstep.drawing import LockstepSamples
 from esamp.devtools.lockstep.mechanism import auc_within_places, first_divergence, sharpening, visits
+from esamp.devtools.lockstep.sampler import LockstepSamples
 
 
 def made_up(tokens: list[list[int]], shift_of_logits: float, vocabulary: int = 5) -> LockstepSamples:
@@ -34,7 +34,7 @@ def test_a_shift_that_has_nothing_to_do_with_the_logits_is_explained_by_no_slope
 def test_visits_count_siblings_of_earlier_waves_with_the_same_prefix_and_see_where_the_shift_leads() -> None:
     samples = made_up([[1, 2, 4], [1, 2, 3], [1, 2, 3], [2, 2, 3]], 0.0)
     samples.shifts_PNTV[0, 2, 2, 3] = samples.shifts_PNTV[0, 2, 2, 4] = 1.0
-    found = visits(samples, waves=2)
+    found = visits(samples, rounds=2)
     assert found.seen_PNT[0].tolist() == [[-1] * 3, [-1] * 3, [-1, 2, 2], [-1, 0, 0]]
     p = samples.logits_PNTV[0, :2, 2].float().softmax(-1)
     assert found.pull_PNT[0, 2, 2] == pytest.approx(1.0 - float((p[:, 3] + p[:, 4]).mean()), abs=1e-3)

@@ -1,0 +1,138 @@
+"""What does Exploratory Sampling cost an engine? Stock vLLM, each part of ESamp, and all of it, interleaved in one run.
+
+    python -m jobs.bench_engine                                  # one shape, some minutes on two cores
+    python -m jobs.bench_engine --shape.hidden 1024 --inner-widths 384 96 --filters none min_p
+    python -m jobs.bench_engine --actor                          # with Distiller-trainer actors as well (starts Ray)
+    python -m jobs.bench_engine --actor --modes "predict only" "full, actor" "full, slow actor"
+
+The model is random with peaked next-token distributions, so nothing is downloaded. Writes bench.json and bench.png to --output, prints a
+table, and fails if the Distillers did not learn.
+"""
+
+import json
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from itertools import product
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from esamp.devtools.bench.shape import Filter, Shape
+from jobs.exit_codes import one_line_errors
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchEngineCommand:
+    """The command line of this job."""
+
+    shape: Shape = field(default_factory=Shape)
+    """The point to measure; the lists below make a grid of it."""
+    batches: tuple[int, ...] = ()
+    """Batch sizes instead of the shape's: its number of prompts follows."""
+    inner_widths: tuple[int, ...] = ()
+    """Distiller widths instead of the shape's."""
+    filters: tuple[Filter, ...] = ()
+    """Filters instead of the shape's."""
+    rounds: int = 20
+    """Rounds; each runs every mode once."""
+    tokens: int = 32
+    """Decode steps per mode and round, in turns of 8 with stock vLLM."""
+    entropy_nats: float = 1.5
+    """Entropy of the random model's next-token distributions."""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """What the model computes in; Distillers compute in float32."""
+    eager: bool = True
+    """Leave out torch.compile and CUDA graphs."""
+    actor: bool = False
+    """Measure a Distiller-trainer actor as well, and one that is ten times too slow, on a Ray that is started for them."""
+    modes: tuple[str, ...] = ()
+    """Measure only these modes, such as "predict only" and "full, actor", beside stock; by default all."""
+    seed: int = 0
+    """Seed of weights, prompts and the order of modes."""
+    output: Path = Path("runs/bench")
+    """Folder of bench.json and bench.png."""
+
+    def shapes(self) -> list[Shape]:
+        """The grid."""
+        return [
+            replace(
+                self.shape,
+                prompts=max(1, batch // self.shape.samples),
+                samples=min(batch, self.shape.samples),
+                inner_width=width,
+                filter=name,
+            )
+            for batch, width, name in product(
+                self.batches or (self.shape.batch,),
+                self.inner_widths or (self.shape.inner_width,),
+                self.filters or (self.shape.filter,),
+            )
+        ]
+
+
+def main(args: list[str]) -> None:
+    """Measure every mode at every shape, print and write; exit with 1 if the Distillers did not learn."""
+    with one_line_errors():
+        command = tyro.cli(BenchEngineCommand, prog="python -m jobs.bench_engine", description=__doc__, args=args)
+        measure_engines(command, args)
+
+
+def measure_engines(command: BenchEngineCommand, args: list[str]) -> None:
+    """As `main`."""
+    # Imported late: torch and vLLM take seconds that --help need not wait for.
+    import torch
+    from rich.console import Console
+
+    from esamp.devtools.bench.engine_bench import run_point, standard_modes
+    from esamp.devtools.bench.report import bench_table, plot_points, point_summary, slot_table
+    from esamp.devtools.bench.slot_scaling import slot_costs
+
+    console = Console()
+    with ExitStack() as stack:
+        modes = standard_modes()
+        if command.actor:
+            from actors.devtools.bench import actor_bench, exchange_lines
+
+            modes += stack.enter_context(actor_bench()).modes
+        points = [
+            run_point(
+                shape,
+                modes=[mode for mode in modes if not command.modes or mode.name in ("stock", *command.modes)],
+                rounds=command.rounds,
+                tokens=command.tokens,
+                entropy_nats=command.entropy_nats,
+                is_eager=command.eager,
+                dtype=getattr(torch, command.dtype),
+                seed=command.seed,
+                log=lambda line: console.print(line, style="dim", highlight=False),
+            )
+            for shape in command.shapes()
+        ]
+    command.output.mkdir(parents=True, exist_ok=True)
+    summaries = [point_summary(point) for point in points]
+    costs = slot_costs(command.shape)
+    measured = {
+        "command": " ".join(["python -m jobs.bench_engine", *args]),
+        "points": [asdict(summary) for summary in summaries],
+        "slots": [asdict(cost) for cost in costs],
+    }
+    (command.output / "bench.json").write_text(json.dumps(measured, indent=1))
+    plot_points(summaries, costs, command.output / "bench.png")
+    for summary in summaries:
+        console.print(bench_table(summary))
+        if command.actor and (not command.modes or "predict only" in command.modes):
+            console.print("\n".join(exchange_lines(summary)), highlight=False)
+    console.print(slot_table(costs, command.shape))
+    console.print(f"written: {command.output / 'bench.json'}, {command.output / 'bench.png'}", highlight=False)
+    not_learned = [summary for summary in summaries if not summary.loss_end < summary.loss_start]
+    if not_learned:
+        sys.exit(
+            f"the Distillers did not learn: loss {not_learned[0].loss_start:.3g} -> {not_learned[0].loss_end:.3g} "
+            f"({not_learned[0].label})."
+        )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

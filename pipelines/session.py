@@ -1,0 +1,204 @@
+"""One session of a run: its shards generate the work units that are not finished, and every one is scored and saved.
+
+todo/ -> GenerateSamples -> VerifySamples -> samples/*.parquet
+               |  ^
+           LLM shards (actors.Fleet)
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from typing import Any, Protocol
+
+import ray
+import ray.data
+from ray.actor import ActorHandle
+from ray.data import ActorPoolStrategy, Dataset, SaveMode
+from rich.console import Console
+
+from actors.config import ShardConfig
+from actors.shards.placement import drivers_node
+from actors.shards.router import start_router
+from actors.types import RouterCounts, ShardStats, TrainerStats
+from esamp.config import ESampConfig
+from pipelines.config.run import RunConfig
+from pipelines.errors import RunError
+from pipelines.prepare.run import PreparedRun
+from pipelines.runs.folder import SAMPLES, TODO, RunFolder, Session
+from pipelines.runs.plan import work_units_in_flight, work_units_per_file
+from pipelines.runs.provenance import now
+from pipelines.runs.schema import RunLabels, run_labels
+from pipelines.stages.early_stopping import Gate, OpenGate, StoppingActor, StoppingGate
+from pipelines.stages.generate import GenerateSamples
+from pipelines.stages.progress import LiveProgress, Progress
+from pipelines.stages.ray_session import pipeline_cpus
+from pipelines.stages.verify import VerifySamples
+from pipelines.statistics.stopping_rule import StoppingRule
+from pipelines.verifiers.settings import verifier_settings
+
+
+class ShardFleet(Protocol):
+    """What a run needs of its shards: actors.Fleet, or a stand-in of the same form."""
+
+    shards: list[ActorHandle]
+
+    @property
+    def trainers(self) -> Sequence[ActorHandle]: ...
+
+    def grow(self, router: ActorHandle, *, other_cpus: float) -> None: ...
+
+    def stats(self) -> list[ShardStats]: ...
+
+    def trainer_stats(self) -> TrainerStats | None: ...
+
+
+class StartFleet(Protocol):
+    """Starts shards for a `with` block."""
+
+    def __call__(
+        self, config: ShardConfig, *, num_shards: int, min_shards: int | None, num_trainers: int
+    ) -> AbstractContextManager[ShardFleet]: ...
+
+
+def generate_work_units(run: PreparedRun, *, console: Console, start_fleet: StartFleet) -> None:
+    """One session: generate, score and save the work units that are not finished. Raises RunError if the session did not do its work."""
+    config = run.config
+    console.rule("first prompt")
+    console.print(run.plan.first_prompt, markup=False, highlight=False, soft_wrap=True)
+    console.rule()
+    if run.verifier_line:
+        console.print(run.verifier_line, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"starting {config.shards} shard(s) of {config.model} for {run.folder.path} ...", highlight=False)
+    fleet_of_run = start_fleet(
+        config.shard, num_shards=config.shards, min_shards=config.min_shards, num_trainers=config.trainers
+    )
+    with fleet_of_run as fleet:
+        manifest = run.folder.open(run.manifest, run.plan)
+        labels = run_labels(config, run_id=manifest.run_id, model_fingerprint=manifest.model_fingerprint)
+        # Only now: workers of a session that was killed a moment ago may have saved their last file while the engines started.
+        count = run.count_work_units()
+        console.print(f"{count.finished} of {count.planned} work units are finished", highlight=False)
+        progress = ray.remote(Progress).options(num_cpus=0, scheduling_strategy=drivers_node()).remote()
+        router = start_router(
+            fleet.shards, fleet.trainers, units_per_shard=work_units_in_flight(config), spread=config.spreads
+        )
+        fleet.grow(router, other_cpus=pipeline_cpus(config))
+        started, clock_start = now(), time.monotonic()
+        with LiveProgress(progress, router=router, console=console) as live:
+            # One extension round after the other: units of one problem that are under way at the same time may share a Distiller.
+            for round_number in range(len(manifest.rounds)):
+                todo = run.folder.write_todo(run.manifest, round_number)
+                if todo.num_rows:
+                    ray.get(progress.expect.remote(todo))
+                    part = work_units_per_file(config, todo.num_rows)
+                    save_samples(
+                        run.folder,
+                        work_units_per_file=part,
+                        config=config,
+                        labels=labels,
+                        router=router,
+                        progress=progress,
+                    )
+        counts = live.counts()
+        rotation: RouterCounts = ray.get(router.counts.remote())
+        shard_stats, trainer_stats = fleet.stats(), fleet.trainer_stats()
+        # Shards and trainers are asked once, at the end: under tensor parallelism their counters may not be read while an engine steps.
+        warnings = [warning for stats in (rotation, *shard_stats, trainer_stats) if stats for warning in stats.warnings]
+        live.warnings.show(warnings)
+        session = Session(
+            started=started,
+            seconds=time.monotonic() - clock_start,
+            units=count.unfinished,
+            samples=counts.samples,
+            tokens=counts.tokens,
+            shards=[counts_of(stats) for stats in shard_stats],
+            shard_restarts=rotation.shard_restarts,
+            units_run_again=rotation.units_run_again,
+            trainer=counts_of(trainer_stats) if trainer_stats else None,
+            warnings=[asdict(warning) for warning in warnings],
+        )
+    run.folder.clear_todo()
+    run.folder.add_session(session)
+    check_exploration(config, session)
+
+
+def counts_of(stats: ShardStats | TrainerStats) -> dict[str, Any]:
+    """An actor's counters as they are stored with the session, which keeps warnings apart."""
+    return {name: count for name, count in asdict(stats).items() if name != "warnings"}
+
+
+def save_samples(
+    folder: RunFolder,
+    *,
+    work_units_per_file: int,
+    config: RunConfig,
+    labels: RunLabels,
+    router: ActorHandle,
+    progress: ActorHandle,
+) -> None:
+    """The pipeline: what happens to a work unit in todo/, in order. Returns when every unit is on disk."""
+    gate, listeners = gate_and_listeners(folder, config.stopping_rule, router, progress)
+    calls = math.ceil(work_units_in_flight(config) / work_units_per_file)
+    todo: Dataset = ray.data.read_parquet(folder.storage.place(TODO), filesystem=folder.storage.ray_filesystem)
+    samples = (
+        # Without this a small plan is one block: one shard busy, and nothing saved until the end.
+        todo.repartition(target_num_rows_per_block=work_units_per_file)
+        .map_batches(
+            GenerateSamples,
+            fn_constructor_args=(router, labels, gate),
+            fn_constructor_kwargs={"attempts": config.work_unit_attempts},
+            batch_size=work_units_per_file,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(
+                size=config.shards, max_concurrent_calls_per_actor=calls, max_tasks_in_flight_per_actor=2 * calls
+            ),
+            num_cpus=0,
+        )
+        .map_batches(
+            VerifySamples,
+            fn_constructor_args=(verifier_settings(config), folder.answers, listeners),
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(size=config.verifiers),
+            num_cpus=1,
+        )
+    )
+    samples.write_parquet(folder.storage.place(SAMPLES), filesystem=folder.storage.ray_filesystem, mode=SaveMode.APPEND)
+
+
+def gate_and_listeners(
+    folder: RunFolder, rule: StoppingRule | None, router: ActorHandle, progress: ActorHandle
+) -> tuple[Gate, list[ActorHandle]]:
+    """What decides whether a work unit is launched, and the actors that get the verdicts."""
+    if rule is None:
+        return OpenGate(), [progress]
+    tracker = (
+        ray.remote(StoppingActor)
+        .options(num_cpus=0, scheduling_strategy=drivers_node())
+        .remote(rule, folder.finished_samples(), router, progress)
+    )
+    return StoppingGate(tracker), [progress, tracker]
+
+
+def check_exploration(config: RunConfig, session: Session) -> None:
+    """Raise RunError if ESamp or a baseline was asked for and did nothing: such samples are vanilla samples under another name."""
+    policy = config.policy
+    if session.counters_were_reset:
+        return  # `summarise` looks at the samples themselves
+    if policy is None or session.tokens == 0 or (isinstance(policy, ESampConfig) and policy.beta == 0):
+        return
+    counted = {"intervened on": sum(shard["intervened_tokens"] for shard in session.shards)}
+    if isinstance(policy, ESampConfig) and policy.trainer != "none":
+        learners = session.shards if session.trainer is None else [session.trainer]
+        # A trainer that was restarted counts from 0 again, but what it taught before has been received.
+        received = sum(shard["versions_received"] for shard in session.shards)
+        counted["trained on"] = received + sum(learner["trained_rows"] for learner in learners)
+    for what, count in counted.items():
+        if count == 0:
+            raise RunError(
+                f"{config.sampler} with {policy} must take part in the draw, but of {session.tokens} tokens in "
+                f"{session.samples} samples none was {what}: these are vanilla samples. Look at sampling.max_tokens, "
+                "esamp.warmup_steps and esamp.max_staleness."
+            )

@@ -1,0 +1,49 @@
+"""The error boundary of a session: what Ray, an engine or the disk raise becomes one line."""
+
+import errno
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ray.data.exceptions import SystemException
+from ray.exceptions import RayError
+
+from actors.errors import EngineStartError, TrainerStartError
+from pipelines.errors import InputError, RunError, root_cause
+from pipelines.prepare.run import PreparedRun
+from pipelines.runs.folder import FAILURE
+
+
+@contextmanager
+def failures_in_one_line(run: PreparedRun) -> Iterator[None]:
+    """The error boundary of a session: what Ray, an engine or the disk raise becomes one line. What was finished stays."""
+    try:
+        yield
+    except EngineStartError as error:
+        raise InputError(f"no engine for model {run.config.model}: {error}") from error
+    except TrainerStartError as error:
+        raise InputError(f"a DistillerTrainer did not start: {error}") from error
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"stopped. {finished_line(run)}") from None
+    except (RayError, SystemException, OSError) as error:
+        if is_disk_full(error):
+            raise RunError(f"the disk of {run.folder.path} is full. Free some space. {finished_line(run)}") from error
+        if run.folder.has_run:
+            run.folder.storage.write(FAILURE, traceback.format_exc().encode())
+        raise RunError(f"{root_cause(error)} (in full: {run.folder.path}/{FAILURE}). {finished_line(run)}") from error
+
+
+def finished_line(run: PreparedRun) -> str:
+    """What a stopped run has, and how it goes on."""
+    count = run.count_work_units()
+    return f"{count.finished} of {count.planned} work units are saved in {run.folder.path}; the same command goes on from there."
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """True if "no space left on device" is at the bottom of an error, which may come through Ray."""
+    chain: BaseException | None = error
+    while chain is not None:
+        if isinstance(chain, OSError) and chain.errno == errno.ENOSPC:
+            return True
+        chain = chain.__cause__ or chain.__context__
+    return f"[Errno {errno.ENOSPC}]" in str(error) or "No space left on device" in str(error)

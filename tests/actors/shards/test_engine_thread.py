@@ -1,0 +1,146 @@
+"""The threads of an LLMShard: one runs the engine, Ray's event loop takes calls. The engine is a fake one; the threads are what is under
+test."""
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from actors.config import EngineConfig, ShardConfig
+from actors.errors import EngineFailed
+from actors.shards import llm_shard
+from actors.shards.llm_shard import LLMShard
+from actors.types import Sample, WorkUnit
+from esamp.telemetry import TokenRecords
+from pipelines.config.run import EMBEDDED_MODEL
+
+pytestmark = pytest.mark.engine  # imports vLLM
+STEP_S = 0.005
+
+
+@dataclass
+class Completion:
+    text: str = "7"
+    token_ids: tuple[int, ...] = (1,)
+    finish_reason: str = "stop"
+
+
+@dataclass
+class Output:
+    request_id: str
+    prompt_token_ids: tuple[int, ...] = (0,)
+    outputs: list[Completion] = field(default_factory=lambda: [Completion()])
+
+
+class TensorParallelEngine:
+    """Workers that are reached by collective_rpc. Like vLLM's message queue it takes one call at a time, a step being one."""
+
+    def __init__(self, num_steps: int) -> None:
+        self._requests: dict[str, int] = {}
+        self._num_steps = num_steps
+        self._is_busy = threading.Lock()
+        self.overlaps = 0
+
+    def add_request(self, request_id: str, prompt: object, params: object) -> None:
+        self._requests[request_id] = self._num_steps
+
+    def has_unfinished_requests(self) -> bool:
+        return bool(self._requests)
+
+    def step(self) -> list[Output]:
+        self._call()
+        self._requests = {name: left - 1 for name, left in self._requests.items()}
+        finished = [name for name, left in self._requests.items() if not left]
+        for name in finished:
+            del self._requests[name]
+        return [Output(name) for name in finished]
+
+    def collective_rpc(self, method: str, args: tuple[list[str], ...] = ()) -> list[dict[str, Any]]:
+        self._call()
+        if method == "esamp_counters":
+            return [{"decode_rows": 3}]
+        return [{request_id: TokenRecords().to_dict() for request_id in args[0]}]
+
+    def _call(self) -> None:
+        if not self._is_busy.acquire(blocking=False):
+            self.overlaps += 1
+            return
+        time.sleep(STEP_S)
+        self._is_busy.release()
+
+
+class BrokenEngine(TensorParallelEngine):
+    """Breaks in its first step."""
+
+    def step(self) -> list[Output]:
+        raise RuntimeError("out of blocks")
+
+
+def start_shard(monkeypatch: pytest.MonkeyPatch, engine: TensorParallelEngine) -> LLMShard:
+    monkeypatch.setattr(llm_shard.LLMEngine, "from_engine_args", lambda args: engine)
+    return LLMShard(ShardConfig(model=str(EMBEDDED_MODEL), engine=EngineConfig(num_gpus=2)), name="shard-0")
+
+
+def unit(number: int) -> WorkUnit:
+    return WorkUnit(unit_id=f"u{number}", problem_id="p", prompt="3 4 ->", sample_indices=(0,), seeds=(1,))
+
+
+def within(seconds: float, work: Coroutine[Any, Any, list[Any]]) -> list[Any]:
+    """What `work` returns. An event loop that hangs cannot time out by itself, so it runs in a thread."""
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.extend(asyncio.run(work)), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert not thread.is_alive(), "the event loop hangs"
+    return results
+
+
+def test_counters_are_read_between_steps_of_a_tensor_parallel_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They were read from the event loop while the engine stepped: two calls on one message queue."""
+    engine = TensorParallelEngine(num_steps=40)
+    shard = start_shard(monkeypatch, engine)
+
+    async def ask_meanwhile() -> list[Any]:
+        drawing = asyncio.ensure_future(shard.generate(unit(0)))
+        stats = []
+        while not drawing.done():
+            stats.append(await shard.stats())
+            await asyncio.sleep(0.001)
+        return [await drawing, *stats]
+
+    [samples, *stats] = within(60, ask_meanwhile())
+    assert [type(sample) for sample in samples] == [Sample] and len(stats) > 3
+    assert {one.decode_tokens for one in stats} == {3}
+    assert engine.overlaps == 0
+
+
+class SlowQueue(queue.SimpleQueue):
+    """Its `empty` is answered late, as to a thread that the scheduler takes off the processor just then."""
+
+    def empty(self) -> bool:
+        answer = super().empty()
+        time.sleep(0.002)
+        return answer
+
+
+def test_units_that_arrive_while_the_engine_breaks_fail_and_nobody_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads once emptied the same queue, each seeing the last unit in it; the one that came second waited for ever."""
+    monkeypatch.setattr(queue, "SimpleQueue", SlowQueue)
+    for _ in range(20):
+        shard = start_shard(monkeypatch, BrokenEngine(num_steps=1))
+
+        async def keep_coming(shard: LLMShard = shard) -> list[Any]:
+            calls = []
+            for number in range(30):
+                calls.append(asyncio.ensure_future(shard.generate(unit(number))))
+                await asyncio.sleep(0.0005)
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+        assert {type(result) for result in within(10, keep_coming())} == {EngineFailed}
+        with pytest.raises(EngineFailed, match="out of blocks"):
+            asyncio.run(shard.stats())

@@ -131,8 +131,8 @@ class RunConfig(ProblemSettings):
             )
         if rule is not None and self.siblings_form_sequence:
             raise InputError(
-                f"stop.successes needs exchangeable samples, which those of sampler {self.sampler} are not; leave --stop out, or use another "
-                "--sampler."
+                f"stop.successes needs exchangeable samples, which those of sampler {self.sampler} are not; leave --stop out, or use "
+                "another --sampler."
             )
         if rule is not None and self.partition is not None and self.partition_by == "samples":
             raise InputError(

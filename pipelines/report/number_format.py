@@ -40,6 +40,8 @@ def efficiency(found: SampleEfficiency) -> str:
     >>> efficiency(SampleEfficiency(k=4, independent=5.0, low=4.0, high=6.5, at_least=16))
     'k = 4: 5 (4 to 6.5), 20% saved'
     """
+    if found.independent == 0:
+        return f"k = {found.k}: \u2013"
     if np.isinf(found.independent):
         return f"k = {found.k}: more than {found.at_least}"
     high = f"more than {found.at_least}" if np.isinf(found.high) else plain(found.high)

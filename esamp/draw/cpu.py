@@ -35,6 +35,7 @@ class CompiledDraw:
             logprobs_B=torch.empty(size) if inputs.wants_logprobs else None,
             plain_logprobs_B=None if inputs.plain_BV is None else torch.empty(size),
             num_candidates_B=torch.empty(size, dtype=torch.long) if inputs.wants_logprobs else None,
+            remainder_B=None if inputs.inversion is None else torch.empty(size, dtype=torch.float64),
         )
         if size == 0:
             return drawn
@@ -59,10 +60,13 @@ class CompiledDraw:
             "beta": column(beta_B, torch.float32, size),
             "seeds": column(inputs.seeds_B, torch.long, size),
             "is_greedy": column(inputs.is_greedy_B, torch.bool, size),
+            "uniform": None if inputs.inversion is None else column(inputs.inversion.uniform_B, torch.float64, size),
+            "fill": None if inputs.inversion is None else column(inputs.inversion.fill_B, torch.float64, size),
             "tokens": drawn.tokens_B,
             "unadjusted_tokens": drawn.unadjusted_tokens_B,
             "logprobs": drawn.logprobs_B,
             "plain_logprobs": drawn.plain_logprobs_B,
+            "remainder": drawn.remainder_B,
             "num_candidates": drawn.num_candidates_B,
         }
         struct = DrawStruct(

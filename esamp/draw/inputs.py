@@ -33,6 +33,16 @@ class AdjustedLogits:
     """[B] int64: the row of `z_RV` for each batch row; -1 where the row is not adjusted."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Inversion:
+    """Rows that are drawn by inverting their distribution function instead of by noise: see esamp/joint/inverse_cdf.py."""
+
+    uniform_B: Tensor
+    """[B] float64 in [0, 1): the row's token is F^-1 of it; NaN: drawn by noise."""
+    fill_B: Tensor
+    """[B] float64 in [0, 1): fresh random bits below the last one of `uniform_B`."""
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class DrawInputs:
     """One step's draw. All tensors are on one device."""
@@ -46,6 +56,8 @@ class DrawInputs:
     is_greedy_B: Tensor | None = None
     """[B] bool: rows that take the most likely token, the first of equals. None if there are none."""
     adjustment: DistillerLogits | AdjustedLogits | None = None
+    inversion: Inversion | None = None
+    """Rows that are drawn at given numbers; greedy ones are not. None: no row is."""
     plain_BV: Tensor | None = None
     """[B, V] the model's logits before temperature, masks and filters, bf16 or fp32: `plain_logprobs_B` is taken under them. May be
     `logits_BV` itself, where there are no masks or filters. None: not asked for."""
@@ -69,6 +81,8 @@ class DrawnTokens:
     """fp32: log-probability of `tokens_B` under `plain_BV`."""
     num_candidates_B: Tensor | None
     """int64: tokens that could have been drawn; 1 for greedy rows."""
+    remainder_B: Tensor | None = None
+    """float64 in [0, 1): what is left of `uniform_B` for the next token; NaN where the noise drew."""
 
 
 class FusedDraw(Protocol):

@@ -10,11 +10,14 @@
  * largest logit of the block; and g > t means 1 - u < 1 - exp(-exp(-t)) <= exp(-t). So one bound per block on the bits themselves
  * tells the few tokens that may win from all others, and only those are looked at.
  *
+ * A row with a `uniform` is drawn by inverting its distribution function instead: esamp/joint/inverse_cdf.py.
+ *
  * Plain C without headers of torch or Python, called by pointer (library.py). Compile with -O3 -fopenmp -ffp-contract=off. */
 
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define BLOCK 64
@@ -23,7 +26,7 @@
 enum adjustment { NOT_ADJUSTED = 0, PROPOSED = 1, GIVEN = 2 };
 
 /* The layouts below are repeated in library.py; INTERFACE changes with them. */
-#define INTERFACE 1
+#define INTERFACE 2
 
 struct logits {
   const void *data;
@@ -43,16 +46,21 @@ struct draw {
   const float *beta;            /* [B] */
   const int64_t *seeds;         /* [B] */
   const uint8_t *is_greedy;     /* [B] or NULL: none is */
+  const double *uniform;        /* [B] in [0, 1): the token is F^-1 of it; NaN: drawn by the noise. NULL: all are */
+  const double *fill;           /* [B] in [0, 1): fresh bits below the last one of `uniform` */
   /* Results, [B] each. All but `tokens` may be NULL: not asked for, and not computed. */
   int64_t *tokens;
   int64_t *unadjusted_tokens;   /* the same random numbers without the adjustment */
   float *logprobs;              /* of `tokens`, under what they were drawn from; 0 for greedy rows */
   float *plain_logprobs;        /* of `tokens`, under `plain` */
+  double *remainder;            /* what is left of `uniform` for the next token, in [0, 1); NaN where the noise drew */
   int64_t *num_candidates;      /* entries above -inf of what was drawn from; 1 for greedy rows */
 };
 
 struct log_sum { float peak; double total; }; /* sum of exp(z - peak) */
 struct best { double score; int64_t token; };
+
+#define SPACING 0x1p-53 /* between neighbouring numbers of `uniform` */
 
 static inline uint64_t mix(uint64_t x) {
   x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ull;

@@ -68,6 +68,29 @@ static inline void ISA(add_exponentials)(struct log_sum *sum, const float *z, fl
   sum->total += block;
 }
 
+/* Divides a block of logits by the row's temperature in place and adjusts it: `z`, or `adjusted` where the row is adjusted. */
+static inline const float *ISA(adjust_block)(const struct draw *draw, int64_t row, int64_t first, float *z, float *other, float *adjusted) {
+  const float divisor = draw->temperature ? draw->temperature[row] : 1.0f;
+  if (divisor != 1.0f) {
+    for (int i = 0; i < BLOCK; i++) z[i] /= divisor;
+  }
+  const int64_t other_row = draw->adjustment == NOT_ADJUSTED ? -1 : draw->adjustment_row[row];
+  if (other_row < 0) return z;
+  ISA(read_block)(&draw->other, other_row, first, draw->vocabulary, other);
+  if (draw->adjustment == GIVEN) {
+    memcpy(adjusted, other, BLOCK * sizeof(float));
+    return adjusted;
+  }
+  const float other_divisor = draw->adjustment_temperature ? draw->adjustment_temperature[row] : 1.0f;
+  if (other_divisor != 1.0f) {
+    for (int i = 0; i < BLOCK; i++) other[i] /= other_divisor;
+  }
+  const float beta = draw->beta ? draw->beta[row] : 0.0f;
+  /* In this order, and never contracted to a multiply-add: the same bits as the torch reference. */
+  for (int i = 0; i < BLOCK; i++) adjusted[i] = z[i] == -INFINITY ? -INFINITY : z[i] + beta * (z[i] - other[i]);
+  return adjusted;
+}
+
 static void ISA(draw_row)(const struct draw *draw, int64_t row) {
   const int64_t vocabulary = draw->vocabulary;
   const int64_t other_row = draw->adjustment == NOT_ADJUSTED ? -1 : draw->adjustment_row[row];
@@ -99,23 +122,7 @@ static void ISA(draw_row)(const struct draw *draw, int64_t row) {
         ISA(add_exponentials)(&plain_sum, other, ISA(largest)(other));
       }
     }
-    if (divisor != 1.0f) {
-      for (int i = 0; i < BLOCK; i++) z[i] /= divisor;
-    }
-    const float *a = z;
-    if (is_adjusted) {
-      ISA(read_block)(&draw->other, other_row, first, vocabulary, other);
-      if (draw->adjustment == GIVEN) {
-        memcpy(adjusted_block, other, sizeof adjusted_block);
-      } else {
-        if (other_divisor != 1.0f) {
-          for (int i = 0; i < BLOCK; i++) other[i] /= other_divisor;
-        }
-        /* In this order, and never contracted to a multiply-add: the same bits as the torch reference. */
-        for (int i = 0; i < BLOCK; i++) adjusted_block[i] = z[i] == -INFINITY ? -INFINITY : z[i] + beta * (z[i] - other[i]);
-      }
-      a = adjusted_block;
-    }
+    const float *a = ISA(adjust_block)(draw, row, first, z, other, adjusted_block);
     const float peak = ISA(largest)(a);
     const float unadjusted_peak = is_drawn_twice ? ISA(largest)(z) : -INFINITY;
     if (peak == -INFINITY && unadjusted_peak == -INFINITY) continue;
@@ -174,11 +181,97 @@ static void ISA(draw_row)(const struct draw *draw, int64_t row) {
   }
 }
 
+/* exp(a - peak) of a block in double, and their sum; filtered tokens have none. */
+static inline double ISA(block_weights)(const float *a, float peak, double *weights) {
+  float e[BLOCK];
+  for (int i = 0; i < BLOCK; i++) e[i] = ISA(exp_of_nonpositive)(a[i] - peak);
+  double sum = 0.0;
+#pragma omp simd reduction(+ : sum)
+  for (int i = 0; i < BLOCK; i++) {
+    weights[i] = a[i] > -INFINITY ? (double)e[i] : 0.0;
+    sum += weights[i];
+  }
+  return sum;
+}
+
+/* Draws a row by inverting its distribution function. Three looks at the logits: for the peak, for the sum of each block, and at the one
+ * block that `uniform` falls into. */
+static void ISA(invert_row)(const struct draw *draw, int64_t row) {
+  const int64_t vocabulary = draw->vocabulary, num_blocks = (vocabulary + BLOCK - 1) / BLOCK;
+  const int wants_plain = draw->plain_logprobs != NULL;
+  float z[BLOCK], other[BLOCK], adjusted[BLOCK];
+  struct log_sum plain_sum = {-INFINITY, 0.0};
+  float peak = -INFINITY;
+  int64_t num_candidates = 0;
+  for (int64_t b = 0; b < num_blocks; b++) {
+    ISA(read_block)(&draw->logits, row, b * BLOCK, vocabulary, z);
+    const float *a = ISA(adjust_block)(draw, row, b * BLOCK, z, other, adjusted);
+    const float block_peak = ISA(largest)(a);
+    peak = block_peak > peak ? block_peak : peak;
+    int block = 0;
+#pragma omp simd reduction(+ : block)
+    for (int i = 0; i < BLOCK; i++) block += a[i] > -INFINITY;
+    num_candidates += block;
+    if (wants_plain) {
+      ISA(read_block)(&draw->plain, row, b * BLOCK, vocabulary, other);
+      ISA(add_exponentials)(&plain_sum, other, ISA(largest)(other));
+    }
+  }
+
+  double weights[BLOCK], total = 0.0;
+  double *sums = malloc((size_t)num_blocks * sizeof(double));
+  for (int64_t b = 0; b < num_blocks; b++) {
+    ISA(read_block)(&draw->logits, row, b * BLOCK, vocabulary, z);
+    sums[b] = ISA(block_weights)(ISA(adjust_block)(draw, row, b * BLOCK, z, other, adjusted), peak, weights);
+    total += sums[b];
+  }
+  const double target = draw->uniform[row] * total;
+  double low = 0.0;
+  int64_t found = 0;
+  /* The first block that ends beyond the target. Rounding may put the target at the very end: then the last one that holds a token. */
+  for (int64_t b = 0; b < num_blocks; b++) {
+    if (!(sums[b] > 0.0)) continue;
+    found = b;
+    if (low + sums[b] > target) break;
+    if (b + 1 < num_blocks) low += sums[b];
+  }
+  free(sums);
+  ISA(read_block)(&draw->logits, row, found * BLOCK, vocabulary, z);
+  const float *a = ISA(adjust_block)(draw, row, found * BLOCK, z, other, adjusted);
+  ISA(block_weights)(a, peak, weights);
+  int chosen = 0;
+  double start = low;
+  for (int i = 0; i < BLOCK; i++) {
+    if (!(weights[i] > 0.0)) continue;
+    chosen = i;
+    start = low;
+    low += weights[i];
+    if (low > target) break;
+  }
+  const int64_t token = found * BLOCK + chosen;
+  double remainder = (target - start + draw->fill[row] * SPACING * total) / weights[chosen];
+  remainder = remainder > 0.0 ? remainder : 0.0;
+  draw->remainder[row] = remainder < 1.0 ? remainder : 1.0 - SPACING;
+  draw->tokens[row] = token;
+  if (draw->unadjusted_tokens) draw->unadjusted_tokens[row] = token;
+  if (draw->num_candidates) draw->num_candidates[row] = num_candidates;
+  if (draw->logprobs) draw->logprobs[row] = (float)(a[chosen] - (log(total) + peak));
+  if (wants_plain) draw->plain_logprobs[row] = (float)(one_logit(&draw->plain, row, token) - (log(plain_sum.total) + plain_sum.peak));
+}
+
 static void ISA(draw_rows)(const struct draw *draw) {
 #ifdef _OPENMP
 #pragma omp parallel for schedule(dynamic, 1) num_threads(draw->num_threads)
 #endif
-  for (int64_t row = 0; row < draw->num_rows; row++) ISA(draw_row)(draw, row);
+  for (int64_t row = 0; row < draw->num_rows; row++) {
+    const int is_greedy = draw->is_greedy && draw->is_greedy[row];
+    if (draw->uniform && !is_greedy && draw->uniform[row] == draw->uniform[row]) {
+      ISA(invert_row)(draw, row);
+    } else {
+      ISA(draw_row)(draw, row);
+      if (draw->remainder) draw->remainder[row] = NAN;
+    }
+  }
 }
 
 #undef MULTIPLY_ADD

@@ -26,7 +26,7 @@ COMPILER_FLAGS = ("-O3", "-fopenmp", "-ffp-contract=off", "-fno-trapping-math", 
 threads, on the cores that vLLM bound them to. Threads of our own would all inherit the one core of the thread that starts them. No
 contraction: z + beta (z - z_dist) must be rounded as torch rounds it. No traps, no errno: else GCC leaves the exponentials scalar."""
 SHARED_LIBRARY_FLAGS = ("-fPIC", "-shared")
-INTERFACE = 1
+INTERFACE = 2
 """As in kernel.c."""
 BUILD_TIMEOUT_S = 120.0
 INSTALLATION_S = 60.0
@@ -56,10 +56,13 @@ class DrawStruct(ctypes.Structure):
         ("beta", ctypes.c_void_p),
         ("seeds", ctypes.c_void_p),
         ("is_greedy", ctypes.c_void_p),
+        ("uniform", ctypes.c_void_p),
+        ("fill", ctypes.c_void_p),
         ("tokens", ctypes.c_void_p),
         ("unadjusted_tokens", ctypes.c_void_p),
         ("logprobs", ctypes.c_void_p),
         ("plain_logprobs", ctypes.c_void_p),
+        ("remainder", ctypes.c_void_p),
         ("num_candidates", ctypes.c_void_p),
     ]
 

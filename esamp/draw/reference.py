@@ -8,6 +8,7 @@ from torch import Tensor
 
 from esamp.draw.inputs import DistillerLogits, DrawInputs, DrawnTokens
 from esamp.draw.noise import gumbel_noise
+from esamp.joint.inverse_cdf import draw_at
 
 ROWS_AT_ONCE = 16
 """Noise in fp64 takes 1.2 MB per row at a vocabulary of 151,936."""
@@ -26,6 +27,7 @@ class TorchDraw:
             logprobs_B=joined([chunk.logprobs_B for chunk in chunks]),
             plain_logprobs_B=joined([chunk.plain_logprobs_B for chunk in chunks]),
             num_candidates_B=joined([chunk.num_candidates_B for chunk in chunks]),
+            remainder_B=joined([chunk.remainder_B for chunk in chunks]),
         )
 
 
@@ -42,9 +44,16 @@ def draw_rows(inputs: DrawInputs, rows: slice) -> DrawnTokens:
     noise_CV = gumbel_noise(inputs.seeds_B[rows], z_CV.shape[1])
     is_greedy_C = None if inputs.is_greedy_B is None else inputs.is_greedy_B[rows]
     tokens_C = most_likely_or(is_greedy_C, adjusted_CV, first_argmax(adjusted_CV.double() + noise_CV))
-    unadjusted_C = logprobs_C = plain_C = num_candidates_C = None
+    unadjusted_C = logprobs_C = plain_C = num_candidates_C = remainder_C = None
     if inputs.wants_unadjusted:
         unadjusted_C = most_likely_or(is_greedy_C, adjusted_CV, first_argmax(z_CV.double() + noise_CV))
+    if inputs.inversion is not None:
+        uniform_C = inputs.inversion.uniform_B[rows]
+        is_inverted_C = ~torch.isnan(uniform_C) if is_greedy_C is None else ~torch.isnan(uniform_C) & ~is_greedy_C
+        at_uniform = draw_at(adjusted_CV, uniform_C.nan_to_num(0.0), inputs.inversion.fill_B[rows])
+        tokens_C = torch.where(is_inverted_C, at_uniform.tokens_R, tokens_C)
+        unadjusted_C = None if unadjusted_C is None else torch.where(is_inverted_C, tokens_C, unadjusted_C)
+        remainder_C = torch.where(is_inverted_C, at_uniform.remainder_R, torch.nan)
     if inputs.wants_logprobs:
         logprobs_C = logprobs_of(tokens_C, adjusted_CV)
         num_candidates_C = (adjusted_CV > -torch.inf).sum(-1)
@@ -53,7 +62,7 @@ def draw_rows(inputs: DrawInputs, rows: slice) -> DrawnTokens:
             num_candidates_C = torch.where(is_greedy_C, 1, num_candidates_C)
     if inputs.plain_BV is not None:
         plain_C = logprobs_of(tokens_C, inputs.plain_BV[rows].float())
-    return DrawnTokens(tokens_C, unadjusted_C, logprobs_C, plain_C, num_candidates_C)
+    return DrawnTokens(tokens_C, unadjusted_C, logprobs_C, plain_C, num_candidates_C, remainder_C)
 
 
 def adjusted_logits(inputs: DrawInputs, z_CV: Tensor, rows: slice) -> Tensor:

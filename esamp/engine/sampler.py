@@ -7,14 +7,14 @@ gets the token stock vLLM would have given it.
 Two implementations of filter, processor and draw:
 
     FusedTopKTopPSampler    on a CPU: one pass over the logits gives the tokens and all that is recorded of them (esamp/draw)
-    TorchTopKTopPSampler    elsewhere, in steps with a RowDraw, and where vLLM's settings ask for another noise or for the logits
-                            themselves: vLLM's own draw
+    TorchTopKTopPSampler    elsewhere, and where vLLM's settings ask for another noise or for the logits themselves: vLLM's own draw
 
 Legend: B batch rows, V vocabulary.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +27,10 @@ from vllm.v1.sample.ops.topk_topp_sampler import TopKTopPSampler, apply_top_k_to
 from vllm.v1.sample.sampler import Sampler
 
 from esamp.batch import GREEDY_TEMPERATURE, Draw
-from esamp.draw.inputs import AdjustedLogits, DistillerLogits, DrawInputs, DrawnTokens, FusedDraw
+from esamp.draw.inputs import AdjustedLogits, DistillerLogits, DrawInputs, DrawnTokens, FusedDraw, Inversion
 from esamp.draw.noise import draw_seeds
 from esamp.engine.surface import PROCESSOR_ACTIVITY
+from esamp.joint.inverse_cdf import draw_at, top_probability
 from esamp.joint.row_draw import RowDraw
 from esamp.logit_adjustment import DenseAdjustment, FilteredLogitsProcessor
 
@@ -74,13 +75,17 @@ class TorchTopKTopPSampler(nn.Module):
         self, row_draw: RowDraw, logits_BV: Tensor, generators: dict[int, torch.Generator]
     ) -> tuple[Tensor, Tensor | None]:
         """Tokens as `forward` gives them, those of `row_draw` drawn by it."""
-        tokens_R = row_draw(logits_BV)
-        if len(tokens_R) == len(logits_BV) and self.base.logprobs_mode not in PROCESSED_LOGPROBS_MODES:
-            # All rows, in ascending order. The engine's own draw, the dearest pass over the vocabulary on a CPU, is not needed.
-            return tokens_R, None
+        rows = row_draw.rows
+        logits_RV = logits_BV[rows]
+        uniforms = row_draw.uniforms(partial(top_probability, logits_RV))
+        drawn = draw_at(logits_RV, uniforms.uniform_R, uniforms.fill_R)
+        row_draw.drawn(drawn.tokens_R, drawn.remainder_R)
+        if len(rows) == len(logits_BV) and self.base.logprobs_mode not in PROCESSED_LOGPROBS_MODES:
+            # All rows, in ascending order: the engine's own draw is not needed.
+            return drawn.tokens_R, None
         # Copied: the engine's draw may change its logits.
         tokens_B, returned = self.base(logits_BV.clone() if self.keeps_logits else logits_BV, generators, None, None)
-        return tokens_B.index_copy(0, row_draw.rows, tokens_R.to(tokens_B.dtype)), returned
+        return tokens_B.index_copy(0, rows, drawn.tokens_R.to(tokens_B.dtype)), returned
 
 
 @contextmanager
@@ -100,6 +105,7 @@ class FusedTopKTopPSampler(nn.Module):
         super().__init__()
         self.draw = draw
         self.processor: FilteredLogitsProcessor | None = None
+        self.row_draw: RowDraw | None = None
         self.temperature_B: Tensor | None = None
         self.plain_BV: Tensor | None = None
         """[B, V] the plain model's logits, bf16 or fp32; None if nobody asked for its log-probabilities."""
@@ -147,6 +153,9 @@ class FusedTopKTopPSampler(nn.Module):
             adjustment = AdjustedLogits(adjusted_BV, torch.arange(len(logits_BV)))
         elif self.processor is not None:
             logits_BV = self.processor(logits_BV, divisor_B)
+        inversion = None
+        if self.row_draw is not None:
+            inversion = self._inversion(self.row_draw, logits_BV, None if is_divided else divisor_B)
         self.drawn = self.draw(
             DrawInputs(
                 logits_BV=logits_BV,
@@ -154,12 +163,31 @@ class FusedTopKTopPSampler(nn.Module):
                 temperature_B=None if is_divided else divisor_B,
                 is_greedy_B=is_greedy_B,
                 adjustment=adjustment,
+                inversion=inversion,
                 plain_BV=self.plain_BV,
                 wants_unadjusted=adjustment is not None and self.is_recording and self.plain_BV is not None,
                 wants_logprobs=self.is_recording,
             )
         )
+        if self.row_draw is not None:
+            assert self.drawn.remainder_B is not None
+            rows = self.row_draw.rows
+            self.row_draw.drawn(self.drawn.tokens_B[rows], self.drawn.remainder_B[rows])
         return self.drawn.tokens_B
+
+    def _inversion(self, row_draw: RowDraw, logits_BV: Tensor, divisor_B: Tensor | None) -> Inversion:
+        """The numbers of `row_draw` as the fused draw takes them. `divisor_B` [B]: what the logits are yet to be divided by."""
+        rows, size = row_draw.rows, len(logits_BV)
+
+        def top_probability_R() -> Tensor:
+            logits_RV = logits_BV[rows].float()
+            return top_probability(logits_RV if divisor_B is None else logits_RV / divisor_B[rows].unsqueeze(1))
+
+        uniforms = row_draw.uniforms(top_probability_R)
+        return Inversion(
+            torch.full((size,), torch.nan, dtype=torch.float64).index_copy(0, rows, uniforms.uniform_R),
+            torch.zeros(size, dtype=torch.float64).index_copy(0, rows, uniforms.fill_R),
+        )
 
 
 class Workspace:
@@ -213,7 +241,7 @@ class ESampSampler(Sampler):
 
     def forward(self, logits: Tensor, sampling_metadata: SamplingMetadata, *args, **kwargs):  # type: ignore[no-untyped-def]
         """As vLLM's; leaves the tokens in `tokens_B` and, if `is_recording`, what is known of them in `draw`."""
-        if self.fused_sampler is None or self._row_draw is not None:
+        if self.fused_sampler is None:
             output = self._forward_torch(logits, sampling_metadata, *args, **kwargs)
         else:
             output = self._forward_fused(self.fused_sampler, logits, sampling_metadata, *args, **kwargs)
@@ -244,7 +272,11 @@ class ESampSampler(Sampler):
     ):
         self.topk_topp_sampler = sampler
         wants_plain = self.is_recording and self.sees_plain_model
-        sampler.processor, sampler.temperature_B = self._processor, metadata.temperature
+        sampler.processor, sampler.row_draw, sampler.temperature_B = (
+            self._processor,
+            self._row_draw,
+            metadata.temperature,
+        )
         sampler.is_recording, sampler.drawn = self.is_recording, None
         if sampler.can_draw_unfiltered and is_unfiltered_batch(metadata):
             sampler.plain_BV = logits if wants_plain else None
@@ -261,7 +293,7 @@ class ESampSampler(Sampler):
                 if sampler.drawn is None
                 else described(sampler.drawn)
             )
-        sampler.processor = sampler.plain_BV = sampler.drawn = None
+        sampler.processor = sampler.row_draw = sampler.plain_BV = sampler.drawn = None
         return output
 
     def _describe(self, tokens_B1: Tensor, plain_BV: Tensor | None, metadata: SamplingMetadata) -> Draw:

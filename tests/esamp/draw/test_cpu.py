@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from esamp.draw.cpu import CompiledDraw
-from esamp.draw.inputs import DistillerLogits, DrawInputs
+from esamp.draw.inputs import DistillerLogits, DrawInputs, Inversion
 from esamp.draw.library import NoKernel, load_library
 from esamp.draw.reference import TorchDraw
 from tests.esamp.draw.batches import assert_equal_draws, filtered, mixed_inputs, peaked_logits, seeds
@@ -165,3 +165,38 @@ def test_filtered_rows_have_log_probability_0_where_one_candidate_is_left(kernel
 def test_an_instruction_set_that_is_not_there_is_refused() -> None:
     with pytest.raises(ValueError, match="instruction set 3 is not to be had"):
         CompiledDraw(isa=3)
+
+
+def inversion(num_rows: int, seed: int = 0) -> Inversion:
+    """Every other row at a random number, the first of them at the very ends."""
+    generator = torch.Generator().manual_seed(seed)
+    uniform_B, fill_B = torch.rand(2, num_rows, dtype=torch.float64, generator=generator)
+    uniform_B[1::2] = torch.nan
+    uniform_B[:3:2] = torch.tensor([0.0, 1 - 2.0**-53], dtype=torch.float64)[: len(uniform_B[:3:2])]
+    return Inversion(uniform_B, fill_B)
+
+
+@pytest.mark.parametrize("is_given", [False, True], ids=["distiller", "given"])
+@pytest.mark.parametrize("top_k", [None, 5], ids=["unfiltered", "filtered"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize(("num_rows", "vocabulary"), [(1, 1000), (45, 64 * 7 + 1), (45, 63), (512, 130)])
+def test_rows_at_given_numbers_equal_the_reference(
+    kernel: CompiledDraw, num_rows: int, vocabulary: int, dtype: torch.dtype, top_k: int | None, is_given: bool
+) -> None:
+    inputs = replace(
+        mixed_inputs(num_rows, vocabulary, dtype=dtype, top_k=top_k, is_given=is_given), inversion=inversion(num_rows)
+    )
+    drawn, expected = kernel(inputs), TorchDraw()(inputs)
+    assert_equal_draws(drawn, expected)
+    assert drawn.remainder_B is not None and expected.remainder_B is not None
+    # A token of probability p stretches the rounding of fp32 exponentials by 1 / p.
+    tolerance_B = 1e-5 / expected.logprobs_B.double().exp()  # type: ignore[union-attr]
+    is_close_B = (drawn.remainder_B - expected.remainder_B).abs() <= tolerance_B
+    assert (is_close_B | (drawn.remainder_B.isnan() & expected.remainder_B.isnan())).all()
+
+
+def test_a_row_at_a_given_number_equals_the_reference_at_a_real_vocabulary(kernel: CompiledDraw) -> None:
+    inputs = replace(
+        mixed_inputs(6, 151_936, dtype=torch.bfloat16, top_k=None, is_given=False, seed=8), inversion=inversion(6)
+    )
+    assert_equal_draws(kernel(inputs), TorchDraw()(inputs))

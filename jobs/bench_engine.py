@@ -27,6 +27,7 @@ import tyro
 from esamp.devtools.bench.model_cost import CONDITIONS, ModelShape, machine_name, measure_policy
 from esamp.devtools.bench.shape import Filter, Shape
 from jobs.exit_codes import one_line_errors
+from pipelines.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +102,7 @@ def measure_model(model: str, command: BenchEngineCommand, args: list[str]) -> N
     names = [condition.name for condition in CONDITIONS]
     unknown = [mode for mode in command.modes if mode not in names]
     if unknown:
-        raise ValueError(f"with --model, --modes takes some of {', '.join(map(repr, names))}; got {unknown[0]!r}.")
+        raise InputError(f"with --model, --modes takes some of {', '.join(map(repr, names))}; got {unknown[0]!r}.")
     console = Console()
     costs = []
     for condition in CONDITIONS:

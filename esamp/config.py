@@ -5,14 +5,11 @@ Defaults are the profile of the paper (arXiv:2604.24927, section 5.1 and appendi
 
 import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from esamp.policy_config import PolicyConfig
 from esamp.scope import SCOPES, DistillerScope
 from esamp.scope import Scope as Scope  # a setting's type, read from here with the others
-
-if TYPE_CHECKING:
-    from esamp.policy import SamplingPolicy
 
 TrainerPlacement = Literal["local", "sync", "actor", "none"]
 Prediction = Literal["distiller", "shuffled", "noise", "running_mean", "vocabulary"]
@@ -35,6 +32,7 @@ class ESampConfig(PolicyConfig):
     """Distiller, fusion and training settings of one engine. Raises ValueError on a value outside its range."""
 
     name: ClassVar[str] = "esamp"
+    policy_factory: ClassVar[str] = "esamp.explorer.explorer_or_vanilla"
     about: ClassVar[str] = "Exploratory Sampling"
     caveats: ClassVar[tuple[str, ...]] = (
         "The samples of a prompt share a Distiller, so what one sample explores depends on the samples generated with it.",
@@ -132,13 +130,6 @@ class ESampConfig(PolicyConfig):
     def couples_samples(self) -> bool:
         """See PolicyConfig: true as long as Distillers learn and their predictions count."""
         return self.beta > 0 and self.trainer != "none"
-
-    def build(self, worker: Any) -> "SamplingPolicy":
-        """See PolicyConfig. With beta 0 the engine is vLLM as it is, to the last bit."""
-        from esamp.explorer import Explorer
-        from esamp.policy import VanillaPolicy
-
-        return Explorer(self, worker) if self.beta > 0 else VanillaPolicy()
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.beta) and self.beta >= 0):

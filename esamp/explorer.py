@@ -44,7 +44,7 @@ from esamp.logit_adjustment import (
     LogitAdjustment,
     mix_hidden,
 )
-from esamp.policy import Counters, SamplingPolicy, StepPlan
+from esamp.policy import Counters, SamplingPolicy, StepPlan, VanillaPolicy
 from esamp.request_args import BETA_KEY, GROUP_SIZE_KEY, group_of
 from esamp.row_plan import RowPlan
 from esamp.scope import SHARED_GROUP
@@ -359,3 +359,8 @@ class Explorer(SamplingPolicy):
     def _close_slot(self, slot: int) -> None:
         assert self.learner is not None
         self.learner.close(slot)
+
+
+def explorer_or_vanilla(config: ESampConfig, worker: Any) -> SamplingPolicy:
+    """The policy of a config: with beta 0 the engine is vLLM as it is, to the last bit."""
+    return Explorer(config, worker) if config.beta > 0 else VanillaPolicy()

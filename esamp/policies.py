@@ -9,7 +9,7 @@
     {"override": {}}                   each sample away from the one before
     {"contrastive": {"amateur": ...}}  away from a weaker model
 
-To add one, write its PolicyConfig (settings, help, caveats, `build`) and enter the class here.
+To add one, write its PolicyConfig (settings, help, caveats, `policy_factory`) and enter the class here.
 """
 
 from typing import Any

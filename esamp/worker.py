@@ -24,7 +24,7 @@ from esamp.engine.allocator import keep_freed_memory
 from esamp.engine.platform_worker import IS_CPU, PlatformWorker, SchedulerOutput
 from esamp.explorer import Explorer
 from esamp.policies import parse_policy
-from esamp.policy import SamplingPolicy
+from esamp.policy import SamplingPolicy, build_policy
 from esamp.request_args import RECORD_KEY
 from esamp.telemetry import TelemetryRecorder
 
@@ -47,7 +47,7 @@ class ESampWorker(PlatformWorker):
         self.telemetry = TelemetryRecorder()
         self.decode_rows = 0
         self.sampler = adapter.install_sampler(self)
-        self.policy = config.build(self)
+        self.policy = build_policy(config, self)
 
     def execute_model(self, scheduler_output: SchedulerOutput) -> Any:
         """Follow the requests, then run the forward pass; a policy may predict meanwhile."""

@@ -2,12 +2,9 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 from esamp.policy_config import PolicyConfig
-
-if TYPE_CHECKING:
-    from esamp.policy import SamplingPolicy
 
 CHANGES_MARGINALS = (
     "A sample's distribution is no longer the model's: compare at equal pass@1, and use importance weights for RL."
@@ -49,6 +46,7 @@ class NoveltyConfig(ForkBonusConfig):
     """A bonus for successors that are new in latent space: least-squares uncertainty of (deep state, token)."""
 
     name: ClassVar[str] = "novelty"
+    policy_factory: ClassVar[str] = "esamp.fork_bonus.policy.novelty_policy"
     about: ClassVar[str] = "a bonus at forks for successors that are new in latent space"
     features: int = 256
     """Random features of a state with a token, >= 1. Memory of a group: 4 features^2 bytes."""
@@ -64,24 +62,11 @@ class NoveltyConfig(ForkBonusConfig):
         if not (math.isfinite(self.ridge) and self.ridge > 0):
             raise ValueError(f"novelty ridge must be finite and > 0; got {self.ridge}.")
 
-    def build(self, worker: Any) -> "SamplingPolicy":
-        """See PolicyConfig."""
-        from esamp.fork_bonus.policy import ForkBonusPolicy
-        from esamp.fork_bonus.successor_novelty import SuccessorNovelty
-
-        return ForkBonusPolicy(self, worker, SuccessorNovelty.of(self, worker))
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrieConfig(ForkBonusConfig):
     """The rival without a network: pseudo-counts on the tree of the siblings' tokens."""
 
     name: ClassVar[str] = "trie"
+    policy_factory: ClassVar[str] = "esamp.fork_bonus.policy.trie_policy"
     about: ClassVar[str] = "control: a bonus at forks for tokens that no sibling drew after the same tokens"
-
-    def build(self, worker: Any) -> "SamplingPolicy":
-        """See PolicyConfig."""
-        from esamp.fork_bonus.policy import ForkBonusPolicy
-        from esamp.fork_bonus.token_trie import TokenTrie
-
-        return ForkBonusPolicy(self, worker, TokenTrie())

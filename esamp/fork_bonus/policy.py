@@ -16,8 +16,10 @@ from torch import Tensor
 from esamp.baselines.baseline_policy import BaselinePolicy, row_index
 from esamp.batch import BatchStep, NewRequest
 from esamp.distiller.prompt_groups import ExploringRequest, GroupTable
-from esamp.fork_bonus.config import ForkBonusConfig
+from esamp.fork_bonus.config import ForkBonusConfig, NoveltyConfig, TrieConfig
 from esamp.fork_bonus.novelty_score import ForkRows, NoveltyScore
+from esamp.fork_bonus.successor_novelty import SuccessorNovelty
+from esamp.fork_bonus.token_trie import TokenTrie
 from esamp.joint.inverse_cdf import top_probability
 from esamp.policy import Counters, StepPlan
 from esamp.request_args import GROUP_SIZE_KEY, group_of
@@ -105,3 +107,13 @@ class ForkBonusPolicy(BaselinePolicy[ExploringRequest]):
         tracked = ExploringRequest(request.request_id, group_of(request), self.config.beta, group_size=size)
         self._groups.add(tracked)
         return tracked
+
+
+def novelty_policy(config: NoveltyConfig, worker: Any) -> ForkBonusPolicy:
+    """Bonuses for successors that are new in latent space."""
+    return ForkBonusPolicy(config, worker, SuccessorNovelty.of(config, worker))
+
+
+def trie_policy(config: TrieConfig, worker: Any) -> ForkBonusPolicy:
+    """Bonuses for tokens that no sibling drew after the same tokens."""
+    return ForkBonusPolicy(config, worker, TokenTrie())

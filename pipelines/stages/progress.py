@@ -140,18 +140,18 @@ class LiveProgress:
             self._console.print(self._line(), soft_wrap=True, highlight=False)
 
     def _line(self) -> str:
-        rotation = RouterCounts() if self._router is None else ray.get(self._router.counts.remote())
-        self.warnings.show(rotation.warnings)
-        return progress_line(self.counts(), rotation, seconds=time.monotonic() - self._started)
+        router_counts = RouterCounts() if self._router is None else ray.get(self._router.counts.remote())
+        self.warnings.show(router_counts.warnings)
+        return progress_line(self.counts(), router_counts, seconds=time.monotonic() - self._started)
 
 
-def progress_line(counts: Counts, rotation: RouterCounts, *, seconds: float) -> str:
+def progress_line(counts: Counts, router_counts: RouterCounts, *, seconds: float) -> str:
     """The line shown after `seconds` of a session."""
     remaining = counts.problems_expected - counts.problems
     eta = clock(seconds / counts.problems * remaining) if counts.problems else "-"
     missing = (
-        f" | only {rotation.live_shards} of {rotation.shards} shards live"
-        if rotation.live_shards < rotation.shards
+        f" | only {router_counts.live_shards} of {router_counts.shards} shards live"
+        if router_counts.live_shards < router_counts.shards
         else ""
     )
     return (

@@ -307,8 +307,8 @@ class LLMShard:
     def _finish_sample(self, output: RequestOutput) -> None:
         progress, index = self._samples_in_progress.pop(output.request_id)
         unit = progress.unit
-        records = self._workers.records([output.request_id])[output.request_id]
         [completion] = output.outputs
+        records = self._workers.records([output.request_id])[output.request_id].first(len(completion.token_ids))
         progress.samples[index] = Sample(
             problem_id=unit.problem_id,
             sample_index=index,

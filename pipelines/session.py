@@ -34,8 +34,9 @@ from pipelines.stages.early_stopping import Gate, OpenGate, StoppingActor, Stopp
 from pipelines.stages.generate import GenerateSamples
 from pipelines.stages.progress import LiveProgress, Progress
 from pipelines.stages.ray_session import pipeline_cpus
-from pipelines.stages.verify import VerifySamples, verifier_settings
+from pipelines.stages.verify import VerifySamples
 from pipelines.statistics.stopping_rule import StoppingRule
+from pipelines.verifiers.settings import verifier_settings
 
 
 class ShardFleet(Protocol):

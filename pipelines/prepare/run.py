@@ -12,7 +12,8 @@ from pipelines.runs.extend import extended
 from pipelines.runs.folder import RunFolder, WorkUnitCount
 from pipelines.runs.manifest import Manifest, new_manifest
 from pipelines.runs.plan import Plan, plan_run
-from pipelines.stages.verify import verifier_settings
+from pipelines.verifiers.scorer import check_verifier
+from pipelines.verifiers.settings import verifier_settings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +36,7 @@ def prepare_run(config: RunConfig, *, extend: int | None = None) -> PreparedRun:
     """Load and check what the run, or the extended run, is made of. Raises InputError; writes nothing."""
     config, extended_from = (config, ()) if extend is None else extended(config, extend)
     load_model_config(config)
-    verifier_line = verifier_settings(config).check()
+    verifier_line = check_verifier(verifier_settings(config))
     problems = load_problems(config)
     tokenizer = load_tokenizer(config)
     plan = plan_run(

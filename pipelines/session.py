@@ -65,11 +65,7 @@ class StartFleet(Protocol):
 def generate_work_units(run: PreparedRun, *, console: Console, start_fleet: StartFleet) -> None:
     """One session: generate, score and save the work units that are not finished. Raises RunError if the session did not do its work."""
     config = run.config
-    console.rule("first prompt")
-    console.print(run.plan.first_prompt, markup=False, highlight=False, soft_wrap=True)
-    console.rule()
-    if run.verifier_line:
-        console.print(run.verifier_line, markup=False, highlight=False, soft_wrap=True)
+    show_first_prompt(run, console)
     console.print(f"starting {config.shards} shard(s) of {config.model} for {run.folder.path} ...", highlight=False)
     fleet_of_run = start_fleet(
         config.shard, num_shards=config.shards, min_shards=config.min_shards, num_trainers=config.trainers
@@ -123,6 +119,15 @@ def generate_work_units(run: PreparedRun, *, console: Console, start_fleet: Star
     run.folder.clear_todo()
     run.folder.add_session(session)
     check_exploration(config, session)
+
+
+def show_first_prompt(run: PreparedRun, console: Console) -> None:
+    """The first prompt as the engines get it, and what verifies the samples: seen before engines take minutes to start."""
+    console.rule("first prompt")
+    console.print(run.plan.first_prompt, markup=False, highlight=False, soft_wrap=True)
+    console.rule()
+    if run.verifier_line:
+        console.print(run.verifier_line, markup=False, highlight=False, soft_wrap=True)
 
 
 def counts_of(stats: ShardStats | TrainerStats) -> dict[str, Any]:

@@ -23,5 +23,5 @@ def test_the_table_shows_the_median_of_a_policys_rounds_and_their_spread() -> No
         speed_ratios=[0.9, 0.8, 0.7],
         unfused_steps=0,
     )
-    cells = [list(column.cells)[0] for column in cost_table([cost], "here").columns]
+    cells = [next(iter(column.cells)) for column in cost_table([cost], "here").columns]
     assert cells == ["esamp", "1.100", "1.010-1.460", "0.80", "2.0", "1.9", "0"]

@@ -57,7 +57,7 @@ class ExportChecks:
                     self._refuse(
                         "nan",
                         f"sample {rollout.sample_index} of {group.group_id} has {name} log-probabilities that are not finite; a run with "
-                        "esamp.record behaviour does not look at the plain model. Sample with --esamp.record all, or",
+                        "esamp.record behaviour does not look at the plain model. Sample with --esamp.record full, or",
                     )
 
     def _check_kept_tokens(self, group: RolloutGroup) -> None:

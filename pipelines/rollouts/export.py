@@ -44,10 +44,10 @@ class ExportSummary:
     dropped: dict[str, int] = field(default_factory=dict)
     """What filters and the format left out, by why."""
     token_ratios: RatioSummary | None = None
-    """Importance ratios of the exported rollouts; None where the sampling policy's log-probabilities are not known."""
+    """Importance ratios of all samples; None where the sampling policy's log-probabilities are not known."""
     sequence_ratios: RatioSummary | None = None
     ratios_unknown: int = 0
-    """Rollouts without them."""
+    """Samples without them."""
 
     def lines(self) -> Iterator[str]:
         """For the terminal."""
@@ -63,7 +63,7 @@ class ExportSummary:
             yield f"importance ratio per sequence  {self.sequence_ratios}"
         if self.ratios_unknown:
             yield (
-                f"importance ratios of {self.ratios_unknown} rollouts are not known: this run did not store the plain model's "
+                f"importance ratios of {self.ratios_unknown} samples are not known: this run did not store the plain model's "
                 "log-probabilities at its temperature and on its kept tokens"
             )
 
@@ -83,13 +83,11 @@ def export_rollouts(folder: RunFolder, output: Path, config: ExportConfig) -> Ex
     summary = ExportSummary(format=config.format)
     ratios = ImportanceRatios()
     with entry.open_writer(output, context) as writer:
-        for group in rewarded_groups(samples, config, summary, is_chat=context.is_chat):
+        for group in rewarded_groups(samples, config, summary, ratios, is_chat=context.is_chat):
             kept = filtered_rollouts(group, config.filter, ends_responses=entry.ends_responses, dropped=summary.dropped)
             if not (kept.rollouts or entry.takes_empty_groups):
                 continue
             checks.check(kept)
-            for rollout in kept.rollouts:
-                ratios.add(rollout)
             summary.groups += 1
             summary.mixed_groups += kept.is_mixed
             writer.write(kept)
@@ -98,14 +96,18 @@ def export_rollouts(folder: RunFolder, output: Path, config: ExportConfig) -> Ex
         summary.ratios_unknown = ratios.unknown
         writer.finish(metadata(samples, config, summary))
         summary.rows = writer.rows
+        if not summary.rows:
+            raise InputError(
+                f"format {config.format} holds {entry.about}; there is none in {summary.groups} groups. Draw more samples."
+            )
     return summary
 
 
 def rewarded_groups(
-    samples: StoredSamples, config: ExportConfig, summary: ExportSummary, *, is_chat: bool
+    samples: StoredSamples, config: ExportConfig, summary: ExportSummary, ratios: ImportanceRatios, *, is_chat: bool
 ) -> Iterator[RolloutGroup]:
     """Groups with their advantages, without rollouts that have no reward (unless failures are kept) and without the groups that are not
-    wanted."""
+    wanted. `ratios` are those of all samples: among those that were chosen by reward or length their mean is not 1."""
     entry, rule = FORMATS[config.format], samples.manifest.config.stopping_rule
     stops = {} if rule is None else stops_of(samples.folder.finished_samples(), rule)
     for group in samples.groups(is_chat=is_chat):
@@ -113,6 +115,8 @@ def rewarded_groups(
             group.group_id in stops
         ):  # samples behind the stop are no part of the run: see pipelines/runs/early_stopping.py
             group = replace(group, rollouts=group.rollouts[: stops[group.group_id].samples])
+        for rollout in group.rollouts:
+            ratios.add(rollout)
         summary.infrastructure_failures += count_of(group, VerdictClass.INFRASTRUCTURE)
         summary.unverified += count_of(group, VerdictClass.UNVERIFIED)
         summary.incomplete_groups += not group.is_complete

@@ -57,16 +57,18 @@ class Ratios:
 
 
 class ImportanceRatios:
-    """Ratios of the rollouts that were exported."""
+    """Ratios of samples."""
 
     def __init__(self) -> None:
         self.tokens = Ratios()
         self.sequences = Ratios()
         self.unknown = 0
-        """Rollouts whose sampling-policy log-probabilities are not known."""
+        """Samples whose sampling-policy log-probabilities are not known."""
 
     def add(self, rollout: Rollout) -> None:
-        """Take a rollout; NaN log-probabilities count as unknown."""
+        """Take a rollout; NaN log-probabilities count as unknown, and a sample without tokens not at all."""
+        if not len(rollout.response_token_ids):
+            return
         if rollout.sampling_logprobs is None:
             self.unknown += 1
             return

@@ -111,7 +111,7 @@ def test_sampling_log_probabilities_are_taken_where_they_are_known_and_absent_el
     summary, exported = export(make_run(tmp_path / "run", FILTERED, [rows], num_problems=1), tmp_path / "a.parquet")
     assert [r["sampling_logprobs"] for r in exported] == [None, [-1.0, -2.0]]
     assert summary.ratios_unknown == 1 and summary.token_ratios is not None and summary.token_ratios.count == 2
-    assert "importance ratios of 1 rollouts are not known" in "\n".join(summary.lines())
+    assert "importance ratios of 1 samples are not known" in "\n".join(summary.lines())
 
 
 def test_stored_sampling_log_probabilities_and_kept_tokens_are_exported(tmp_path: Path) -> None:
@@ -201,6 +201,23 @@ def test_advantages_are_those_of_the_complete_group_whatever_is_filtered(tmp_pat
     folder = make_run(tmp_path / "run", CONFIG, [[row(0, 0), wrong(0, 1)]], num_problems=1)
     _, rows = export(folder, tmp_path / "rollouts.parquet", filter=FilterConfig(best=1))
     assert [r["advantage"] for r in rows] == pytest.approx([0.5**0.5], abs=1e-3)
+
+
+def test_importance_ratios_are_those_of_all_samples_whatever_is_filtered(tmp_path: Path) -> None:
+    """Among the correct answers alone the mean ratio is not 1, however right the log-probabilities are."""
+    folder = make_run(tmp_path / "run", CONFIG, [[row(0, 0), wrong(0, 1)]], num_problems=1)
+    all_samples, _ = export(folder, tmp_path / "a.parquet")
+    best, rows = export(folder, tmp_path / "b.parquet", filter=FilterConfig(best=1))
+    assert len(rows) == 1 and best.sequence_ratios == all_samples.sequence_ratios
+
+
+def test_an_export_without_a_row_is_refused(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", CONFIG, [[wrong(0, 0), wrong(0, 1)]], num_problems=1)
+    with pytest.raises(
+        InputError, match="format sft holds correct answers, as chat messages or text; there is none in 1 groups"
+    ):
+        export(folder, tmp_path / "sft.parquet", format="sft")
+    assert not (tmp_path / "sft.parquet").exists()
 
 
 def test_too_few_mixed_groups_are_refused(tmp_path: Path) -> None:

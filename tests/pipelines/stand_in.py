@@ -5,6 +5,8 @@ sample's seed is even, and with "no idea" where it is odd. Prompts say what else
     "slow ..."          takes SLOW_SECONDS
     "breaks ..."        RuntimeError, as from a bug of ours
     "kills ..."         ends its process by SIGKILL
+    "uneven ..."        its sample 3 of a problem never ends
+    "stalls ..."        its process stands still before its last sample, until Ray has restarted it
 """
 
 import asyncio
@@ -13,6 +15,7 @@ import os
 import signal
 import time
 import uuid
+from collections.abc import AsyncIterator
 from types import TracebackType
 
 import ray
@@ -37,6 +40,8 @@ class StandInShard:
         self.cancelled_samples = 0
         self.under_way = 0
         self.incarnation = uuid.uuid4().hex
+        self.is_restarted: bool = ray.get_runtime_context().was_current_actor_reconstructed
+        self.stalled_since: float | None = None
 
     async def join(self, trainers: list[ActorHandle]) -> str:
         return self.incarnation
@@ -45,7 +50,7 @@ class StandInShard:
         """Process id, and units under way."""
         return os.getpid(), self.under_way
 
-    async def generate(self, unit: WorkUnit) -> list[Sample]:
+    async def generate(self, unit: WorkUnit) -> AsyncIterator[Sample]:
         started = time.monotonic()
         if unit.prompt.startswith("impossible"):
             raise ValueError(f"the prompt {unit.prompt!r} is too long.")
@@ -58,12 +63,21 @@ class StandInShard:
         if unit.problem_id in self.cancelled:
             self.cancelled_samples += len(unit.sample_indices)
             self.under_way -= 1
-            return []
-        samples = [self.sample(unit, index, seed) for index, seed in zip(unit.sample_indices, unit.seeds, strict=True)]
-        self.samples += samples
+            return
+        for index, seed in zip(unit.sample_indices, unit.seeds, strict=True):
+            if unit.prompt.startswith("uneven") and index == 3:
+                await asyncio.Event().wait()
+            if unit.prompt.startswith("stalls") and index == unit.sample_indices[-1] and not self.is_restarted:
+                self.stalled_since = time.monotonic()
+                await asyncio.Event().wait()
+            sample = self.sample(unit, index, seed)
+            self.samples.append(sample)
+            yield sample
         self.under_way -= 1
         self.busy_seconds += time.monotonic() - started
-        return samples
+
+    async def seconds_without_step(self) -> float:
+        return 0.0 if self.stalled_since is None else time.monotonic() - self.stalled_since
 
     def sample(self, unit: WorkUnit, index: int, seed: int) -> Sample:
         text = unit.prompt.split()[-1] if seed % 2 == 0 else "no idea"
@@ -87,6 +101,7 @@ class StandInShard:
             distiller_version="abc:3:24" if self.explores else "",
             shard=self.name,
             generation_seconds=0.01,
+            group_resumed=unit.is_resumed,
         )
 
     async def cancel(self, problem_id: str) -> None:

@@ -5,7 +5,9 @@ sample's seed is even, and with "no idea" where it is odd. Prompts say what else
     "slow ..."          takes SLOW_SECONDS
     "breaks ..."        RuntimeError, as from a bug of ours
     "kills ..."         ends its process by SIGKILL
-    "uneven ..."        its sample 3 of a problem never ends
+    "uneven ..."        sample 3 takes STAND_IN_SAMPLE_3_S seconds (an environment variable; 0 by default), or until its problem is
+                        cancelled; the shard writes a line to the file STAND_IN_WITNESS when it comes to it
+    "endless ..."       sample 3 takes until its problem is cancelled
     "stalls ..."        its process stands still before its last sample, until Ray has restarted it
 """
 
@@ -16,6 +18,7 @@ import signal
 import time
 import uuid
 from collections.abc import AsyncIterator
+from pathlib import Path
 from types import TracebackType
 
 import ray
@@ -65,8 +68,9 @@ class StandInShard:
             self.under_way -= 1
             return
         for index, seed in zip(unit.sample_indices, unit.seeds, strict=True):
-            if unit.prompt.startswith("uneven") and index == 3:
-                await asyncio.Event().wait()
+            if index == 3 and not await self.is_sample_3_wanted(unit):
+                self.cancelled_samples += 1
+                break
             if unit.prompt.startswith("stalls") and index == unit.sample_indices[-1] and not self.is_restarted:
                 self.stalled_since = time.monotonic()
                 await asyncio.Event().wait()
@@ -75,6 +79,17 @@ class StandInShard:
             yield sample
         self.under_way -= 1
         self.busy_seconds += time.monotonic() - started
+
+    async def is_sample_3_wanted(self, unit: WorkUnit) -> bool:
+        """Returns when it is finished, or cancelled."""
+        kind, started = unit.prompt.split()[0], time.monotonic()
+        seconds = {"endless": math.inf, "uneven": float(os.environ.get("STAND_IN_SAMPLE_3_S", "0"))}.get(kind, 0.0)
+        if seconds and "STAND_IN_WITNESS" in os.environ:
+            with Path(os.environ["STAND_IN_WITNESS"]).open("a") as witness:
+                witness.write(f"{unit.unit_id} {unit.sample_indices}\n")
+        while time.monotonic() < started + seconds and unit.problem_id not in self.cancelled:
+            await asyncio.sleep(0.05)
+        return unit.problem_id not in self.cancelled
 
     async def seconds_without_step(self) -> float:
         return 0.0 if self.stalled_since is None else time.monotonic() - self.stalled_since

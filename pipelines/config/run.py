@@ -57,7 +57,7 @@ class RunConfig(ProblemSettings):
     """Generate a problem's samples on several shards at a time; a trainer actor lets them share the problem's Distiller. By default only
     where they are more than a shard's batch (engine.max_num_seqs) and the sampler allows it."""
     work_units_per_file: int | None = None
-    """Work units per output file: what a kill can lose, besides the units under way. By default 4, and more in runs of thousands."""
+    """Work units per output file. By default 4, and more in runs of thousands. A kill loses no more by it: see save_every."""
     verifiers: int = 1
     """Processes that score samples."""
     save_every: float = 10.0

@@ -128,7 +128,8 @@ def generate_work_units(run: PreparedRun, *, console: Console, start_fleet: Star
                                 pipeline, saved, work_units_per_file=work_units_per_file(config, todo.num_rows)
                             )
             except KeyboardInterrupt as stop:
-                stopped = stop
+                stopped = stop  # raised below, once the session is recorded
+        stopped = stopped or signals.interrupt
         counts = live.counts()
         rotation: RouterCounts = ray.get(router.counts.remote())
         shard_stats, trainer_stats = fleet.stats(), fleet.trainer_stats()

@@ -28,8 +28,9 @@ class SavedLogs:
         self._folder = RunFolder(folder.path)  # of its own: it is used in another thread
         self._problem_ids = folder.problem_ids()
         self._num_samples = folder.manifest().config.samples
-        self._answered_PN: npt.NDArray[np.bool_] = np.zeros((len(self._problem_ids), self._num_samples), dtype=np.bool_)
-        self._seen: set[str] = set()
+        index = folder.sample_index()
+        self._answered_PN: npt.NDArray[np.bool_] = index.answered_PN.copy()
+        self._seen = set(index.files)
         self._logs: dict[str, npt.NDArray[np.int64]] = {}
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="saved-logs", daemon=True)

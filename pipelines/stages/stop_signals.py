@@ -59,6 +59,12 @@ class StopSignals:
             self._drain.end()
             self._drain = None
 
+    @property
+    def interrupt(self) -> KeyboardInterrupt | None:
+        """What ends the session; None if there was no signal. A session that came to its end in the grace period is ended all the same:
+        there may be another run behind it."""
+        return None if self._received is None else interrupt(self._received)
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._drain is not None and self._drain.is_over:
             raise interrupt(self._received or number)

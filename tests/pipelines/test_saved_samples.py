@@ -117,9 +117,9 @@ class SessionProcess:
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, **waits},
+            start_new_session=True,
             preexec_fn=hear_ctrl_c,
         )
-        self._before = 0
 
     def wait_for_uneven_units(self, units: int = 2) -> None:
         """Until so many units wait for their last sample only. Two are under way at a time."""
@@ -159,7 +159,10 @@ def test_a_signal_saves_what_is_finished_at_once_and_the_session_is_recorded(
     session.wait_for_uneven_units()
     time.sleep(1)  # the last samples are on their way from the shard to the stage
     assert session.saved() == 0
-    session.process.send_signal(number)
+    if number == signal.SIGINT:  # as a terminal sends it: to all processes of the session
+        os.killpg(session.process.pid, number)
+    else:
+        session.process.send_signal(number)
     wait_until(lambda: session.saved() == 6, timeout_s=3)  # `ray job stop` kills after 3 s
     code, out, errors = session.end()
     assert code == 128 + number

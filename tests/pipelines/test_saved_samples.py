@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ class SessionProcess:
 
     def wait_for_uneven_units(self, units: int = 2) -> None:
         """Until so many units wait for their last sample only. Two are under way at a time."""
-        wait_until(lambda: self.process.poll() is not None or len(self.waits()) >= units, timeout_s=150)
+        wait_until(lambda: self.process.poll() is not None or len(self.waits()) >= units, timeout_s=400)
         assert self.process.poll() is None, self.process.communicate()
 
     def waits(self) -> list[str]:
@@ -138,8 +139,24 @@ class SessionProcess:
         return self.process.returncode, out, errors
 
 
-def test_after_kill_9_every_sample_that_was_saved_is_there_once(tmp_path: Path, local_ray: None) -> None:
-    session = SessionProcess(tmp_path, seconds=1000, save_every=0.5)
+@pytest.fixture
+def start_session(tmp_path: Path) -> Iterator[Callable[..., SessionProcess]]:
+    """Starts them; none outlives its test."""
+    sessions: list[SessionProcess] = []
+
+    def start(**settings: float) -> SessionProcess:
+        sessions.append(SessionProcess(tmp_path, **settings))
+        return sessions[-1]
+
+    yield start
+    for session in sessions:
+        session.process.kill()
+
+
+def test_after_kill_9_every_sample_that_was_saved_is_there_once(
+    tmp_path: Path, start_session: Callable[..., SessionProcess], local_ray: None
+) -> None:
+    session = start_session(seconds=1000, save_every=0.5)
     session.wait_for_uneven_units()
     wait_until(lambda: session.saved() == 6, timeout_s=30)
     session.process.kill()
@@ -153,9 +170,9 @@ def test_after_kill_9_every_sample_that_was_saved_is_there_once(tmp_path: Path, 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_saves_what_is_finished_at_once_and_the_session_is_recorded(
-    tmp_path: Path, number: signal.Signals
+    start_session: Callable[..., SessionProcess], number: signal.Signals
 ) -> None:
-    session = SessionProcess(tmp_path, seconds=1000, save_every=1000, grace=4)
+    session = start_session(seconds=1000, save_every=1000, grace=4)
     session.wait_for_uneven_units()
     time.sleep(1)  # the last samples are on their way from the shard to the stage
     assert session.saved() == 0
@@ -174,8 +191,10 @@ def test_a_signal_saves_what_is_finished_at_once_and_the_session_is_recorded(
 
 
 @pytest.mark.slow
-def test_a_sample_that_ends_in_the_grace_period_is_saved_and_no_unit_is_begun(tmp_path: Path) -> None:
-    session = SessionProcess(tmp_path, seconds=3, grace=30)
+def test_a_sample_that_ends_in_the_grace_period_is_saved_and_no_unit_is_begun(
+    start_session: Callable[..., SessionProcess],
+) -> None:
+    session = start_session(seconds=3, grace=30)
     session.wait_for_uneven_units()
     signalled = time.monotonic()
     session.process.send_signal(signal.SIGTERM)
@@ -188,8 +207,8 @@ def test_a_sample_that_ends_in_the_grace_period_is_saved_and_no_unit_is_begun(tm
 
 
 @pytest.mark.slow
-def test_a_second_signal_ends_the_session_at_once(tmp_path: Path) -> None:
-    session = SessionProcess(tmp_path, seconds=1000, grace=1000)
+def test_a_second_signal_ends_the_session_at_once(start_session: Callable[..., SessionProcess]) -> None:
+    session = start_session(seconds=1000, grace=1000)
     session.wait_for_uneven_units()
     session.process.send_signal(signal.SIGTERM)
     wait_until(lambda: session.saved() == 6, timeout_s=10)
@@ -199,8 +218,10 @@ def test_a_second_signal_ends_the_session_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_stage_that_was_killed_generates_only_what_it_had_not_saved(tmp_path: Path) -> None:
-    session = SessionProcess(tmp_path, seconds=20, save_every=0.5)
+def test_a_stage_that_was_killed_generates_only_what_it_had_not_saved(
+    tmp_path: Path, start_session: Callable[..., SessionProcess], local_ray: None
+) -> None:
+    session = start_session(seconds=20, save_every=0.5)
     session.wait_for_uneven_units()
     wait_until(lambda: session.saved() == 6, timeout_s=30)
     [stage] = workers("GenerateSamples", of=session.process.pid)

@@ -4,7 +4,7 @@ Defaults are the profile of the paper (arXiv:2604.24927, section 5.1 and appendi
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from esamp.policy_config import PolicyConfig
@@ -14,7 +14,7 @@ from esamp.scope import Scope as Scope  # a setting's type, read from here with 
 if TYPE_CHECKING:
     from esamp.policy import SamplingPolicy
 
-TrainerPlacement = Literal["local", "sync", "actor", "none"]
+TrainerPlacement = Literal["auto", "local", "sync", "actor", "none"]
 Prediction = Literal["distiller", "shuffled", "noise", "running_mean", "vocabulary"]
 FusionForm = Literal["proposed", "subtraction", "clamped", "entropy_matched"]
 
@@ -82,7 +82,8 @@ class ESampConfig(PolicyConfig):
     seed: int = 0
     """Seed of the initial weights. Every slot starts from the same draw, so the result does not depend on allocation order."""
     trainer: TrainerPlacement = "local"
-    """Where slots learn: "local" trains in the background of the next forward pass and is joined before it predicts (lag 1,
+    """Where slots learn: "auto", in a run, a trainer actor where it keeps up by the capacity model, else the engine itself, and the engine
+    itself outside a run; "local" trains in the background of the next forward pass and is joined before it predicts (lag 1,
     deterministic); "sync" trains within the step, token for token the same; "actor" sends rows to a DistillerTrainer; "none" is a
     control: random weights that never learn."""
     lag: int = 1
@@ -118,7 +119,9 @@ class ESampConfig(PolicyConfig):
         from esamp.explorer import Explorer
         from esamp.policy import VanillaPolicy
 
-        return Explorer(self, worker) if self.beta > 0 else VanillaPolicy()
+        if self.beta == 0:
+            return VanillaPolicy()
+        return Explorer(replace(self, trainer="local") if self.trainer == "auto" else self, worker)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.beta) and self.beta >= 0):
@@ -145,7 +148,7 @@ class ESampConfig(PolicyConfig):
             value = asdict(self)[name]
             if value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}.")
-        if self.distiller_scope.spans_engines and self.trainer != "actor":
+        if self.distiller_scope.spans_engines and self.trainer not in ("auto", "actor"):
             raise ValueError(f'scope="{self.scope}" needs trainer="actor"; got trainer={self.trainer!r}.')
         if self.trainer == "actor" and self.prediction in ("running_mean", "vocabulary"):
             raise ValueError(f'prediction={self.prediction!r} learns inside the engine; use trainer="local".')
@@ -155,5 +158,5 @@ class ESampConfig(PolicyConfig):
             )
         if self.trainer == "none" and (self.warmup != "none" or self.warmup_steps > 0):
             raise ValueError('trainer="none" never ends a warmup; use warmup="none" and warmup_steps=0.')
-        if self.lag > 1 and self.trainer not in ("local", "sync"):
+        if self.lag > 1 and self.trainer not in ("auto", "local", "sync"):
             raise ValueError(f'lag={self.lag} needs trainer="local" or "sync"; got trainer={self.trainer!r}.')

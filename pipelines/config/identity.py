@@ -19,6 +19,7 @@ MAY_CHANGE = frozenset(
         "shards",
         "trainers",
         "min_shards",
+        "wait_for_resources",
         "work_unit_attempts",
         "verifiers",
         "judge_url",
@@ -53,7 +54,7 @@ def settings_that_matter(config: RunConfig) -> dict[str, Any]:
         for name, value in vars(config).items()
         if isinstance(value, PolicyConfig) and name != config.sampler_section
     ]
-    if not (isinstance(config.policy, ESampConfig) and config.policy.trainer == "actor"):
+    if not (isinstance(config.policy, ESampConfig) and config.policy.trainer in ("auto", "actor")):
         unused.append("exchange")
     return {
         name: value

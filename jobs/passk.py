@@ -35,6 +35,8 @@ class PasskCommand:
     """YAML file with settings, named as the flags are (engine: {num_gpus: 1}); flags win over it."""
     dry_run: bool = False
     """Print the resolved config, the first prompt and an estimate of tokens and time; start nothing, write nothing."""
+    report: bool = True
+    """Write report/report.html into the run folder at the end."""
     extend: int | None = None
     """Give the run that is in --output so many samples per problem. Those it has stay; the new ones are a group of their own, and settings
     that are not given are the run's."""
@@ -64,6 +66,10 @@ def main(args: list[str]) -> None:
         summary = run_passk(command.run, extend=command.extend, console=console)
         console.print(summary_table([summary]))
         console.print(f"run folder: {summary.run_folder}", highlight=False, soft_wrap=True)
+        if command.report:
+            from pipelines.report.after_run import report_after_run
+
+            report_after_run([summary.run_folder], f"{summary.run_folder}/report", console)
 
 
 def parse(args: list[str]) -> PasskCommand:

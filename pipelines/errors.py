@@ -6,8 +6,7 @@ class InputError(ValueError):
 
 
 class ClusterInputError(InputError):
-    """What the cluster at hand cannot do, such as too few GPUs or an engine that does not start: another one may, so that a retry of the same
-    command is of use."""
+    """What the cluster at hand cannot do, such as too few GPUs or an engine that does not start. On another one a retry is of use."""
 
 
 class RunError(RuntimeError):

@@ -97,6 +97,7 @@ def engine_args(shard: ShardConfig) -> EngineArgs:
         worker_cls="esamp.worker.ESampWorker",
         additional_config={policy.name: policy.to_dict()},
         **platform,
+        **config.extra_arguments,
     )
 
 

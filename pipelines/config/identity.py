@@ -56,10 +56,12 @@ def settings_that_matter(config: RunConfig) -> dict[str, Any]:
     ]
     if not (isinstance(config.policy, ESampConfig) and config.policy.trainer in ("auto", "actor")):
         unused.append("exchange")
+    if not config.engine.extra_arguments:
+        unused.append("engine.extra")  # runs of versions that did not have it are the same runs
     return {
         name: value
         for name, value in settings.items()
-        if name not in MAY_CHANGE and name.partition(".")[0] not in unused
+        if name not in MAY_CHANGE and not {name, name.partition(".")[0]} & set(unused)
     }
 
 

@@ -8,6 +8,8 @@ from typing import Any, Literal
 from pipelines.runs.storage import Storage
 
 PROGRESS = "progress.json"
+MANY_TRUNCATED = 0.05
+"""Share of samples cut off at max_tokens from which on progress and summary say what to do."""
 
 Phase = Literal["loading", "generating", "ended"]
 """Of a session: engines start; samples are generated or scored; the driver has ended, however it did."""

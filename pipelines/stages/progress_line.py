@@ -10,11 +10,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.runs.progress_file import RunProgress
+from pipelines.runs.progress_file import MANY_TRUNCATED, RunProgress
 
 LOADING = "loading model (weights, compiling)"
-MANY_TRUNCATED = 0.05
-"""Share of samples cut off at max_tokens from which on the line and the summary say what to do."""
 RAISE_MAX_TOKENS = "raise --sampling.max-tokens"
 
 

@@ -66,8 +66,8 @@ def connected_ray(cpus: int) -> Iterator[None]:
 
 
 def connect_to_cluster(address: str) -> None:
-    """Connect to the cluster at RAY_ADDRESS. Raises InputError at an address that is none of a cluster's, and at a cluster of another Ray or
-    Python; ClusterInputError if nothing answers there."""
+    """Connect to the cluster at RAY_ADDRESS. Raises InputError if that is no head's address, or of a cluster of another Ray or Python, and
+    ClusterInputError if nothing answers there."""
     check_address(address)
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
@@ -155,8 +155,10 @@ def pipeline_cpus(config: RunConfig) -> int:
 
 
 def check_cluster(config: RunConfig) -> None:
-    """Raise ClusterInputError if the cluster cannot hold the shards and trainers that the run begins with, and the pipeline beside them; with
-    --wait-for-resources only after that time, in which an autoscaler knows what is wanted."""
+    """Raise ClusterInputError if the cluster cannot hold the shards and trainers that the run begins with, and the pipeline beside them.
+
+    With --wait-for-resources only after that time, in which an autoscaler knows what is wanted.
+    """
     wait_s = config.wait_for_resources_s
     if not wait_s:
         check_cluster_now(config)

@@ -24,7 +24,7 @@ from esamp.engine.allocator import keep_freed_memory
 from esamp.engine.platform_worker import IS_CPU, PlatformWorker, SchedulerOutput
 from esamp.explorer import Explorer
 from esamp.policies import parse_policy
-from esamp.policy import SamplingPolicy
+from esamp.policy import SamplingPolicy, build_policy
 from esamp.request_args import RECORD_KEY
 from esamp.telemetry import TelemetryRecorder
 
@@ -51,7 +51,7 @@ class ESampWorker(PlatformWorker):
         self.telemetry = TelemetryRecorder()
         self.decode_rows = 0
         self.sampler = adapter.install_sampler(self)
-        self.policy = config.build(self)
+        self.policy = build_policy(config, self)
 
     def execute_model(self, scheduler_output: SchedulerOutput) -> Any:
         """Follow the requests, then run the forward pass; a policy may predict meanwhile."""
@@ -97,7 +97,11 @@ class ESampWorker(PlatformWorker):
 
     def esamp_counters(self) -> dict[str, int]:
         """For collective_rpc: what the engine did since it started."""
-        return {**asdict(self.policy.counters()), "decode_rows": self.decode_rows}
+        return {
+            **asdict(self.policy.counters()),
+            "decode_rows": self.decode_rows,
+            "unfused_steps": self.sampler.unfused_steps,
+        }
 
     def esamp_records(self, tags: list[str]) -> dict[str, dict[str, object]]:
         """For collective_rpc: per-token records of requests that had extra_args["esamp_record"]; they are forgotten here."""

@@ -1,4 +1,4 @@
-"""What ends a run, told in one line: the thing, the rule, the value and the way out."""
+"""What ends a run, told in one line: the thing, the rule, the value and a suggestion."""
 
 
 class InputError(ValueError):

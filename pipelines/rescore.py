@@ -35,8 +35,10 @@ from pipelines.runs.provenance import package_versions
 from pipelines.runs.rescored_verdicts import STORED_VERDICT_SCHEMA, VERDICTS, unseen_answers
 from pipelines.stages.progress import LiveProgress, Progress
 from pipelines.stages.ray_session import connected_ray, pipeline_cpus
-from pipelines.stages.verify import VerifierSettings, VerifySamples, verifier_settings
+from pipelines.stages.verify import VerifySamples
 from pipelines.verifiers.registry import load_verifier
+from pipelines.verifiers.scorer import check_verifier
+from pipelines.verifiers.settings import VerifierSettings, verifier_settings
 
 VERDICT_PACKAGES = ("python", "esamp-ray", "math-verify")
 """Whose versions verdicts depend on."""
@@ -77,7 +79,7 @@ def verify_run(folder: RunFolder, config: RunConfig, *, console: Console) -> Ver
     folder.move_corrupt_files(f"{VERDICTS}/{name}")
     unseen = write_unseen(folder, name)
     if unseen:
-        if line := settings.check():
+        if line := check_verifier(settings):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         with failures_in_one_line(), connected_ray(pipeline_cpus(config)):
             position = RunPosition(samples=unseen)
@@ -125,8 +127,8 @@ def verification_name(settings: VerifierSettings) -> str:
     """A verifier by what its verdicts depend on, such as math-1f3a09bc: its settings, its source file and versions. The same name again
     means the same verdicts, so an answer that has one is not scored again."""
     source = ""
-    if ":" in settings.path:
-        source = inspect.getsource(importlib.import_module(load_verifier(settings.path).__module__))
+    if ":" in settings.name:
+        source = inspect.getsource(importlib.import_module(load_verifier(settings.name).__module__))
     versions = {name: version for name, version in package_versions().items() if name in VERDICT_PACKAGES}
     depends_on: list[Any] = [settings.name, settings.timeout_s, source, versions]
     if settings.judge is not None:

@@ -37,8 +37,9 @@ from pipelines.stages.early_stopping import Gate, OpenGate, StoppingActor, Stopp
 from pipelines.stages.generate import GenerateSamples
 from pipelines.stages.progress import LiveProgress, Progress
 from pipelines.stages.ray_session import pipeline_cpus
-from pipelines.stages.verify import VerifySamples, verifier_settings
+from pipelines.stages.verify import VerifySamples
 from pipelines.statistics.stopping_rule import StoppingRule
+from pipelines.verifiers.settings import verifier_settings
 
 
 class ShardFleet(Protocol):
@@ -98,20 +99,21 @@ def generate_work_units(run: PreparedRun, *, console: Console, start_fleet: Star
             for round_number in range(len(manifest.rounds)):
                 todo = run.folder.write_todo(run.manifest, round_number)
                 if todo.num_rows:
-                    part = work_units_per_file(config, todo.num_rows)
                     save_samples(
                         run.folder,
-                        work_units_per_file=part,
+                        work_units_per_file=work_units_per_file(config, todo.num_rows),
                         config=config,
                         labels=labels,
                         router=router,
                         progress=progress,
                     )
         counts = live.counts()
-        rotation: RouterCounts = ray.get(router.counts.remote())
+        router_counts: RouterCounts = ray.get(router.counts.remote())
         shard_stats, trainer_stats = fleet.stats(), fleet.trainer_stats()
         # Shards and trainers are asked once, at the end: under tensor parallelism their counters may not be read while an engine steps.
-        warnings = [warning for stats in (rotation, *shard_stats, trainer_stats) if stats for warning in stats.warnings]
+        warnings = [
+            warning for stats in (router_counts, *shard_stats, trainer_stats) if stats for warning in stats.warnings
+        ]
         live.warnings.show(warnings)
         session = Session(
             started=started,
@@ -120,8 +122,8 @@ def generate_work_units(run: PreparedRun, *, console: Console, start_fleet: Star
             samples=counts.samples,
             tokens=counts.tokens,
             shards=[counts_of(stats) for stats in shard_stats],
-            shard_restarts=rotation.shard_restarts,
-            units_run_again=rotation.units_run_again,
+            shard_restarts=router_counts.shard_restarts,
+            units_run_again=router_counts.units_run_again,
             trainer=counts_of(trainer_stats) if trainer_stats else None,
             warnings=[asdict(warning) for warning in warnings],
         )

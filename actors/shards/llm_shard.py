@@ -28,7 +28,7 @@ from actors.errors import EngineFailed
 from actors.types import Sample, ShardActivity, ShardStats, TrainerSpec, WorkUnit
 from actors.warning_log import warnings_of
 from esamp.config import ESampConfig
-from esamp.request_args import GROUP_KEY, RECORD_KEY, SAMPLE_KEY
+from esamp.request_args import GROUP_KEY, GROUP_SIZE_KEY, RECORD_KEY, SAMPLE_KEY
 
 # Before vLLM is imported: it reads them then.
 os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
@@ -113,7 +113,13 @@ def sampling_params(
         max_tokens=config.max_tokens,
         seed=seed,
         output_kind=RequestOutputKind.FINAL_ONLY,
-        extra_args={GROUP_KEY: unit.problem_id, RECORD_KEY: request_id, SAMPLE_KEY: sample_index},
+        extra_args={
+            GROUP_KEY: unit.problem_id,
+            # The unit's samples may not fit into one batch: their Distiller lives until the last of them has ended.
+            GROUP_SIZE_KEY: len(unit.sample_indices),
+            RECORD_KEY: request_id,
+            SAMPLE_KEY: sample_index,
+        },
     )
 
 

@@ -26,6 +26,7 @@ from vllm.v1.sample.logits_processor import BUILTIN_LOGITS_PROCESSORS
 from vllm.v1.sample.sampler import Sampler
 
 from esamp.batch import BatchRows, BatchStep, CapturedRows, NewRequest
+from esamp.draw.backend import cpu_draw
 from esamp.engine.sampler import ESampSampler
 from esamp.engine.surface import UnsupportedEngine, check_surface
 
@@ -105,9 +106,10 @@ def enable_source_layer(worker: Any, source_layer: int) -> None:
             f"{name} has no auxiliary hidden states in vLLM {vllm.__version__} (the SupportsEagle3 interface), which esamp reads; "
             "use a model that has them (Llama, Qwen2, Qwen3, GPT-OSS, ...) or sampler=vanilla."
         )
-    num_layers = worker.model_config.hf_text_config.num_hidden_layers
-    if source_layer >= num_layers:
-        raise UnsupportedEngine(f"source_layer must be below the model's {num_layers} layers; got {source_layer}.")
+    if source_layer >= num_layers(worker):
+        raise UnsupportedEngine(
+            f"source_layer must be below the model's {num_layers(worker)} layers; got {source_layer}."
+        )
     if getattr(model, "logits_processor", None) is not None and model.logits_processor.soft_cap is not None:
         raise UnsupportedEngine(f"{name} soft-caps its logits; esamp was not tested there. Use sampler=vanilla.")
     model.set_aux_hidden_state_layers((source_layer,))
@@ -162,7 +164,7 @@ def install_sampler(worker: Any) -> ESampSampler:
     stock = worker.model_runner.sampler
     if type(stock) is not Sampler:
         raise UnsupportedEngine(f"esamp replaces vLLM's own V1 sampler; this engine has {type(stock).__qualname__}.")
-    sampler = ESampSampler(stock)
+    sampler = ESampSampler(stock, cpu_draw() if current_platform.is_cpu() else None)
     worker.model_runner.sampler = sampler
     return sampler
 
@@ -367,6 +369,12 @@ def plain_logits(worker: Any) -> Tensor:
     """The model's logits [B, V] of the step that waits for its tokens. vLLM changes them in place when it samples."""
     logits_BV: Tensor = worker.model_runner.execute_model_state.logits
     return logits_BV
+
+
+def num_layers(worker: Any) -> int:
+    """Decoder layers of the model."""
+    layers: int = worker.model_config.hf_text_config.num_hidden_layers
+    return layers
 
 
 def logits_shape(worker: Any) -> tuple[int, int]:

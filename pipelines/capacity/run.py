@@ -131,8 +131,12 @@ def choose_trainer(config: RunConfig, held: RunConfig | None) -> tuple[RunConfig
         return with_trainer(
             config, "local"
         ), "esamp.trainer: local, since a trainer actor cannot reach a tensor-parallel engine"
-    if policy.lag > 1:
-        return with_trainer(config, "local"), f"esamp.trainer: local, since esamp.lag {policy.lag} is the engine's own"
+    for setting, is_set in {
+        f"esamp.lag {policy.lag}": policy.lag > 1,
+        "esamp.distiller rls": policy.distiller == "rls",
+    }.items():
+        if is_set:
+            return with_trainer(config, "local"), f"esamp.trainer: local, since {setting} is the engine's own"
     actor = with_trainer(config, "actor")
     asked_for = {
         f"esamp.scope {policy.scope}": policy.distiller_scope.spans_engines,

@@ -11,6 +11,8 @@ from typing_extensions import Doc
 from actors.config import EngineConfig, ExchangeConfig, SamplingConfig, ShardConfig
 from esamp.baselines.config import ContrastiveConfig, FireConfig, OverrideConfig
 from esamp.config import ESampConfig
+from esamp.fork_bonus.config import NoveltyConfig, TrieConfig
+from esamp.joint.config import LatentConfig, QuasiConfig
 from esamp.policy_config import PolicyConfig
 from pipelines.config.early_stopping import WORK_UNITS_PER_PROBLEM, StoppingConfig
 from pipelines.config.partition import Partition, PartitionBy, parse_partition
@@ -80,6 +82,14 @@ class RunConfig(ProblemSettings):
     """Exploratory Sampling; used with --sampler esamp, its ablations and controls."""
     exchange: ExchangeConfig = field(default_factory=ExchangeConfig)
     """How shards and trainers exchange rows and weights; used with esamp.trainer actor."""
+    quasi: QuasiConfig = field(default_factory=QuasiConfig)
+    """Joint draws with exact marginals; used with --sampler quasi."""
+    latent: LatentConfig = field(default_factory=LatentConfig)
+    """Joint draws per cell of the deep state; used with --sampler latent."""
+    novelty: NoveltyConfig = field(default_factory=NoveltyConfig)
+    """Bonuses at forks for new successors; used with --sampler novelty."""
+    trie: TrieConfig = field(default_factory=TrieConfig)
+    """Bonuses at forks for tokens that no sibling drew; used with --sampler trie."""
     fire: FireConfig = field(default_factory=FireConfig)
     """FIRE; used with --sampler fire."""
     override: OverrideConfig = field(default_factory=OverrideConfig)
@@ -215,7 +225,7 @@ class RunConfig(ProblemSettings):
     @property
     def policy(self) -> PolicyConfig | None:
         """What stands between the model's logits and the draw; None for vLLM's own draw."""
-        return SAMPLERS[self.sampler].policy(self._sampler_config)
+        return SAMPLERS[self.sampler].policy(self._sampler_config, self.seed)
 
     @property
     def effective_sampling(self) -> SamplingConfig:

@@ -12,7 +12,8 @@ from pipelines.runs.extend import extended
 from pipelines.runs.folder import RunFolder, WorkUnitCount
 from pipelines.runs.manifest import Manifest, new_manifest
 from pipelines.runs.plan import Plan, plan_run
-from pipelines.stages.verify import verifier_settings
+from pipelines.verifiers.scorer import check_verifier
+from pipelines.verifiers.settings import verifier_settings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +43,7 @@ def prepare_run(config: RunConfig, *, extend: int | None = None) -> PreparedRun:
     load_model_config(config)
     folder = RunFolder(config.run_folder)
     config, trainer_line = choose_trainer(config, folder.manifest().config if folder.has_run else None)
-    verifier_line = verifier_settings(config).check()
+    verifier_line = check_verifier(verifier_settings(config))
     problems = load_problems(config)
     tokenizer = load_tokenizer(config)
     plan = plan_run(

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pipelines.config.samplers import SAMPLERS
 from pipelines.report.readable_samples import Reading
 from pipelines.report.run_set import Condition, RunSet
 from pipelines.runs.counters import actor_warnings, counters_of
@@ -32,6 +33,8 @@ def about_samples(run_set: RunSet, orders: list[Exchangeability]) -> Iterator[st
             f"Samples of one prompt depend on each other under {', '.join(exploring)}. pass@k is that of a random k-subset of the group "
             "that was generated; it does not estimate the result of smaller groups."
         )
+    samplers = dict.fromkeys(condition.config.sampler for condition in run_set.conditions)
+    yield from (f"{sampler}: {caveat}" for sampler in samplers for caveat in SAMPLERS[sampler].caveats)
     for run in (run for condition in run_set.conditions for run in condition.runs if run.manifest.extended_from):
         yield (
             f"{run.path} was extended ({' -> '.join(map(str, run.manifest.rounds))} samples): each extension is a group of its own, so its "

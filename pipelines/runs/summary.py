@@ -302,11 +302,6 @@ def busy_seconds(session: Session) -> float:
     return max(shard["generation_seconds"] for shard in session.shards)
 
 
-def rows_not_learned(sessions: list[Session]) -> int:
-    """Rows dropped by shards, lost with a trainer, or refused by one, over completed sessions."""
-    return run_counters(sessions)["rows_not_learned"]
-
-
 def mean_or_none(values: Iterable[float]) -> float | None:
     """The mean; None of nothing."""
     numbers = [float(value) for value in values]

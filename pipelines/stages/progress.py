@@ -302,14 +302,14 @@ class LiveProgress:
             return self._latest
 
     def _look(self, followed: Followed, phase: Phase) -> RunProgress:
-        rotation = RouterCounts() if followed.router is None else ray.get(followed.router.counts.remote())
-        self.warnings.show(rotation.warnings)
+        router_counts = RouterCounts() if followed.router is None else ray.get(followed.router.counts.remote())
+        self.warnings.show(router_counts.warnings)
         if followed.activities is not None:
             followed.activities.poll()
         return run_progress(
             followed.position,
             self.counts(),
-            rotation,
+            router_counts,
             followed.activities,
             seconds=time.monotonic() - followed.started,
             phase=phase,
@@ -364,7 +364,7 @@ def log_interval(passed: float) -> float:
 def run_progress(
     position: RunPosition,
     counts: Counts,
-    rotation: RouterCounts,
+    router_counts: RouterCounts,
     activities: ShardActivities | None,
     *,
     seconds: float,
@@ -406,8 +406,8 @@ def run_progress(
             under_way=activities.tokens_under_way if activities else 0,
             tokens_per_s=average,
         ),
-        live_shards=rotation.live_shards,
-        wanted_shards=rotation.shards,
+        live_shards=router_counts.live_shards,
+        wanted_shards=router_counts.shards,
         shards=rows,
         warnings=warnings,
     )

@@ -1,4 +1,4 @@
-"""What esamp needs inside vLLM is there, is asked for by name at start-up, and engines it cannot run in are refused with a way out."""
+"""What esamp needs inside vLLM is there, is asked for by name at start-up, and engines it cannot run in are refused with a suggestion."""
 
 import logging
 from pathlib import Path

@@ -50,6 +50,7 @@ def test_a_small_model_has_a_trainer_actor() -> None:
         ({"trainers": 2}, "actor", "trainers 2"),
         ({"esamp": ESampConfig(trainer="auto", scope="cluster")}, "actor", "esamp.scope cluster"),
         ({"esamp": ESampConfig(trainer="auto", lag=4)}, "local", "esamp.lag 4"),
+        ({"esamp": ESampConfig(trainer="auto", distiller="rls")}, "local", "esamp.distiller rls"),
         ({"sampler": "vanilla"}, "local", ""),
         ({"sampler": "vocabulary"}, "local", ""),
         ({"esamp": ESampConfig(trainer="sync")}, "sync", ""),

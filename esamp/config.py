@@ -11,7 +11,7 @@ from esamp.policy_config import PolicyConfig
 from esamp.scope import SCOPES, DistillerScope
 from esamp.scope import Scope as Scope  # a setting's type, read from here with the others
 
-TrainerPlacement = Literal["local", "sync", "actor", "none"]
+TrainerPlacement = Literal["auto", "local", "sync", "actor", "none"]
 Prediction = Literal["distiller", "shuffled", "noise", "running_mean", "vocabulary"]
 FusionForm = Literal["proposed", "subtraction", "clamped", "directional", "entropy_matched"]
 DistillerKind = Literal["mlp", "rls"]
@@ -94,7 +94,8 @@ class ESampConfig(PolicyConfig):
     seed: int = 0
     """Seed of the initial weights. Every slot starts from the same draw, so the result does not depend on allocation order."""
     trainer: TrainerPlacement = "local"
-    """Where slots learn: "local" trains in the background of the next forward pass and is joined before it predicts (lag 1,
+    """Where slots learn: "auto", in a run, a trainer actor where it keeps up by the capacity model, else the engine itself, and the engine
+    itself outside a run; "local" trains in the background of the next forward pass and is joined before it predicts (lag 1,
     deterministic); "sync" trains within the step, token for token the same; "actor" sends rows to a DistillerTrainer; "none" is a
     control: random weights that never learn."""
     lag: int = 1
@@ -164,7 +165,7 @@ class ESampConfig(PolicyConfig):
             value = asdict(self)[name]
             if value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}.")
-        if self.distiller_scope.spans_engines and self.trainer != "actor":
+        if self.distiller_scope.spans_engines and self.trainer not in ("auto", "actor"):
             raise ValueError(f'scope="{self.scope}" needs trainer="actor"; got trainer={self.trainer!r}.')
         if self.trainer == "actor" and self.prediction in ("running_mean", "vocabulary"):
             raise ValueError(f'prediction={self.prediction!r} learns inside the engine; use trainer="local".')
@@ -185,5 +186,5 @@ class ESampConfig(PolicyConfig):
             )
         if self.trainer == "none" and (self.warmup != "none" or self.warmup_steps > 0):
             raise ValueError('trainer="none" never ends a warmup; use warmup="none" and warmup_steps=0.')
-        if self.lag > 1 and self.trainer not in ("local", "sync"):
+        if self.lag > 1 and self.trainer not in ("auto", "local", "sync"):
             raise ValueError(f'lag={self.lag} needs trainer="local" or "sync"; got trainer={self.trainer!r}.')

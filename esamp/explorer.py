@@ -363,4 +363,6 @@ class Explorer(SamplingPolicy):
 
 def explorer_or_vanilla(config: ESampConfig, worker: Any) -> SamplingPolicy:
     """The policy of a config: with beta 0 the engine is vLLM as it is, to the last bit."""
+    if config.trainer == "auto":
+        config = replace(config, trainer="local")  # a run that has trainer actors says so before its engines start
     return Explorer(config, worker) if config.beta > 0 else VanillaPolicy()

@@ -41,9 +41,13 @@ class ESampWorker(PlatformWorker):
         config = parse_policy(self.vllm_config.additional_config)
         if IS_CPU:
             keep_freed_memory()
+        # Before the weights are read: a forgotten variable should not cost minutes.
+        adapter.check_engine(self)
+        if config.couples_samples or config.name == "contrastive":
+            adapter.check_no_lora(self)
         super().load_model(load_dummy_weights=load_dummy_weights)
         # Before profiling, compilation and graph capture, which must see the sampler and the extra output of the shallow layer.
-        adapter.check_worker(self)
+        adapter.check_runner(self)
         self.telemetry = TelemetryRecorder()
         self.decode_rows = 0
         self.sampler = adapter.install_sampler(self)

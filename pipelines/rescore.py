@@ -30,6 +30,7 @@ from rich.table import Table
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError, RunError, root_cause
 from pipelines.runs.folder import TODO, RunFolder
+from pipelines.runs.position import RunPosition
 from pipelines.runs.provenance import package_versions
 from pipelines.runs.rescored_verdicts import STORED_VERDICT_SCHEMA, VERDICTS, unseen_answers
 from pipelines.stages.progress import LiveProgress, Progress
@@ -81,7 +82,8 @@ def verify_run(folder: RunFolder, config: RunConfig, *, console: Console) -> Ver
         if line := check_verifier(settings):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         with failures_in_one_line(), connected_ray(pipeline_cpus(config)):
-            score_unseen(folder, name, settings, verifiers=config.verifiers, console=console)
+            position = RunPosition(samples=unseen)
+            score_unseen(folder, name, settings, position, verifiers=config.verifiers, console=console)
     folder.clear_todo()
     new = folder.read_samples(["status"], verification=name)["status"]
     changes = VerdictChanges(
@@ -151,7 +153,9 @@ def write_unseen(folder: RunFolder, name: str) -> int:
     return int(unseen_PN.sum())
 
 
-def score_unseen(folder: RunFolder, name: str, settings: VerifierSettings, *, verifiers: int, console: Console) -> None:
+def score_unseen(
+    folder: RunFolder, name: str, settings: VerifierSettings, position: RunPosition, *, verifiers: int, console: Console
+) -> None:
     """The pipeline: what todo/ names is read, scored and saved."""
     storage = folder.storage
     storage.make_folder(f"{VERDICTS}/{name}")
@@ -170,7 +174,7 @@ def score_unseen(folder: RunFolder, name: str, settings: VerifierSettings, *, ve
         )
         .select_columns(STORED_VERDICT_SCHEMA.names)
     )
-    with LiveProgress(progress, console=console):
+    with LiveProgress(console=console) as live, live.following(progress, position=position):
         verdicts.write_parquet(
             storage.place(f"{VERDICTS}/{name}"), filesystem=storage.ray_filesystem, mode=SaveMode.APPEND
         )

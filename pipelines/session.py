@@ -10,13 +10,12 @@ todo/ -> GenerateSamples -> samples/*.parquet                        a work unit
 import math
 import time
 import uuid
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Protocol
 
-import pyarrow as pa
 import ray
 import ray.data
 from ray.actor import ActorHandle
@@ -35,6 +34,8 @@ from pipelines.runs.finished_sample import FinishedSample
 from pipelines.runs.folder import SAMPLES, TODO, RunFolder, Session
 from pipelines.runs.live_log import LiveSamples
 from pipelines.runs.plan import work_units_in_flight, work_units_per_file
+from pipelines.runs.position import run_position
+from pipelines.runs.progress_file import write_progress
 from pipelines.runs.provenance import now
 from pipelines.runs.saved_logs import SavedLogs
 from pipelines.runs.schema import RunLabels, run_labels
@@ -79,7 +80,7 @@ def generate_work_units(run: PreparedRun, *, console: Console, start_fleet: Star
         config.shard, num_shards=config.shards, min_shards=config.min_shards, num_trainers=config.trainers
     )
     stopped: KeyboardInterrupt | None = None
-    with StopSignals(console) as signals, fleet_of_run as fleet:
+    with LiveProgress(console=console) as live, StopSignals(console) as signals, fleet_of_run as fleet:
         manifest = run.folder.open(run.manifest, run.plan)
         labels = run_labels(config, run_id=manifest.run_id, model_fingerprint=manifest.model_fingerprint)
         # Only now: workers of a session that was killed a moment ago may have saved their last file while the engines started.
@@ -111,15 +112,17 @@ def generate_work_units(run: PreparedRun, *, console: Console, start_fleet: Star
                 folder=run.folder.storage.url(), session=new_session_name(), save_every_s=config.save_every
             ),
         )
+        position = run_position(run.folder, manifest, saved=saved)
+        ray.get(progress.expect.remote(position.missing))
+        sink = partial(write_progress, run.folder.storage)
         started, clock_start = now(), time.monotonic()
-        with LiveProgress(progress, router=router, console=console) as live, saved_logs:
+        with live.following(progress, position=position, router=router, fleet=fleet, sink=sink), saved_logs:
             try:
                 with signals.with_grace(router, config.grace):
                     # One extension round after the other: units of one problem that are under way at the same time may share a Distiller.
                     for round_number in range(len(manifest.rounds)):
                         todo = run.folder.write_todo(run.manifest, round_number)
                         if todo.num_rows:
-                            ray.get(progress.expect.remote(without_saved(todo, saved)))
                             save_samples(
                                 pipeline, saved, work_units_per_file=work_units_per_file(config, todo.num_rows)
                             )
@@ -159,16 +162,8 @@ def show_first_prompt(run: PreparedRun, console: Console) -> None:
     console.rule("first prompt")
     console.print(run.plan.first_prompt, markup=False, highlight=False, soft_wrap=True)
     console.rule()
-    if run.verifier_line:
-        console.print(run.verifier_line, markup=False, highlight=False, soft_wrap=True)
-
-
-def without_saved(todo: pa.Table, saved: Sequence[FinishedSample]) -> pa.Table:
-    """What `Progress.expect` takes, less the samples that live/ holds with their verdicts: they are not told to it again."""
-    problems = set(todo["problem_id"].to_pylist())
-    counts = Counter(sample.problem_id for sample in saved if sample.problem_id in problems)
-    less = pa.table({"problem_id": list(counts), "samples": [-count for count in counts.values()]}, schema=todo.schema)
-    return pa.concat_tables([todo, less])
+    for line in filter(None, (run.verifier_line, run.trainer_line)):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def new_session_name() -> str:

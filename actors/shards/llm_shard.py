@@ -25,7 +25,7 @@ from ray.actor import ActorHandle
 
 from actors.config import SamplingConfig, ShardConfig
 from actors.errors import EngineFailed
-from actors.types import Sample, ShardStats, TrainerSpec, WorkUnit
+from actors.types import Sample, ShardActivity, ShardStats, TrainerSpec, WorkUnit
 from actors.warning_log import warnings_of
 from esamp.config import ESampConfig
 from esamp.request_args import GROUP_KEY, GROUP_SIZE_KEY, RECORD_KEY, SAMPLE_KEY
@@ -43,6 +43,7 @@ from vllm.sampling_params import RequestOutputKind
 from actors.exchange.remote_learner import ActorLearner
 from actors.shards.engine_workers import EngineWorkers, InProcessWorker, TensorParallelWorkers
 from actors.shards.sample_stream import SampleStream
+from esamp.engine.scheduler import SchedulerReader
 from esamp.policy import Counters
 
 logger = logging.getLogger(__name__)
@@ -97,6 +98,7 @@ def engine_args(shard: ShardConfig) -> EngineArgs:
         worker_cls="esamp.worker.ESampWorker",
         additional_config={policy.name: policy.to_dict()},
         **platform,
+        **config.extra_arguments,
     )
 
 
@@ -135,6 +137,7 @@ class LLMShard:
             if config.engine.tensor_parallel_size == 1
             else TensorParallelWorkers(self._engine)
         )
+        self._scheduler = SchedulerReader(self._engine)
         self._learner: ActorLearner | None = None
         # Any thread puts into the queues; only the engine thread takes, so what it saw by `empty` is still there for `get`.
         self._inbox: queue.SimpleQueue[UnitInProgress] = queue.SimpleQueue()
@@ -146,7 +149,7 @@ class LLMShard:
         self._cancelled_samples = self._cancelled_tokens = 0
         self._wake = threading.Event()
         self._units_taken = itertools.count()
-        self._samples = 0
+        self._samples = self._truncated_samples = self._ended_tokens = 0
         self._busy_seconds = 0.0
         self._is_stepping = False
         self._last_step = time.monotonic()
@@ -238,6 +241,21 @@ class LLMShard:
         """
         return time.monotonic() - self._last_step if self._is_stepping else 0.0
 
+    async def activity(self) -> ShardActivity:
+        """What the shard is doing now: plain numbers, read without waiting for the engine's thread."""
+        load = self._scheduler.load()
+        return ShardActivity(
+            shard=self.name,
+            running=load.running,
+            waiting=load.waiting + self._inbox.qsize(),
+            kv_cache_share=load.kv_cache_share,
+            preemptions=load.preemptions,
+            finished=self._samples,
+            truncated=self._truncated_samples,
+            tokens=self._ended_tokens + load.tokens,
+            tokens_under_way=load.tokens,
+        )
+
     def _check_still_read(self) -> None:
         """Raise EngineFailed if nobody reads the queues any more. Called after a request was put into one.
 
@@ -316,7 +334,9 @@ class LLMShard:
                 del self._samples_in_progress[request_id]
             records = self._workers.records(request_ids)
             self._cancelled_samples += len(missing)
-            self._cancelled_tokens += sum(len(record.behaviour_logprobs) for record in records.values())
+            cancelled_tokens = sum(len(record.behaviour_logprobs) for record in records.values())
+            self._cancelled_tokens += cancelled_tokens
+            self._ended_tokens += cancelled_tokens
             self._finish_unit(progress)
 
     def _finish_sample(self, output: RequestOutput) -> None:
@@ -348,6 +368,8 @@ class LLMShard:
         progress.stream.put(sample)
         progress.finished.add(index)
         self._samples += 1
+        self._truncated_samples += completion.finish_reason == "length"
+        self._ended_tokens += len(completion.token_ids)
         if len(progress.finished) == len(unit.sample_indices):
             self._finish_unit(progress)
 

@@ -16,7 +16,7 @@ from ray.actor import ActorHandle
 from actors.config import ShardConfig
 from actors.errors import EngineFailed, NotJoined
 from actors.shards.start_lock import engine_start_lock
-from actors.types import Sample, ShardStats, TrainerSpec, WorkUnit
+from actors.types import Sample, ShardActivity, ShardStats, TrainerSpec, WorkUnit
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ class Shard(Protocol):
     async def stats(self) -> ShardStats: ...
 
     async def seconds_without_step(self) -> float: ...
+    async def activity(self) -> ShardActivity: ...
 
     async def trainer_spec(self) -> TrainerSpec: ...
 
@@ -95,6 +96,9 @@ class ShardActor:
 
     async def seconds_without_step(self) -> float:
         return await self._shard.seconds_without_step()
+
+    async def activity(self) -> ShardActivity:
+        return await self._shard.activity()
 
     async def trainer_spec(self) -> TrainerSpec:
         return await self._shard.trainer_spec()

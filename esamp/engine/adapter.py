@@ -34,18 +34,19 @@ logger = logging.getLogger(__name__)
 
 KNOWN_VERSIONS = ("0.32.",)
 """Releases this module was run against."""
-CHECKED_VERSIONS = ("0.26.", "0.27.", "0.28.", "0.29.", "0.30.", "0.31.")
+CHECKED_VERSIONS = ("0.26.", "0.27.", "0.28.", "0.29.", "0.30.", "0.31.", "0.33.")
 """Releases that are tried if they have every name in esamp/engine/surface.py: by API check only, nothing was run there."""
 
 
-def check_worker(worker: Any) -> None:
-    """Raise UnsupportedEngine unless this worker is one whose private state we know."""
+def check_engine(worker: Any) -> None:
+    """Raise UnsupportedEngine unless this worker is one whose private state we know. Before its model is loaded, which takes minutes."""
     config = worker.vllm_config
     if not vllm.__version__.startswith(KNOWN_VERSIONS + CHECKED_VERSIONS):
-        raise UnsupportedEngine(f"esamp knows vLLM 0.26 to 0.32; this is {vllm.__version__}. Install vllm==0.32.0.")
+        raise UnsupportedEngine(f"esamp knows vLLM 0.26 to 0.33; this is {vllm.__version__}. Install vllm==0.32.0.")
     if worker.use_v2_model_runner:
         raise UnsupportedEngine(
-            "esamp runs on vLLM's V1 model runner; this engine uses V2. Set VLLM_USE_V2_MODEL_RUNNER=0."
+            "esamp runs on vLLM's V1 model runner; this engine uses V2, the default on CUDA. Set the environment variable "
+            "VLLM_USE_V2_MODEL_RUNNER=0 where the engine is started."
         )
     if config.speculative_config is not None:
         raise UnsupportedEngine("esamp does not support speculative decoding; leave speculative_config out.")
@@ -57,6 +58,18 @@ def check_worker(worker: Any) -> None:
         )
     if parallel.tensor_parallel_size > 1:
         check_tensor_parallelism(parallel.tensor_parallel_size)
+
+
+def check_no_lora(worker: Any) -> None:
+    """Raise UnsupportedEngine if the engine has LoRA: predictions go through lm_head, which its LoRA layer pads and changes by request."""
+    if worker.vllm_config.lora_config is not None:
+        raise UnsupportedEngine(
+            "esamp does not support LoRA with beta > 0; merge the adapter into the weights, leave enable_lora out, or use beta 0."
+        )
+
+
+def check_runner(worker: Any) -> None:
+    """Raise UnsupportedEngine unless the model runner, whose model is loaded, has every name that is relied on."""
     check_surface(worker.model_runner)
     if not vllm.__version__.startswith(KNOWN_VERSIONS):
         logger.warning(

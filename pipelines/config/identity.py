@@ -19,6 +19,7 @@ MAY_CHANGE = frozenset(
         "shards",
         "trainers",
         "min_shards",
+        "wait_for_resources",
         "work_unit_attempts",
         "verifiers",
         "save_every",
@@ -39,6 +40,7 @@ MAY_CHANGE = frozenset(
 """Settings that may differ between a run and its continuation: where it runs and what is reported, not what a sample or a verdict is."""
 
 ADDED: dict[str, Any] = {
+    "engine.extra": "{}",
     "esamp.distiller": "mlp",
     "esamp.source_depth": None,
     "esamp.rls_features": 512,
@@ -66,7 +68,7 @@ def settings_that_matter(config: RunConfig) -> dict[str, Any]:
         for name, value in vars(config).items()
         if isinstance(value, PolicyConfig) and name != config.sampler_section
     ]
-    if not (isinstance(config.policy, ESampConfig) and config.policy.trainer == "actor"):
+    if not (isinstance(config.policy, ESampConfig) and config.policy.trainer in ("auto", "actor")):
         unused.append("exchange")
     return {
         name: value

@@ -105,7 +105,7 @@ def esamp_with(
         assert isinstance(config, ESampConfig), config
         if not learns:
             config = replace(config, trainer="none")
-        elif prediction in ("running_mean", "vocabulary") and config.trainer == "actor":
+        elif prediction in ("running_mean", "vocabulary") and config.trainer in ("auto", "actor"):
             config = replace(config, trainer="local")  # they have no weights that an actor could send
         return replace(config, prediction=prediction or config.prediction, fusion=fusion or config.fusion)
 

@@ -1,7 +1,9 @@
 """A run before an engine starts: all that it is made of is loaded and checked, and nothing is written."""
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 
+from esamp.engine.arguments import engine_argument_names
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
 from pipelines.prepare.load_problems import load_problems
@@ -26,6 +28,8 @@ class PreparedRun:
     plan: Plan
     verifier_line: str
     """Where answers are scored, if that is worth a line."""
+    trainer_line: str = ""
+    """Who trains the Distillers and why, if the run left that open."""
 
     def count_work_units(self) -> WorkUnitCount:
         """How far the run is."""
@@ -34,8 +38,14 @@ class PreparedRun:
 
 def prepare_run(config: RunConfig, *, extend: int | None = None) -> PreparedRun:
     """Load and check what the run, or the extended run, is made of. Raises InputError; writes nothing."""
+    # Imported late: it estimates runs that this module prepares.
+    from pipelines.capacity.run import choose_trainer
+
     config, extended_from = (config, ()) if extend is None else extended(config, extend)
     load_model_config(config)
+    check_engine_arguments(config)
+    folder = RunFolder(config.run_folder)
+    config, trainer_line = choose_trainer(config, folder.manifest().config if folder.has_run else None)
     verifier_line = check_verifier(verifier_settings(config))
     problems = load_problems(config)
     tokenizer = load_tokenizer(config)
@@ -54,9 +64,27 @@ def prepare_run(config: RunConfig, *, extend: int | None = None) -> PreparedRun:
         extended_from=extended_from,
     )
     check_partition(manifest)
-    folder = RunFolder(config.run_folder)
     folder.check(manifest)
-    return PreparedRun(config=config, folder=folder, manifest=manifest, plan=plan, verifier_line=verifier_line)
+    return PreparedRun(
+        config=config,
+        folder=folder,
+        manifest=manifest,
+        plan=plan,
+        verifier_line=verifier_line,
+        trainer_line=trainer_line,
+    )
+
+
+def check_engine_arguments(config: RunConfig) -> None:
+    """Raise InputError at an argument of --engine.extra that this vLLM does not have. Without vLLM here, the shards find out."""
+    known = engine_argument_names()
+    for name in config.engine.extra_arguments:
+        if known and name not in known:
+            near = get_close_matches(name, known, n=1)
+            raise InputError(
+                f"engine.extra: vLLM has no engine argument {name}{f'; did you mean {near[0]}?' if near else '.'} They are those of "
+                "vllm.EngineArgs."
+            )
 
 
 def check_partition(manifest: Manifest) -> None:

@@ -37,6 +37,10 @@ def write_rows(path: Path, rows: list[dict[str, object]]) -> str:
         (["--verifier", "no_such_module:f"], ["module no_such_module cannot be imported"]),
         (["--config", "missing.yaml"], ["config file missing.yaml cannot be read"]),
         (["--no-such-flag", "3"], ["--no-such-flag"]),
+        (
+            ["--engine.extra", '{"quantisation": "fp8"}'],
+            ["no engine argument quantisation; did you mean quantization?"],
+        ),
         (["--samples", "many"], ["--samples", "'many'"]),
     ],
 )

@@ -177,6 +177,13 @@ def test_warnings_of_actors_are_in_the_summary_with_their_counts(tmp_path: Path)
     assert read_summary(folder) == summary
 
 
+def test_many_samples_that_were_cut_off_are_a_warning_with_the_way_out(tmp_path: Path) -> None:
+    cut_off = [row(0, 0, finish_reason="length"), row(0, 1), row(1, 0), row(1, 1)]
+    [warning] = summarise(make_run(tmp_path / "cut", CONFIG, [cut_off])).warnings
+    assert "25% of samples were cut off at max_tokens" in warning and "Raise --sampling.max-tokens" in warning
+    assert summarise(make_run(tmp_path / "full", CONFIG, [[row(0, 0), row(0, 1)]])).warnings == []
+
+
 def test_a_counter_is_read_and_shown_from_its_one_field(tmp_path: Path) -> None:
     """Every counter has a place where it is read and stands in summary.json; every name it adds up is one that actors count."""
     counted = {entry.name for cls in (ShardStats, TrainerStats, Session) for entry in fields(cls)} | {"diverged_slots"}

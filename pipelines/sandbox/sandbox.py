@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines.sandbox.exam import AnyExam, CallExam, Exam, ExamResult, ExamStatus, StdinExam
-from pipelines.sandbox.levels import PACKAGE_ROOT, Level, package_folders, readable_paths
+from pipelines.sandbox.backends import PACKAGE_ROOT, IsolationBackend, package_folders, readable_paths
+from pipelines.sandbox.job import CallJob, JobResult, JobStatus, ScriptJob, StdinJob, TestJob
 from pipelines.sandbox.limits import Limits
 
 INSIDE = Path(__file__).parent / "inside"
@@ -24,62 +24,62 @@ take seconds to start a process."""
 
 
 class Sandbox:
-    """Runs exams at one level."""
+    """Runs test jobs in one backend."""
 
-    def __init__(self, level: Level, limits: Limits) -> None:
-        """Raises FileNotFoundError if the level's program is not installed."""
-        self.level = level
+    def __init__(self, backend: IsolationBackend, limits: Limits) -> None:
+        """Raises FileNotFoundError if the backend's program is not installed."""
+        self.backend = backend
         self.limits = limits
-        self._command = level.command(limits)
+        self._command = backend.command(limits)
         # A grader may not write its byte code; without, a fifth of its start goes into compiling.
         compileall.compile_dir(INSIDE, quiet=2)
 
-    def run(self, exam: AnyExam) -> ExamResult:
+    def run(self, job: TestJob) -> JobResult:
         """The verdict on one program. Never raises for what the program does."""
-        clocks = num_clocks(exam)
-        frames = frame(self._job(exam, clocks)) + test_frames(exam)
+        clocks = num_clocks(job)
+        frames = frame(self._job(job, clocks)) + test_frames(job)
         with started(self._command) as process:
             try:
                 output, errors = process.communicate(frames, timeout=clocks * self.limits.timeout_s + START_GRACE_S)
             except subprocess.TimeoutExpired:
-                return ExamResult(ExamStatus.TIMEOUT, "the tests could not be interrupted and were killed")
+                return JobResult(JobStatus.TIMEOUT, "the tests could not be interrupted and were killed")
         return read_verdict(output, errors, process.returncode)
 
-    def _job(self, exam: AnyExam, clocks: int) -> dict[str, Any]:
+    def _job(self, job: TestJob, clocks: int) -> dict[str, Any]:
         """What the grader and the program's process need, and nothing of the tests."""
         return {
-            "kind": KINDS[type(exam)],
-            "source": exam.program,
+            "kind": KINDS[type(job)],
+            "source": job.program,
             "timeout_s": self.limits.timeout_s,
             "cpu_s": self.limits.cpu_s(clocks),
             "memory_bytes": self.limits.memory_mib * 2**20,
             "file_bytes": self.limits.file_mib * 2**20,
             "open_files": self.limits.open_files,
-            "confinement": self.level.confinement,
+            "confinement": self.backend.confinement,
             "readable": [str(path) for path in (*readable_paths(), *LIBRARIES)],
             "package_root": str(PACKAGE_ROOT),
         }
 
 
-KINDS: dict[type[AnyExam], str] = {Exam: "script", StdinExam: "runs", CallExam: "calls"}
+KINDS: dict[type[TestJob], str] = {ScriptJob: "script", StdinJob: "runs", CallJob: "calls"}
 
 
-def num_clocks(exam: AnyExam) -> int:
+def num_clocks(job: TestJob) -> int:
     """How often the wall clock starts: once for a script, for cases once each, and once for what comes before the first."""
-    return 1 if isinstance(exam, Exam) else len(exam.cases) + 1
+    return 1 if isinstance(job, ScriptJob) else len(job.cases) + 1
 
 
-def test_frames(exam: AnyExam) -> bytes:
+def test_frames(job: TestJob) -> bytes:
     """The tests: a frame, and one more for each case."""
-    match exam:
-        case Exam():
-            packages = {name: str(package_folders(name)[0]) for name in exam.packages}
-            return frame({"setup": exam.setup, "test": exam.test, "names": exam.names, "packages": packages})
-        case StdinExam():
-            head: dict[str, Any] = {"cases": len(exam.cases)}
-        case CallExam():
-            head = {"cases": len(exam.cases), "holder": exam.holder, "function": exam.function}
-    return b"".join((frame(head), *(frame({"input": case.input, "output": case.output}) for case in exam.cases)))
+    match job:
+        case ScriptJob():
+            packages = {name: str(package_folders(name)[0]) for name in job.packages}
+            return frame({"setup": job.setup, "test": job.test, "names": job.names, "packages": packages})
+        case StdinJob():
+            head: dict[str, Any] = {"cases": len(job.cases)}
+        case CallJob():
+            head = {"cases": len(job.cases), "holder": job.holder, "function": job.function}
+    return b"".join((frame(head), *(frame({"input": case.input, "output": case.output}) for case in job.cases)))
 
 
 LIBRARIES = ("/lib", "/lib64")
@@ -112,11 +112,11 @@ def frame(message: object) -> bytes:
     return len(body).to_bytes(4, "big") + body
 
 
-def read_verdict(output: bytes, errors: bytes, exit_status: int) -> ExamResult:
+def read_verdict(output: bytes, errors: bytes, exit_status: int) -> JobResult:
     """What the grader said; a grader without a verdict is the sandbox's failure, never a pass."""
     length = int.from_bytes(output[:4], "big")
     if len(output) < 4 or len(output) != 4 + length:
         last_words = errors.decode(errors="replace").strip().splitlines()[-1:] or ["nothing on standard error"]
-        return ExamResult(ExamStatus.SANDBOX_FAILED, f"no verdict, exit status {exit_status}: {last_words[0][:300]}")
+        return JobResult(JobStatus.SANDBOX_FAILED, f"no verdict, exit status {exit_status}: {last_words[0][:300]}")
     verdict: dict[str, Any] = json.loads(output[4:])
-    return ExamResult(ExamStatus(verdict["status"]), verdict["detail"])
+    return JobResult(JobStatus(verdict["status"]), verdict["detail"])

@@ -72,9 +72,9 @@ class VerifierSettings:
         if self.judge is not None:
             self.judge.api_key()
         if self.name == "code":
-            from pipelines.sandbox.choice import choose_level
+            from pipelines.sandbox.choice import choose_backend
 
-            return choose_level(allow_unsafe_execution=self.allow_unsafe_execution).line
+            return choose_backend(allow_unsafe_execution=self.allow_unsafe_execution).line
         return ""
 
     def build(self) -> Scorer:
@@ -85,7 +85,7 @@ class VerifierSettings:
             assert self.judge is not None, "RunConfig checks that a judge has a URL and a model"
             return JudgeScorer(self.judge, timeout_s=self.timeout_s)
         if self.name == "code":
-            # Imported late: the sandbox proves itself on this machine, which only code needs.
+            # Imported late: the sandbox tests itself on this machine, which only code needs.
             from pipelines.sandbox.limits import Limits
             from pipelines.verifiers.code import CodeScorer, CodeSettings
 

@@ -1,7 +1,7 @@
 """Grading by cases, as LiveCodeBench does (lcb_runner/evaluation/testing_util.py): an input, and what must come of it.
 
-The wall clock starts anew for each case, and the first case that fails ends the exam. Cases come one frame at a time, each after the one
-before was passed.
+The wall clock starts anew for each case, and the first case that fails ends the test job. Cases come one frame at a time, each after
+the one before was passed.
 """
 
 import json

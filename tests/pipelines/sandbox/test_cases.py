@@ -1,4 +1,4 @@
-"""Programs examined by cases: what is equal, what each ending is called, and what no program can reach."""
+"""Programs tested by cases: what is equal, what each ending is called, and what no program can reach."""
 
 import secrets
 import textwrap
@@ -7,15 +7,15 @@ import pytest
 
 from pipelines.errors import InputError
 from pipelines.sandbox.attacks import ATTACKS
+from pipelines.sandbox.backends import Bubblewrap, IsolationBackend, Landlock
 from pipelines.sandbox.choice import choose_sandbox
-from pipelines.sandbox.exam import CallExam, Case, ExamResult, ExamStatus, StdinExam
 from pipelines.sandbox.inside.cases import output_difference
 from pipelines.sandbox.inside.prelude import PRELUDE
-from pipelines.sandbox.levels import Bubblewrap, Landlock, Level
+from pipelines.sandbox.job import CallJob, Case, JobResult, JobStatus, StdinJob
 from pipelines.sandbox.limits import Limits
-from pipelines.sandbox.proof import ATTACK_LIMITS, target_with_witnesses
 from pipelines.sandbox.sandbox import Sandbox
-from tests.pipelines.sandbox.test_sandbox_levels import GET_THROUGH_WITHOUT_A_SANDBOX, skip_where_it_cannot_run
+from pipelines.sandbox.self_test import ATTACK_LIMITS, target_with_canaries
+from tests.pipelines.sandbox.test_backends import GET_THROUGH_WITHOUT_A_SANDBOX, skip_where_it_cannot_run
 
 
 @pytest.fixture(scope="module")
@@ -26,21 +26,21 @@ def sandbox() -> Sandbox:
         pytest.skip(str(error))
 
 
-@pytest.fixture(scope="module", params=(Bubblewrap, Landlock), ids=lambda level: level.name)
-def level(request: pytest.FixtureRequest) -> Level:
+@pytest.fixture(scope="module", params=(Bubblewrap, Landlock), ids=lambda backend: backend.name)
+def backend(request: pytest.FixtureRequest) -> IsolationBackend:
     skip_where_it_cannot_run(request.param)
     return request.param()
 
 
-def run(sandbox: Sandbox, program: str, *cases: tuple[str, str]) -> ExamResult:
+def run(sandbox: Sandbox, program: str, *cases: tuple[str, str]) -> JobResult:
     """As a script that reads standard input."""
-    return sandbox.run(StdinExam(program=program, cases=tuple(Case(*case) for case in cases)))
+    return sandbox.run(StdinJob(program=program, cases=tuple(Case(*case) for case in cases)))
 
 
-def call(sandbox: Sandbox, program: str, *cases: tuple[str, str], holder: str | None = None) -> ExamResult:
+def call(sandbox: Sandbox, program: str, *cases: tuple[str, str], holder: str | None = None) -> JobResult:
     """As a function f."""
-    exam = CallExam(program=program, holder=holder, function="f", cases=tuple(Case(*case) for case in cases))
-    return sandbox.run(exam)
+    job = CallJob(program=program, holder=holder, function="f", cases=tuple(Case(*case) for case in cases))
+    return sandbox.run(job)
 
 
 # What is equal.
@@ -98,54 +98,52 @@ def test_other_outputs_differ_and_it_is_said_where(printed: str, expected: str, 
     ],
 )
 def test_a_script_may_read_and_write_as_scripts_do(sandbox: Sandbox, program: str) -> None:
-    assert run(sandbox, program, ("21\n", "42\n"), ("-3", "-6.0")) == ExamResult(ExamStatus.PASSED)
+    assert run(sandbox, program, ("21\n", "42\n"), ("-3", "-6.0")) == JobResult(JobStatus.PASSED)
 
 
 def test_each_case_is_a_run_of_its_own(sandbox: Sandbox) -> None:
     program = "import builtins\nprint(getattr(builtins, 'seen', 0))\nbuiltins.seen = 1\nopen('/dev/null').close()"
-    assert run(sandbox, program, ("", "0"), ("", "0")).status is ExamStatus.PASSED
+    assert run(sandbox, program, ("", "0"), ("", "0")).status is JobStatus.PASSED
 
 
 def test_a_script_need_not_read_its_input_and_may_read_much_of_it(sandbox: Sandbox) -> None:
     much = "x" * 3_000_000
-    assert run(sandbox, "print(7)", (much, "7")).status is ExamStatus.PASSED
-    assert run(sandbox, "print(input() * 2)", (much, much * 2)).status is ExamStatus.PASSED
+    assert run(sandbox, "print(7)", (much, "7")).status is JobStatus.PASSED
+    assert run(sandbox, "print(input() * 2)", (much, much * 2)).status is JobStatus.PASSED
 
 
 def test_the_benchmarks_imports_are_there_and_hide_no_built_in(sandbox: Sandbox) -> None:
     program = f"{PRELUDE}\nq: List[int] = deque([gcd(4, 6)])\nprint(pow(2, 3, 5) + q[0], open is builtins_open)"
     first = "import builtins\nbuiltins_open = builtins.open\n"
-    assert run(sandbox, first + program, ("", "5 True")) == ExamResult(ExamStatus.PASSED)
+    assert run(sandbox, first + program, ("", "5 True")) == JobResult(JobStatus.PASSED)
 
 
 @pytest.mark.parametrize(
     ("program", "status", "detail"),
     [
-        ("print(input())", ExamStatus.FAILED, "line 1 is '1', not '2' in case 1 of 2"),
-        ("print(2", ExamStatus.UNREADABLE, "never closed"),
-        ("1 / 0", ExamStatus.FAILED, "ZeroDivisionError: division by zero in case 1 of 2"),
-        ("import os\nos._exit(3)", ExamStatus.FAILED, "exited with 3"),
-        ("import os\nos._exit(0)", ExamStatus.FAILED, "line 1 is '', not '2'"),
-        ("bytearray(2**40)", ExamStatus.OUT_OF_MEMORY, "MemoryError"),
-        ("while True: print('x' * 65536)", ExamStatus.FAILED, "printed more than"),
-        ("import os\nos.close(1)\nos.close(2)", ExamStatus.FAILED, "in case 1 of 2"),
-        ("import ctypes\nctypes.string_at(0)", ExamStatus.FAILED, "died of SIGSEGV"),
+        ("print(input())", JobStatus.FAILED, "line 1 is '1', not '2' in case 1 of 2"),
+        ("print(2", JobStatus.UNREADABLE, "never closed"),
+        ("1 / 0", JobStatus.FAILED, "ZeroDivisionError: division by zero in case 1 of 2"),
+        ("import os\nos._exit(3)", JobStatus.FAILED, "exited with 3"),
+        ("import os\nos._exit(0)", JobStatus.FAILED, "line 1 is '', not '2'"),
+        ("bytearray(2**40)", JobStatus.OUT_OF_MEMORY, "MemoryError"),
+        ("while True: print('x' * 65536)", JobStatus.FAILED, "printed more than"),
+        ("import os\nos.close(1)\nos.close(2)", JobStatus.FAILED, "in case 1 of 2"),
+        ("import ctypes\nctypes.string_at(0)", JobStatus.FAILED, "died of SIGSEGV"),
     ],
 )
-def test_each_ending_of_a_script_has_its_status(
-    sandbox: Sandbox, program: str, status: ExamStatus, detail: str
-) -> None:
+def test_each_ending_of_a_script_has_its_status(sandbox: Sandbox, program: str, status: JobStatus, detail: str) -> None:
     result = run(sandbox, program, ("1", "2"), ("2", "2"))
     assert result.status is status
     assert detail in result.detail
 
 
 def test_the_clock_starts_anew_with_each_case(sandbox: Sandbox) -> None:
-    patient = Sandbox(sandbox.level, Limits(timeout_s=2.0))
+    patient = Sandbox(sandbox.backend, Limits(timeout_s=2.0))
     program = "import time\ntime.sleep(float(input()))"
-    assert run(patient, program, *[("0.3", "")] * 8).status is ExamStatus.PASSED
+    assert run(patient, program, *[("0.3", "")] * 8).status is JobStatus.PASSED
     result = run(patient, program, ("0", ""), ("9", ""), ("0", ""))
-    assert result == ExamResult(ExamStatus.TIMEOUT, "the time limit ran out in case 2 of 3")
+    assert result == JobResult(JobStatus.TIMEOUT, "the time limit ran out in case 2 of 3")
 
 
 # Functions.
@@ -155,34 +153,34 @@ def test_a_function_is_called_with_a_line_of_json_per_argument(sandbox: Sandbox)
     program = "def f(n, words): return (n, words + ['c'])"
     assert (
         call(sandbox, program, ('1\n["a"]', '[1, ["a", "c"]]'), ("null\n[]", '[null, ["c"]]')).status
-        is ExamStatus.PASSED
+        is JobStatus.PASSED
     )
 
 
 def test_a_method_is_called_on_one_instance(sandbox: Sandbox) -> None:
     body = "        self.calls += 1\n        return self.calls"
     program = f"{PRELUDE}\nclass Solution:\n    calls = 0\n    def f(self, xs: List[int]) -> int:\n{body}"
-    assert call(sandbox, program, ("[]", "1"), ("[]", "2"), holder="Solution").status is ExamStatus.PASSED
+    assert call(sandbox, program, ("[]", "1"), ("[]", "2"), holder="Solution").status is JobStatus.PASSED
 
 
 @pytest.mark.parametrize(
     ("program", "status", "detail"),
     [
-        ("def f(n): return n", ExamStatus.FAILED, "returned 1, not 2 in case 1 of 2"),
-        ("def f(n): return [(2, 3)]", ExamStatus.FAILED, "returned [(2, 3)], not 2"),
-        ("def f(n): return 1 / 0", ExamStatus.FAILED, "ZeroDivisionError: division by zero in case 1 of 2"),
-        ("def g(n): return n", ExamStatus.FAILED, "defines no 'f'"),
-        ("def f(n:", ExamStatus.UNREADABLE, "never closed"),
-        ("def f(n): return len(bytearray(2**40))", ExamStatus.OUT_OF_MEMORY, "case 1 of 2"),
+        ("def f(n): return n", JobStatus.FAILED, "returned 1, not 2 in case 1 of 2"),
+        ("def f(n): return [(2, 3)]", JobStatus.FAILED, "returned [(2, 3)], not 2"),
+        ("def f(n): return 1 / 0", JobStatus.FAILED, "ZeroDivisionError: division by zero in case 1 of 2"),
+        ("def g(n): return n", JobStatus.FAILED, "defines no 'f'"),
+        ("def f(n:", JobStatus.UNREADABLE, "never closed"),
+        ("def f(n): return len(bytearray(2**40))", JobStatus.OUT_OF_MEMORY, "case 1 of 2"),
         (
             "def f(n): import os; os._exit(0)",
-            ExamStatus.FAILED,
+            JobStatus.FAILED,
             "exited with 0 before its tests were done in case 1 of 2",
         ),
-        ("class A:\n    def __eq__(self, other): return True\ndef f(n): return A()", ExamStatus.FAILED, "returned <"),
+        ("class A:\n    def __eq__(self, other): return True\ndef f(n): return A()", JobStatus.FAILED, "returned <"),
     ],
 )
-def test_each_ending_of_a_call_has_its_status(sandbox: Sandbox, program: str, status: ExamStatus, detail: str) -> None:
+def test_each_ending_of_a_call_has_its_status(sandbox: Sandbox, program: str, status: JobStatus, detail: str) -> None:
     result = call(sandbox, program, ("1", "2"), ("2", "2"))
     assert result.status is status
     assert detail in result.detail
@@ -190,14 +188,14 @@ def test_each_ending_of_a_call_has_its_status(sandbox: Sandbox, program: str, st
 
 def test_a_case_that_is_not_json_is_the_datasets_fault(sandbox: Sandbox) -> None:
     result = call(sandbox, "def f(n): return n", ("1", "1"), ("one", "1"))
-    assert result.status is ExamStatus.TESTS_BROKEN
+    assert result.status is JobStatus.TESTS_BROKEN
     assert "case 2 of 2" in result.detail
 
 
 def test_a_function_has_its_time_for_each_case(sandbox: Sandbox) -> None:
-    patient = Sandbox(sandbox.level, Limits(timeout_s=2.0))
+    patient = Sandbox(sandbox.backend, Limits(timeout_s=2.0))
     busy = "import time\ndef f(s):\n    end = time.process_time() + s\n    while time.process_time() < end: pass\n    return s"
-    assert call(patient, busy, *[("0.1", "0.1")] * 35).status is ExamStatus.PASSED, "3.5 s of processor time in all"
+    assert call(patient, busy, *[("0.1", "0.1")] * 35).status is JobStatus.PASSED, "3.5 s of processor time in all"
     assert call(patient, busy, ("0.1", "0.1"), ("9", "9")).detail == "the time limit ran out in case 2 of 2"
 
 
@@ -230,21 +228,21 @@ except OSError:
 """
 
 
-def test_the_expected_outputs_are_nowhere_in_a_scripts_process(level: Level) -> None:
+def test_the_expected_outputs_are_nowhere_in_a_scripts_process(backend: IsolationBackend) -> None:
     """The search finds what is there: the same token, given as input, comes out."""
-    sandbox, token = Sandbox(level, Limits(timeout_s=10.0)), f"token-{secrets.token_hex()}"
+    sandbox, token = Sandbox(backend, Limits(timeout_s=10.0)), f"token-{secrets.token_hex()}"
     program = f"{SEARCH}\nprint(*(found or ['none']))"
-    assert run(sandbox, program, (token, token)).status is ExamStatus.PASSED
-    assert run(sandbox, program, ("21", token)).status is ExamStatus.FAILED
-    assert run(sandbox, program, ("21", "none"), ("22", token)).status is ExamStatus.FAILED, "nor those of later cases"
+    assert run(sandbox, program, (token, token)).status is JobStatus.PASSED
+    assert run(sandbox, program, ("21", token)).status is JobStatus.FAILED
+    assert run(sandbox, program, ("21", "none"), ("22", token)).status is JobStatus.FAILED, "nor those of later cases"
 
 
-def test_the_expected_values_are_nowhere_in_a_functions_process(level: Level) -> None:
-    sandbox, token = Sandbox(level, Limits(timeout_s=10.0)), f"token-{secrets.token_hex()}"
+def test_the_expected_values_are_nowhere_in_a_functions_process(backend: IsolationBackend) -> None:
+    sandbox, token = Sandbox(backend, Limits(timeout_s=10.0)), f"token-{secrets.token_hex()}"
     program = f"def f(n):\n{textwrap.indent(SEARCH, '    ')}\n    return sorted(found)"
-    assert call(sandbox, program, (f'"{token}"', f'["{token}"]')).status is ExamStatus.PASSED
-    assert call(sandbox, program, ("21", f'["{token}"]')).status is ExamStatus.FAILED
-    assert call(sandbox, program, ("21", "[]"), ("22", f'["{token}"]')).status is ExamStatus.FAILED
+    assert call(sandbox, program, (f'"{token}"', f'["{token}"]')).status is JobStatus.PASSED
+    assert call(sandbox, program, ("21", f'["{token}"]')).status is JobStatus.FAILED
+    assert call(sandbox, program, ("21", "[]"), ("22", f'["{token}"]')).status is JobStatus.FAILED
 
 
 FORGED_VERDICT = """
@@ -267,18 +265,18 @@ for fd in range(64):
         "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)",
     ],
 )
-def test_a_script_cannot_say_that_it_passed(level: Level, program: str) -> None:
-    assert run(Sandbox(level, Limits(timeout_s=10.0)), program, ("", secrets.token_hex())).status is ExamStatus.FAILED
+def test_a_script_cannot_say_that_it_passed(backend: IsolationBackend, program: str) -> None:
+    assert run(Sandbox(backend, Limits(timeout_s=10.0)), program, ("", secrets.token_hex())).status is JobStatus.FAILED
 
 
 @pytest.mark.parametrize("name", GET_THROUGH_WITHOUT_A_SANDBOX)
-def test_a_script_is_locked_in_like_any_other_program(level: Level, name: str) -> None:
+def test_a_script_is_locked_in_like_any_other_program(backend: IsolationBackend, name: str) -> None:
     [attack] = [attack for attack in ATTACKS if attack.name == name]
-    with target_with_witnesses() as (target, witnesses):
-        program = f"{attack.exam(target).program}\nprint(attack())"
-        result = run(Sandbox(level, ATTACK_LIMITS), program, ("", "True"))
-        assert witnesses.traces() == ""
-    assert result.status not in (ExamStatus.PASSED, ExamStatus.SANDBOX_FAILED), result.detail
+    with target_with_canaries() as (target, canaries):
+        program = f"{attack.job(target).program}\nprint(attack())"
+        result = run(Sandbox(backend, ATTACK_LIMITS), program, ("", "True"))
+        assert canaries.traces() == ""
+    assert result.status not in (JobStatus.PASSED, JobStatus.SANDBOX_FAILED), result.detail
 
 
 def test_a_script_that_cannot_be_confined_is_not_run() -> None:
@@ -299,4 +297,4 @@ seccomp.install_filter = broken
             *command, start, supervisor = super().command(limits)
             return [*command, start.replace("from pipelines", f"exec({break_filter!r}); from pipelines"), supervisor]
 
-    assert run(Sandbox(WithoutFilter(), Limits()), "print(1)", ("", "1")).status is ExamStatus.SANDBOX_FAILED
+    assert run(Sandbox(WithoutFilter(), Limits()), "print(1)", ("", "1")).status is JobStatus.SANDBOX_FAILED

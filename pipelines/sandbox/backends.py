@@ -29,7 +29,7 @@ Confinement = Literal["seccomp", "landlock", "none"]
 """What grader and program put on themselves, inside."""
 
 
-class Level(Protocol):
+class IsolationBackend(Protocol):
     """One way to start a grader."""
 
     name: str

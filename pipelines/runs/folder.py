@@ -41,7 +41,7 @@ from pipelines.runs.plan import GROUP_UNITS, Plan, unit_groups, write_plan
 from pipelines.runs.reference_answers import write_answers
 from pipelines.runs.rescored_verdicts import VERDICTS, StoredVerdicts
 from pipelines.runs.sample_index import DrawnSamples, find_samples
-from pipelines.runs.schema import VERDICT_SCHEMA
+from pipelines.runs.schema import VERDICT_SCHEMA, read_stored
 from pipelines.runs.storage import storage_at
 from pipelines.stages.early_stopping import stops_of
 
@@ -272,7 +272,7 @@ class RunFolder:
     def read_rows(self, part: str, rows: npt.ArrayLike, columns: list[str] | None = None) -> pa.Table:
         """Some rows of a part; by default all columns."""
         with self.storage.open(part) as file:
-            return pa.parquet.read_table(file, columns=columns).take(pa.array(rows, pa.int32()))
+            return read_stored(file, columns).take(pa.array(rows, pa.int32()))
 
     def read_finished(self) -> list[FinishedSample]:
         """All samples in short, one each, failed ones included. Raises InputError if there is none."""

@@ -8,9 +8,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.parquet
 
 from actors.types import Sample, WorkUnit
 from pipelines.config.run import RunConfig
@@ -97,12 +98,29 @@ VERDICT_SCHEMA = pa.schema(
         "extracted": pa.string(),  # what the verifier took for the answer
         "detail": pa.string(),
         "verdict_ms": pa.float32(),
+        "extraction_rule": pa.string(),  # how that was found in the text; null in runs from before the column was there
     }
 )
 """What verification adds."""
 
 STORED_SCHEMA = pa.schema([*SAMPLE_SCHEMA, *VERDICT_SCHEMA])
 """A row of samples/*.parquet."""
+
+
+ADDED_COLUMNS = frozenset(("extraction_rule",))
+"""Columns that files of earlier versions do not have."""
+
+
+def read_stored(file: BinaryIO, columns: list[str] | None = None) -> pa.Table:
+    """A file of samples or verdicts, by default all of its columns. Those that came after it was written are null."""
+    with pa.parquet.ParquetFile(file) as stored:
+        names = stored.schema_arrow.names
+        missing = [name for name in columns or () if name not in names and name in ADDED_COLUMNS]
+        table = stored.read(None if columns is None else [name for name in columns if name not in missing])
+    for name in missing:
+        field = VERDICT_SCHEMA.field(name)
+        table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table if columns is None else table.select(columns)
 
 
 def samples_table(samples: Iterable[Sample], unit: WorkUnit, *, problem: str, labels: RunLabels) -> pa.Table:

@@ -11,7 +11,7 @@ from pipelines.problems.problem import Problem
 from pipelines.sandbox.choice import choose_sandbox
 from pipelines.sandbox.job import JobResult, JobStatus
 from pipelines.sandbox.limits import Limits
-from pipelines.verifiers.code_extraction import extract_code
+from pipelines.verifiers.code_extraction import Extraction, extract_program
 from pipelines.verifiers.code_tests import parse_tests
 from pipelines.verifiers.verdict import Verdict, VerdictStatus, plain_verdict
 
@@ -41,10 +41,10 @@ class CodeScorer:
     def score(self, problem: Problem, text: str) -> Verdict:
         """The verdict on one answer. Raises InputError if the problem holds no tests, and nothing for what the answer holds."""
         tests = parse_tests(problem)
-        code = extract_code(text, tests.names)
-        if not code.strip():
+        found = extract_program(text, tests.names, tests.prompt)
+        if not found.program:
             return plain_verdict(VerdictStatus.NO_ANSWER, detail="there is no code in the text")
-        return verdict_of(self._sandbox.run(tests.job(code)), code)
+        return verdict_of(self._sandbox.run(tests.job(found.program)), found)
 
     def close(self) -> None:
         """Nothing outlives a call of `score`: there is nothing to end."""
@@ -61,7 +61,7 @@ STATUS_OF = {
 }
 
 
-def verdict_of(result: JobResult, code: str) -> Verdict:
+def verdict_of(result: JobResult, found: Extraction) -> Verdict:
     """A test job's result as a verdict."""
     detail = f"tests: {result.detail}" if result.status is JobStatus.TESTS_BROKEN else result.detail
-    return plain_verdict(STATUS_OF[result.status], code, detail)
+    return plain_verdict(STATUS_OF[result.status], found.program, detail, rule=found.rule)

@@ -21,7 +21,7 @@ from pipelines.problems.problem import Problem
 from pipelines.sandbox.backends import TEST_PACKAGES
 from pipelines.sandbox.inside.prelude import PRELUDE
 from pipelines.sandbox.job import CallJob, Case, ScriptJob, StdinJob, TestJob
-from pipelines.verifiers.code_extraction import defines, with_future_imports_first
+from pipelines.verifiers.python_source import defines, with_future_imports_first
 
 
 class CodeTests(Protocol):
@@ -30,6 +30,11 @@ class CodeTests(Protocol):
     @property
     def names(self) -> tuple[str, ...]:
         """What the tests call in the program; empty where they run it whole."""
+        ...
+
+    @property
+    def prompt(self) -> str:
+        """The code that the program continues, "" if it stands alone."""
         ...
 
     def job(self, code: str) -> TestJob:
@@ -78,6 +83,11 @@ class AssertTests:
         source = "\n".join((*self.test_imports, *self.test_list))
         return unbound_names(source) or called_names(source)
 
+    @property
+    def prompt(self) -> str:
+        """The program stands alone."""
+        return ""
+
     def job(self, code: str) -> ScriptJob:
         """The imports of the tests are there for the program too."""
         imports = "\n".join(self.test_imports)
@@ -101,6 +111,11 @@ class StdinTests:
         """None: the program runs whole."""
         return ()
 
+    @property
+    def prompt(self) -> str:
+        """The program stands alone."""
+        return ""
+
     def job(self, code: str) -> StdinJob:
         """With the imports that the benchmark gives to every program."""
         return StdinJob(program=with_future_imports_first(f"{PRELUDE}\n{code}"), cases=self.cases)
@@ -117,6 +132,11 @@ class FunctionTests:
     def names(self) -> tuple[str, ...]:
         """Either will do."""
         return (HOLDER, self.entry_point)
+
+    @property
+    def prompt(self) -> str:
+        """The program stands alone."""
+        return ""
 
     def job(self, code: str) -> CallJob:
         """With the imports that the benchmark gives to every program. A program that defines a Solution is asked for its method."""

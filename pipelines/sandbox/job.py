@@ -62,7 +62,9 @@ class JobStatus(StrEnum):
     TIMEOUT = "timeout"
     OUT_OF_MEMORY = "out_of_memory"
     TESTS_BROKEN = "tests_broken"
-    """The tests do not compile, their setup fails, or they need what cannot cross between the processes."""
+    """The tests do not compile, or their setup fails."""
+    UNDECIDED = "undecided"
+    """The verdict depends on a value that cannot cross between the processes, or on what only the program could say of its own values."""
     SANDBOX_FAILED = "sandbox_failed"
     """The grader did not start, or ended without a verdict."""
 

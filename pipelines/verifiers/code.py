@@ -57,6 +57,7 @@ STATUS_OF = {
     JobStatus.TIMEOUT: VerdictStatus.TIMEOUT,
     JobStatus.OUT_OF_MEMORY: VerdictStatus.OUT_OF_MEMORY,
     JobStatus.TESTS_BROKEN: VerdictStatus.ERROR,
+    JobStatus.UNDECIDED: VerdictStatus.ERROR,
     JobStatus.SANDBOX_FAILED: VerdictStatus.SANDBOX_ERROR,
 }
 

@@ -177,7 +177,9 @@ def test_a_method_is_called_on_one_instance(sandbox: Sandbox) -> None:
             JobStatus.FAILED,
             "exited with 0 before its tests were done in case 1 of 2",
         ),
-        ("class A:\n    def __eq__(self, other): return True\ndef f(n): return A()", JobStatus.FAILED, "returned <"),
+        ("class A: pass\ndef f(n): return A()", JobStatus.FAILED, "returned <"),
+        ("class A:\n    def __eq__(self, other): return True\ndef f(n): return A()", JobStatus.UNDECIDED, "__eq__"),
+        ("def f(n): raise SystemExit(0)", JobStatus.FAILED, "SystemExit: 0 in case 1 of 2"),
     ],
 )
 def test_each_ending_of_a_call_has_its_status(sandbox: Sandbox, program: str, status: JobStatus, detail: str) -> None:

@@ -182,7 +182,7 @@ ATTACKS = (
         """
         def attack():
             import os
-            for _ in range(100):
+            for _ in range(20):
                 if os.fork() == 0:
                     os._exit(0)
             return True
@@ -386,6 +386,23 @@ ATTACKS = (
         class Anything(str):
             __eq__ = lambda self, other: True
             __ne__ = lambda self, other: False
+
+        def attack(value):
+            return Anything()
+        """,
+        is_forgery=True,
+    ),
+    Attack(
+        "an object for every comparison",
+        """
+        class Anything:
+            __eq__ = __lt__ = __le__ = __gt__ = __ge__ = __contains__ = __instancecheck__ = lambda self, other: True
+            __ne__ = lambda self, other: False
+            __sub__ = __rsub__ = __abs__ = lambda self, *other: 0
+            __enter__ = lambda self: self
+            __exit__ = lambda self, *error: True
+            __iter__ = lambda self: iter(())
+            __hash__ = lambda self: 0
 
         def attack(value):
             return Anything()

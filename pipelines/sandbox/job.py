@@ -1,6 +1,6 @@
 """What is run for one sample, and what comes back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -76,3 +76,5 @@ class JobResult:
     status: JobStatus
     detail: str = ""
     """Why, in a line: the exception, and the line of the tests it came from."""
+    busy_share: float = field(default=1.0, compare=False)
+    """Processor time of program and tests, over the time that passed."""

@@ -7,6 +7,7 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,11 +59,11 @@ class SelfTest:
 
 def run_self_test(backend: IsolationBackend) -> SelfTest:
     """Try everything in this backend; some 3 s. Raises FileNotFoundError if the backend's program is not installed."""
-    honest = Sandbox(backend, HONEST_LIMITS).run(HONEST)
+    with closing(Sandbox(backend, HONEST_LIMITS)) as sandbox:
+        honest = sandbox.run(HONEST)
     if honest.status is not JobStatus.PASSED:
         return SelfTest(backend.name, honest, ())
-    sandbox = Sandbox(backend, ATTACK_LIMITS)
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with closing(Sandbox(backend, ATTACK_LIMITS)) as sandbox, ThreadPoolExecutor(WORKERS) as pool:
         return SelfTest(backend.name, honest, tuple(pool.map(functools.partial(attempt, sandbox), ATTACKS)))
 
 

@@ -54,6 +54,8 @@ def soak(sandbox: Sandbox, count: int, *, workers: int) -> SoakResult:
         outcomes = list(pool.map(is_as_it_should_be, *zip(*samples, strict=True)))
     right = Counter(kind for (kind, _), outcome in zip(samples, outcomes, strict=True) if outcome)
     seconds = time.perf_counter() - started
+    for used in (attacking, sandbox):
+        used.close()
     return SoakResult(
         attacks=count,
         attacks_stopped=right["attack"],

@@ -47,7 +47,8 @@ class CodeScorer:
         return verdict_of(self._sandbox.run(tests.job(found.program)), found)
 
     def close(self) -> None:
-        """Nothing outlives a call of `score`: there is nothing to end."""
+        """End the sandbox's own process."""
+        self._sandbox.close()
 
 
 STATUS_OF = {

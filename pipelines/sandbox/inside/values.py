@@ -98,19 +98,26 @@ def deep_recursion() -> Iterator[None]:
     try:
         yield
     except RecursionError as error:
-        raise CannotCross("a value that holds itself, or is nested thousands of levels deep") from error
+        raise CannotCross("a value that is nested thousands of levels deep") from error
     finally:
         sys.setrecursionlimit(limit)
 
 
-def encode(value: Any, handle: Callable[[Any], Any]) -> Any:
-    """The JSON form of a value; `handle` gives one to what is no plain data, or raises CannotCross."""
+def encode(value: Any, handle: Callable[[Any], Any], around: frozenset[int] = frozenset()) -> Any:
+    """The JSON form of a value; `handle` gives one to what is no plain data, or raises CannotCross.
+
+    `around`: the ids of the values that this one is in.
+    """
+    if id(value) in around:
+        raise CannotCross("a value that holds itself")
 
     def each(values: Any) -> list[Any]:
-        return [encode(item, handle) for item in values]
+        inside = around | {id(value)}
+        return [encode(item, handle, inside) for item in values]
 
     def pairs(mapping: Any) -> list[Any]:
-        return [[encode(key, handle), encode(item, handle)] for key, item in dict.items(mapping)]
+        inside = around | {id(value)}
+        return [[encode(key, handle, inside), encode(item, handle, inside)] for key, item in dict.items(mapping)]
 
     if has_ways_of_its_own(value):
         return handle(value)

@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.errors import InputError
 from pipelines.sandbox.attacks import ATTACKS
-from pipelines.sandbox.backends import Bubblewrap, IsolationBackend, Landlock
+from pipelines.sandbox.backends import START_ZYGOTE, Bubblewrap, IsolationBackend, Landlock
 from pipelines.sandbox.choice import choose_sandbox
 from pipelines.sandbox.inside.cases import output_difference
 from pipelines.sandbox.inside.prelude import PRELUDE
@@ -296,7 +296,7 @@ def broken(*, may_signal=False):
     whole(may_signal=True)
 seccomp.install_filter = broken
 """
-            *command, start, supervisor = super().command(limits)
-            return [*command, start.replace("from pipelines", f"exec({break_filter!r}); from pipelines"), supervisor]
+            start = START_ZYGOTE.replace("from pipelines", f"exec({break_filter!r}); from pipelines")
+            return [start if part == START_ZYGOTE else part for part in super().command(limits)]
 
     assert run(Sandbox(WithoutFilter(), Limits()), "print(1)", ("", "1")).status is JobStatus.SANDBOX_FAILED

@@ -222,3 +222,33 @@ def test_what_cannot_be_said_without_the_program_is_undecided_with_the_reason(sa
     result = run(sandbox, program, test)
     assert result.status is JobStatus.UNDECIDED
     assert reason in result.detail
+
+
+FORGED_REPLY = """
+import json, os
+body = json.dumps({"raised": "ValueError", "text": "\\x1b]0;owned\\x07" * 1_000_000, "bases": []}).encode()
+def f(x):
+    for fd in range(3, 64):
+        try:
+            os.write(fd, len(body).to_bytes(4, "big"))
+            sent = 0
+            while sent < len(body): sent += os.write(fd, body[sent:])
+        except OSError:
+            pass
+"""
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        FORGED_REPLY,
+        "def f(x): raise ValueError('\x1b[2Jcleared\\x00 \\u202e' * 10_000)",
+        "def f(x): raise type('\x1b[2J' * 10_000, (Exception,), {})('x')",
+        "class A:\n    def __repr__(self): return '\x1b[2J' * 10_000\ndef f(x): raise ValueError(A())",
+    ],
+)
+def test_a_detail_is_short_and_does_nothing_to_a_terminal(sandbox: Sandbox, program: str) -> None:
+    result = run(sandbox, program, "assert f(1) == 1")
+    assert result.status is JobStatus.FAILED
+    assert 0 < len(result.detail.encode()) <= 4096
+    assert result.detail.isprintable()

@@ -99,6 +99,7 @@ PLAIN_TYPES: tuple[Any, ...] = (int, float, str, bytes, bytearray, list, tuple, 
 
 def serve(requests: int, replies: int) -> None:
     """Answer until the grader closes the pipe."""
+    give_quit()
     program = Program(requests, replies)
     while True:
         try:
@@ -317,6 +318,15 @@ def as_plain(value: Any) -> Any:
     if kind in (int, float, str, bytes):
         return kind.__getnewargs__(value)[0]
     return kind(kind.__iter__(value))
+
+
+def give_quit() -> None:
+    """The built-ins exit() and quit(), which come with the site packages that this Python is started without."""
+
+    def leave(code: object = None) -> None:
+        raise SystemExit(code)
+
+    vars(builtins)["exit"] = vars(builtins)["quit"] = leave
 
 
 def text_of(error: BaseException) -> str:

@@ -95,6 +95,19 @@ def test_other_outputs_differ_and_it_is_said_where(printed: str, expected: str, 
         "import atexit\natexit.register(lambda: print(2 * int(input())))",
         "import sys, io\nreal, sys.stdout = sys.stdout, io.StringIO()\nprint(2 * int(input()))\nreal.write(sys.stdout.getvalue())",
         "import sys\nprint('debugging' * 100_000, file=sys.stderr)\nprint(2 * int(input()))",
+        "print(2 * int(input()))\nquit()\nprint('never')",
+        "print(2 * int(input()))\nexit(0)",
+        "import sys\nsys.setrecursionlimit(10**6)\ndef f(n): return 0 if n == 0 else 1 + f(n - 1)\n"
+        "print(2 * int(input()) + f(30_000) - 30_000)",
+        "import resource\nmost = resource.getrlimit(resource.RLIMIT_STACK)[1]\n"
+        "resource.setrlimit(resource.RLIMIT_STACK, (2**27, most))\nprint(2 * int(input()))",
+        "import sys, threading\nthreading.stack_size(2**27)\nsys.setrecursionlimit(10**6)\n"
+        "def main(): print(2 * int(input()))\nthread = threading.Thread(target=main)\nthread.start()\nthread.join()",
+        "import threading\nthreading.Thread(target=lambda: print(2 * int(input()))).start()",
+        "from concurrent.futures import ThreadPoolExecutor\nwith ThreadPoolExecutor(4) as pool:\n"
+        "    print(sum(pool.map(int, [input()] * 2)))",
+        "import queue, threading\nq = queue.Queue()\n"
+        "threading.Thread(target=lambda: q.put(int(input())), daemon=True).start()\nprint(2 * q.get())",
     ],
 )
 def test_a_script_may_read_and_write_as_scripts_do(sandbox: Sandbox, program: str) -> None:
@@ -195,7 +208,7 @@ def test_a_case_that_is_not_json_is_the_datasets_fault(sandbox: Sandbox) -> None
 
 
 def test_a_function_has_its_time_for_each_case(sandbox: Sandbox) -> None:
-    patient = Sandbox(sandbox.backend, Limits(timeout_s=2.0))
+    patient = Sandbox(sandbox.backend, Limits(timeout_s=3.0))
     busy = "import time\ndef f(s):\n    end = time.process_time() + s\n    while time.process_time() < end: pass\n    return s"
     assert call(patient, busy, *[("0.1", "0.1")] * 35).status is JobStatus.PASSED, "3.5 s of processor time in all"
     assert call(patient, busy, ("0.1", "0.1"), ("9", "9")).detail == "the time limit ran out in case 2 of 2"
@@ -245,6 +258,26 @@ def test_the_expected_values_are_nowhere_in_a_functions_process(backend: Isolati
     assert call(sandbox, program, (f'"{token}"', f'["{token}"]')).status is JobStatus.PASSED
     assert call(sandbox, program, ("21", f'["{token}"]')).status is JobStatus.FAILED
     assert call(sandbox, program, ("21", "[]"), ("22", f'["{token}"]')).status is JobStatus.FAILED
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import threading, time\nthreading.stack_size(32768)\n"
+        "for _ in range(64): threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\nprint(1)",
+        "import _thread, time\nfor _ in range(64): _thread.start_new_thread(time.sleep, (60,))\nprint(1)",
+        "import ctypes, threading\nhold = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(lambda _: 0)\n"
+        "assert ctypes.CDLL(None).pthread_create(ctypes.byref(ctypes.c_ulong()), None, hold, None) == 0\nprint(1)",
+        "import os, resource\nresource.prlimit(os.getppid(), resource.RLIMIT_CPU, (1, 1))\nprint(1)",
+        "import resource\nresource.setrlimit(resource.RLIMIT_AS, (2**40, 2**40))\nprint(1)",
+        "import os, threading\nfound = []\ndef look():\n    try: found.append(os.fork() >= 0)\n    except OSError: pass\n"
+        "    try: found.append(open('/etc/passwd').read())\n    except OSError: pass\n"
+        "thread = threading.Thread(target=look)\nthread.start()\nthread.join()\nassert found\nprint(1)",
+    ],
+    ids=("threads", "low-level threads", "the library's threads", "another's limits", "more memory", "from a thread"),
+)
+def test_threads_are_few_and_as_locked_in_as_the_program(backend: IsolationBackend, program: str) -> None:
+    assert run(Sandbox(backend, Limits(timeout_s=10.0)), program, ("", "1")).status is JobStatus.FAILED
 
 
 FORGED_VERDICT = """

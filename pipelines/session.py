@@ -127,6 +127,7 @@ def generate_work_units(run: PreparedRun, *, console: Console, start_fleet: Star
                             save_samples(
                                 pipeline, saved, work_units_per_file=work_units_per_file(config, todo.num_rows)
                             )
+                            saved = []  # in output files now
             except KeyboardInterrupt as stop:
                 stopped = stop  # raised below, once the session is recorded
         stopped = stopped or signals.interrupt

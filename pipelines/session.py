@@ -38,6 +38,7 @@ from pipelines.runs.plan import work_units_in_flight, work_units_per_file
 from pipelines.runs.provenance import now
 from pipelines.runs.saved_logs import SavedLogs
 from pipelines.runs.schema import RunLabels, run_labels
+from pipelines.session_errors import samples_of_unfinished_units
 from pipelines.stages.early_stopping import Gate, OpenGate, StoppingActor, StoppingGate
 from pipelines.stages.generate import GenerateSamples, LogSettings
 from pipelines.stages.progress import LiveProgress, Progress
@@ -92,7 +93,8 @@ def generate_work_units(run: PreparedRun, *, console: Console, start_fleet: Star
         saved_logs.remove()
         saved = saved_logs.unsaved(LiveSamples(run.folder.storage))
         console.print(
-            f"{count.finished} of {count.planned} work units are finished; of others {len(saved)} samples are saved",
+            f"{count.finished} of {count.planned} work units are finished; "
+            f"{samples_of_unfinished_units(run)} samples of others are saved",
             highlight=False,
         )
         progress = ray.remote(Progress).options(num_cpus=0, scheduling_strategy=drivers_node()).remote()

@@ -39,6 +39,7 @@ from pipelines.runs.progress_file import write_progress
 from pipelines.runs.provenance import now
 from pipelines.runs.saved_logs import SavedLogs
 from pipelines.runs.schema import RunLabels, run_labels
+from pipelines.session_errors import samples_of_unfinished_units
 from pipelines.stages.early_stopping import Gate, OpenGate, StoppingActor, StoppingGate
 from pipelines.stages.generate import GenerateSamples, LogSettings
 from pipelines.stages.progress import LiveProgress, Progress
@@ -89,7 +90,8 @@ def generate_work_units(run: PreparedRun, *, console: Console, start_fleet: Star
         saved_logs.remove()
         saved = saved_logs.unsaved(LiveSamples(run.folder.storage))
         console.print(
-            f"{count.finished} of {count.planned} work units are finished; of others {len(saved)} samples are saved",
+            f"{count.finished} of {count.planned} work units are finished; "
+            f"{samples_of_unfinished_units(run)} samples of others are saved",
             highlight=False,
         )
         progress = ray.remote(Progress).options(num_cpus=0, scheduling_strategy=drivers_node()).remote()
@@ -126,6 +128,7 @@ def generate_work_units(run: PreparedRun, *, console: Console, start_fleet: Star
                             save_samples(
                                 pipeline, saved, work_units_per_file=work_units_per_file(config, todo.num_rows)
                             )
+                            saved = []  # in output files now
             except KeyboardInterrupt as stop:
                 stopped = stop  # raised below, once the session is recorded
         stopped = stopped or signals.interrupt

@@ -43,7 +43,7 @@ def finished_line(run: PreparedRun) -> str:
 
 
 def samples_of_unfinished_units(run: PreparedRun) -> int:
-    """Samples in live/ that no output file holds."""
+    """Samples in live/ that no output file holds, with a verdict or without."""
     index = run.folder.sample_index()
     problem_of = {problem_id: number for number, problem_id in enumerate(run.folder.problem_ids().to_pylist())}
     keys = LiveSamples(run.folder.storage).keys()

@@ -1,6 +1,7 @@
 """`ray job submit -- python -m jobs.passk` on a head node of this machine: runs to its end and hands back the exit code."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,6 +12,10 @@ from pathlib import Path
 
 import pyarrow.parquet
 import pytest
+
+from pipelines.runs.folder import RunFolder
+from pipelines.runs.live_log import LiveSamples
+from tests.processes import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.engine, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,3 +102,32 @@ def test_a_job_with_bad_input_fails_with_its_line(dashboard: str, tmp_path: Path
     done = submit(dashboard, "--dataset", str(tmp_path / "absent.jsonl"))
     assert done.returncode != 0
     assert "absent.jsonl does not exist" in done.stdout + done.stderr
+
+
+def test_ray_job_stop_saves_what_is_finished_and_records_the_session(dashboard: str, tmp_path: Path) -> None:
+    """Without the environment variable Ray would kill the job 3 s after it has asked it to end."""
+    output = tmp_path / "run"
+    job = ["--address", dashboard, "--submission-id", "to-be-stopped"]
+    wait = ["--runtime-env-json", '{"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "120"}}']
+    long_run = ["--limit", "100", "--samples", "64", "--output", str(output), "--save-every", "1000", "--grace", "2"]
+    engine = ["--sampler", "vanilla", "--engine.enforce-eager", "--engine.dtype", "float32"]
+    small = ["--engine.kv-cache-gib", "0.1", "--engine.max-num-seqs", "8"]
+    command = ["python", "-m", "jobs.passk", *long_run, *engine, *small]
+    ray_job = [str(BIN / "ray"), "job"]
+    started = [*ray_job, "submit", "--no-wait", *job, *wait, "--", *command]
+    subprocess.run(started, cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True, timeout=400)
+    logs = [*ray_job, "logs", "--address", dashboard, "to-be-stopped"]
+
+    def log() -> str:
+        return subprocess.run(logs, env=ENVIRONMENT, capture_output=True, text=True, timeout=120).stdout
+
+    wait_until(lambda: re.search(r"samples [1-9]", log()) is not None)
+    stop = [*ray_job, "stop", "--address", dashboard, "to-be-stopped"]
+    subprocess.run(stop, env=ENVIRONMENT, check=True, capture_output=True, timeout=300)
+    assert "SIGTERM: finished samples are being saved" in log()
+    assert "the same command goes on from there" in log()
+    folder = RunFolder(output)
+    [session] = folder.sessions()
+    saved = {(sample.problem_id, sample.sample_index) for sample in LiveSamples(folder.storage).finished()}
+    saved |= {(sample.problem_id, sample.sample_index) for sample in folder.finished_samples()}
+    assert 0 < session.samples <= len(saved) < 6400

@@ -7,6 +7,7 @@
         samples/          Parquet files, one row per sample; a unit counts as finished once all its samples lie here without an error,
                           or its problem has stopped early by the run's rule, which follows from the samples that lie here
         verdicts/         verdicts of jobs.verify, a folder for each verifier; run.json says whose count
+        live/             finished samples of work units that are under way; see live_log.py
         sessions.jsonl    one line per completed session (a run that was stopped and went on has several): time, tokens, shard counters
         todo/             while a session runs: the work units it generates, or the answers it scores
         merged/           where jobs.merge took the samples from, with the sha256 of every file
@@ -37,6 +38,7 @@ from actors.types import ShardStats
 from pipelines.errors import InputError
 from pipelines.runs.early_stopping import stops_of
 from pipelines.runs.finished_sample import FINISHED_COLUMNS, FinishedSample, finished_sample
+from pipelines.runs.live_log import LIVE
 from pipelines.runs.manifest import Manifest, differing
 from pipelines.runs.plan import GROUP_UNITS, Plan, work_unit_groups, write_plan
 from pipelines.runs.reference_answers import write_answers
@@ -155,8 +157,8 @@ class RunFolder:
         """Begin the run, go on with it or extend it: its manifest, with the id and the start it had. Checks first, then writes."""
         self.check(wanted)
         manifest = self.manifest().grown_to(wanted) if self.has_run else wanted
-        self.storage.make_folder(SAMPLES)
-        self.storage.make_folder(PLAN)
+        for name in (SAMPLES, PLAN, LIVE):
+            self.storage.make_folder(name)
         self.write_manifest(manifest)
         if not self.storage.is_file(ANSWERS):
             with self.storage.atomic_file(ANSWERS) as file:
@@ -284,7 +286,13 @@ class RunFolder:
     def read_rows(self, name: str, rows: npt.ArrayLike, columns: list[str] | None = None) -> pa.Table:
         """Some rows of an output file; by default all columns."""
         with self.storage.open(name) as file:
-            return pa.parquet.read_table(file, columns=columns).take(pa.array(rows, pa.int32()))
+            table = pa.parquet.read_table(file, columns=columns).take(pa.array(rows, pa.int32()))
+        if columns is None or set(columns) <= set(table.column_names):
+            return table
+        if "group_resumed" in columns and "group_resumed" not in table.column_names:
+            # Older versions ran a work unit again as a whole, so that none of their groups was resumed.
+            table = table.append_column("group_resumed", pa.array([False] * table.num_rows, pa.bool_()))
+        return table.select([name for name in columns if name in table.column_names])
 
     def read_finished(self) -> list[FinishedSample]:
         """All samples in short, one each, failed ones included. Raises InputError if there is none."""

@@ -5,7 +5,6 @@ Legend: T tokens of the answer.
 """
 
 import math
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
@@ -76,6 +75,7 @@ SAMPLE_SCHEMA = pa.schema(
         "distiller_version": pa.string(),
         "shard": pa.string(),
         "generation_seconds": pa.float32(),
+        "group_resumed": pa.bool_(),  # the samples of its work unit were generated in more than one go
         "sampler": pa.string(),
         "beta": pa.float32(),
         "temperature": pa.float32(),
@@ -106,15 +106,32 @@ STORED_SCHEMA = pa.schema([*SAMPLE_SCHEMA, *VERDICT_SCHEMA])
 """A row of samples/*.parquet."""
 
 
-def samples_table(samples: Iterable[Sample], unit: WorkUnit, *, problem: str, labels: RunLabels) -> pa.Table:
-    """Rows of a unit that was generated; `problem` is its text."""
-    return pa.Table.from_pylist(
-        [{**_common(unit, problem, labels), **_drawn(sample)} for sample in samples], schema=SAMPLE_SCHEMA
-    )
+def sample_row(sample: Sample, unit: WorkUnit, *, problem: str, labels: RunLabels) -> pa.Table:
+    """[1] the row of a sample that has no verdict yet; `problem` is its text."""
+    return pa.Table.from_pylist([{**_common(unit, problem, labels), **_drawn(sample)}], schema=STORED_SCHEMA)
 
 
-def failed_table(error: str, unit: WorkUnit, *, problem: str, labels: RunLabels) -> pa.Table:
-    """Rows of a unit that could not be generated: one per sample that is missing, each with the reason."""
+def with_verdict(row: pa.Table, verdict: dict[str, Any]) -> pa.Table:
+    """[1] the same row with the columns of VERDICT_SCHEMA."""
+    for field in VERDICT_SCHEMA:
+        column = pa.array([verdict[field.name]], field.type)
+        row = row.set_column(row.schema.get_field_index(field.name), field, column)
+    return row
+
+
+def has_verdict(row: pa.Table) -> bool:
+    """True if a verifier has seen this sample."""
+    return bool(row["status"][0].is_valid)
+
+
+def as_resumed_group(rows: pa.Table) -> pa.Table:
+    """The rows of a work unit whose samples were generated in more than one go."""
+    field = STORED_SCHEMA.field("group_resumed")
+    return rows.set_column(rows.schema.get_field_index(field.name), field, pa.array([True] * rows.num_rows))
+
+
+def failed_rows(error: str, unit: WorkUnit, *, problem: str, labels: RunLabels) -> list[pa.Table]:
+    """[1] each: the rows of samples that could not be generated, with the reason, and without a verdict yet."""
     common = _common(unit, problem, labels)
     rows = [
         {
@@ -124,11 +141,12 @@ def failed_table(error: str, unit: WorkUnit, *, problem: str, labels: RunLabels)
             "text": "",
             "num_tokens": 0,
             "finish_reason": "error",
+            "group_resumed": False,
             "error": error,
         }
         for index, seed in zip(unit.sample_indices, unit.seeds, strict=True)
     ]
-    return pa.Table.from_pylist(rows, schema=SAMPLE_SCHEMA)
+    return [pa.Table.from_pylist([row], schema=STORED_SCHEMA) for row in rows]
 
 
 def _common(unit: WorkUnit, problem: str, labels: RunLabels) -> dict[str, Any]:
@@ -165,5 +183,6 @@ def _drawn(sample: Sample) -> dict[str, Any]:
         "distiller_version": sample.distiller_version,
         "shard": sample.shard,
         "generation_seconds": sample.generation_seconds,
+        "group_resumed": sample.group_resumed,
         "error": None,
     }

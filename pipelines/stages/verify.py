@@ -32,18 +32,22 @@ class VerifySamples:
         """Score every row that holds an answer."""
         rows = batch.to_pylist()
         for row in rows:
-            started = time.perf_counter()
-            verdict = self._verdict(row)
-            row |= {
-                "status": verdict.status.value,
-                "score": verdict.score,
-                "extracted": verdict.extracted,
-                "detail": verdict.detail,
-                "verdict_ms": 1000 * (time.perf_counter() - started),
-            }
+            row |= self.verdict_columns(row)
         for listener in self._listeners:
             listener.add.remote([finished_sample(row) for row in rows])
         return pa.Table.from_pylist(rows, schema=STORED_SCHEMA)
+
+    def verdict_columns(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The columns of VERDICT_SCHEMA for a row with problem_id, problem, text and error."""
+        started = time.perf_counter()
+        verdict = self._verdict(row)
+        return {
+            "status": verdict.status.value,
+            "score": verdict.score,
+            "extracted": verdict.extracted,
+            "detail": verdict.detail,
+            "verdict_ms": 1000 * (time.perf_counter() - started),
+        }
 
     def _verdict(self, row: dict[str, Any]) -> Verdict:
         if row["error"] is not None:

@@ -33,6 +33,18 @@ def test_pass_at_k_counts_by_problem(tmp_path: Path) -> None:
     assert read_summary(RunFolder(tmp_path)) == summary
 
 
+def test_jointly_drawn_siblings_are_counted_over_windows_of_neighbours(tmp_path: Path) -> None:
+    """The first of four samples is correct: of the three windows of two one holds it, of the six subsets three do."""
+    rows = [wrong(0, 3), wrong(0, 2), row(0, 0), wrong(0, 1)]
+    estimates = {}
+    for sampler in ("vanilla", "quasi"):
+        folder = make_run(tmp_path / sampler, RunConfig(samples=4, sampler=sampler), [rows], num_problems=1)
+        [estimates[sampler]] = summarise(folder, pass_at=(2,)).pass_at
+    assert estimates["vanilla"].estimate == pytest.approx(1 / 2)
+    assert estimates["quasi"].estimate == pytest.approx(1 / 3)
+    assert estimates["quasi"].label == "pass@2"
+
+
 def test_ks_can_be_chosen(tmp_path: Path) -> None:
     folder = make_run(tmp_path, CONFIG, [[row(0, 0), wrong(0, 1)]])
     assert [point.k for point in summarise(folder, pass_at=(2,)).pass_at] == [2]

@@ -80,7 +80,7 @@ def generate_work_units(run: PreparedRun, *, console: Console, start_fleet: Star
         config.shard, num_shards=config.shards, min_shards=config.min_shards, num_trainers=config.trainers
     )
     stopped: KeyboardInterrupt | None = None
-    with StopSignals(console) as signals, LiveProgress(console=console) as live, fleet_of_run as fleet:
+    with LiveProgress(console=console) as live, StopSignals(console) as signals, fleet_of_run as fleet:
         manifest = run.folder.open(run.manifest, run.plan)
         labels = run_labels(config, run_id=manifest.run_id, model_fingerprint=manifest.model_fingerprint)
         # Only now: workers of a session that was killed a moment ago may have saved their last file while the engines started.
@@ -162,10 +162,8 @@ def show_first_prompt(run: PreparedRun, console: Console) -> None:
     console.rule("first prompt")
     console.print(run.plan.first_prompt, markup=False, highlight=False, soft_wrap=True)
     console.rule()
-    if run.verifier_line:
-        console.print(run.verifier_line, markup=False, highlight=False, soft_wrap=True)
-    if run.trainer_line:
-        console.print(run.trainer_line, markup=False, highlight=False, soft_wrap=True)
+    for line in filter(None, (run.verifier_line, run.trainer_line)):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def new_session_name() -> str:

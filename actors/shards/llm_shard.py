@@ -233,6 +233,14 @@ class LLMShard:
         )
         return replace(stats, warnings=warnings_of(stats))
 
+    async def seconds_without_step(self) -> float:
+        """Seconds since the engine's last step returned, while it has samples to generate; 0 while it has none.
+
+        Each step gives every running sample a token, so this is the time without a token. Read without waiting for the engine, which may
+        never come back from a step: that is what the caller wants to know.
+        """
+        return time.monotonic() - self._last_step if self._is_stepping else 0.0
+
     async def activity(self) -> ShardActivity:
         """What the shard is doing now: plain numbers, read without waiting for the engine's thread."""
         load = self._scheduler.load()
@@ -247,14 +255,6 @@ class LLMShard:
             tokens=self._ended_tokens + load.tokens,
             tokens_under_way=load.tokens,
         )
-
-    async def seconds_without_step(self) -> float:
-        """Seconds since the engine's last step returned, while it has samples to generate; 0 while it has none.
-
-        Each step gives every running sample a token, so this is the time without a token. Read without waiting for the engine, which may
-        never come back from a step: that is what the caller wants to know.
-        """
-        return time.monotonic() - self._last_step if self._is_stepping else 0.0
 
     def _check_still_read(self) -> None:
         """Raise EngineFailed if nobody reads the queues any more. Called after a request was put into one.

@@ -35,9 +35,8 @@ class Shard(Protocol):
 
     async def stats(self) -> ShardStats: ...
 
-    async def activity(self) -> ShardActivity: ...
-
     async def seconds_without_step(self) -> float: ...
+    async def activity(self) -> ShardActivity: ...
 
     async def trainer_spec(self) -> TrainerSpec: ...
 
@@ -95,11 +94,11 @@ class ShardActor:
     async def stats(self) -> ShardStats:
         return await self._shard.stats()
 
-    async def activity(self) -> ShardActivity:
-        return await self._shard.activity()
-
     async def seconds_without_step(self) -> float:
         return await self._shard.seconds_without_step()
+
+    async def activity(self) -> ShardActivity:
+        return await self._shard.activity()
 
     async def trainer_spec(self) -> TrainerSpec:
         return await self._shard.trainer_spec()

@@ -44,7 +44,7 @@ from pipelines.runs.plan import GROUP_UNITS, Plan, work_unit_groups, write_plan
 from pipelines.runs.reference_answers import write_answers
 from pipelines.runs.rescored_verdicts import VERDICTS, StoredVerdicts
 from pipelines.runs.sample_index import SampleIndex, find_samples
-from pipelines.runs.schema import VERDICT_SCHEMA
+from pipelines.runs.schema import VERDICT_SCHEMA, read_stored
 from pipelines.runs.storage import storage_at
 
 logger = logging.getLogger(__name__)
@@ -286,13 +286,7 @@ class RunFolder:
     def read_rows(self, name: str, rows: npt.ArrayLike, columns: list[str] | None = None) -> pa.Table:
         """Some rows of an output file; by default all columns."""
         with self.storage.open(name) as file:
-            table = pa.parquet.read_table(file, columns=columns).take(pa.array(rows, pa.int32()))
-        if columns is None or set(columns) <= set(table.column_names):
-            return table
-        if "group_resumed" in columns and "group_resumed" not in table.column_names:
-            # Older versions ran a work unit again as a whole, so that none of their groups was resumed.
-            table = table.append_column("group_resumed", pa.array([False] * table.num_rows, pa.bool_()))
-        return table.select([name for name in columns if name in table.column_names])
+            return read_stored(file, columns).take(pa.array(rows, pa.int32()))
 
     def read_finished(self) -> list[FinishedSample]:
         """All samples in short, one each, failed ones included. Raises InputError if there is none."""

@@ -7,9 +7,10 @@ Legend: T tokens of the answer.
 import math
 from dataclasses import asdict, dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.parquet
 
 from actors.types import Sample, WorkUnit
 from pipelines.config.identity import config_hash
@@ -98,6 +99,7 @@ VERDICT_SCHEMA = pa.schema(
         "extracted": pa.string(),  # what the verifier took for the answer
         "detail": pa.string(),
         "verdict_ms": pa.float32(),
+        "extraction_rule": pa.string(),  # how that was found in the text; null in runs from before the column was there
     }
 )
 """What verification adds."""
@@ -109,6 +111,24 @@ STORED_SCHEMA = pa.schema([*SAMPLE_SCHEMA, *VERDICT_SCHEMA])
 def sample_row(sample: Sample, unit: WorkUnit, *, problem: str, labels: RunLabels) -> pa.Table:
     """[1] the row of a sample that has no verdict yet; `problem` is its text."""
     return pa.Table.from_pylist([{**_common(unit, problem, labels), **_drawn(sample)}], schema=STORED_SCHEMA)
+
+
+ADDED_COLUMNS: dict[str, Any] = {"extraction_rule": None, "group_resumed": False}
+"""Columns that files of earlier versions do not have, with what holds for their rows: an earlier version ran a work unit again as a whole,
+so that none of its groups was resumed."""
+
+
+def read_stored(file: BinaryIO, columns: list[str] | None = None) -> pa.Table:
+    """A file of samples or verdicts, by default all of its columns. Columns that came after it was written have the values of
+    ADDED_COLUMNS."""
+    with pa.parquet.ParquetFile(file) as stored:
+        names = stored.schema_arrow.names
+        missing = [name for name in columns or () if name not in names and name in ADDED_COLUMNS]
+        table = stored.read(None if columns is None else [name for name in columns if name not in missing])
+    for name in missing:
+        field = STORED_SCHEMA.field(name)
+        table = table.append_column(field, pa.array([ADDED_COLUMNS[name]] * table.num_rows, field.type))
+    return table if columns is None else table.select(columns)
 
 
 def with_verdict(row: pa.Table, verdict: dict[str, Any]) -> pa.Table:

@@ -46,6 +46,7 @@ class VerifySamples:
             "score": verdict.score,
             "extracted": verdict.extracted,
             "detail": verdict.detail,
+            "extraction_rule": verdict.rule,
             "verdict_ms": 1000 * (time.perf_counter() - started),
         }
 

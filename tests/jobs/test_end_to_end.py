@@ -27,7 +27,7 @@ from pipelines.rollouts.config import ExportConfig
 from pipelines.rollouts.export import export_rollouts
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.summary import summary_table
-from pipelines.sandbox.choice import choose_level
+from pipelines.sandbox.choice import choose_backend
 from tests.interruptible import hear_ctrl_c
 
 pytestmark = [pytest.mark.ray, pytest.mark.engine]
@@ -142,7 +142,7 @@ def test_a_code_task_from_the_command_line_to_its_verdicts(
 ) -> None:
     """Whatever the Countdown model goes on with is a comment of these programs."""
     try:
-        choose_level(allow_unsafe_execution=False)
+        choose_backend(allow_unsafe_execution=False)
     except InputError as error:
         pytest.skip(str(error))
     monkeypatch.setenv("COLUMNS", "400")

@@ -9,8 +9,9 @@ command; `python -m jobs.report` builds the report again without generating.
 
 import sys
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -20,6 +21,9 @@ from pipelines.config.run import RunConfig
 from pipelines.config.samplers import SAMPLERS
 from pipelines.errors import InputError
 from pipelines.report.config import ReportConfig
+
+if TYPE_CHECKING:
+    from pipelines.prepare.defaults import RunDefaults
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +68,7 @@ def main(args: list[str]) -> None:
     """Parse, run all, report."""
     with one_line_errors():
         check_options(args)
-        command = tyro.cli(CompareCommand, prog="python -m jobs.compare", description=__doc__, args=args)
+        command, defaults = parse_with_defaults(args)
         runs = comparison_runs(command)
         # Imported late: Ray and torch take seconds that --help and a mistyped flag need not wait for.
         from pipelines.passk import run_side_by_side
@@ -74,6 +78,7 @@ def main(args: list[str]) -> None:
         from pipelines.stages.progress import run_console
 
         console = run_console()
+        console.print(defaults.line(command.run), highlight=False, markup=False, soft_wrap=True)
         run_side_by_side(runs, console=console)
         folders = [RunFolder(config.run_folder) for config in runs]
         if command.run.stopping_rule is not None:
@@ -81,6 +86,16 @@ def main(args: list[str]) -> None:
             return
         console.print(write_report(folders, command.output / "report", command.report), highlight=False, markup=False)
         console.print(f"report: {command.output / 'report' / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def parse_with_defaults(args: list[str]) -> tuple[CompareCommand, "RunDefaults"]:
+    """The command, over the defaults of its task, its model and this machine; a comparison that goes on has those of its first run."""
+    parse = partial(tyro.cli, CompareCommand, prog="python -m jobs.compare", description=__doc__, args=args)
+    # Imported late: transformers takes seconds that --help and a mistyped flag need not wait for.
+    from pipelines.prepare.defaults import run_defaults
+
+    defaults = run_defaults(comparison_runs(parse())[0])
+    return parse(default=CompareCommand(run=defaults.apply(RunConfig()))), defaults
 
 
 if __name__ == "__main__":

@@ -117,6 +117,9 @@ def generation_config(config: RunConfig) -> dict[str, Any]:
 def default_num_cpus(shards: int) -> float:
     """Cores of one CPU shard: this machine's over its shards, one left to the pipeline where there are more than two.
 
+    On 2 cores both are the shard's: Qwen2.5-Coder-0.5B decoded 16 samples under ESamp at 135 tokens/s with two threads and 105 with one
+    (medians of 3 turns, other work beside it), for 8% more processor time a token.
+
     OMP_NUM_THREADS, by which users limit the threads of a process, wins. On a cluster (RAY_ADDRESS) other machines run the shards: 1.
     """
     if limit := os.environ.get("OMP_NUM_THREADS"):

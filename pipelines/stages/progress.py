@@ -13,6 +13,7 @@ import math
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -42,6 +43,8 @@ LOG_INTERVAL_S = 10.0
 LONGEST_LOG_INTERVAL_S at most: a run of a day has some 200 lines."""
 LOG_SHARE = 0.05
 LONGEST_LOG_INTERVAL_S = 600.0
+RATE_WINDOW_S = 5.0
+"""What "now" means in tokens per second."""
 FILE_INTERVAL_S = 5.0
 """Between two writes of progress.json: on an object store each is a request."""
 ACTIVITY_TIMEOUT_S = 0.3
@@ -152,14 +155,36 @@ class Shards(Protocol):
     shards: list[ActorHandle]
 
 
+class TokenRate:
+    """Tokens per second over the last RATE_WINDOW_S: a step on a CPU may take longer than the time between two looks."""
+
+    def __init__(self) -> None:
+        self._tokens = 0
+        self._history: deque[tuple[float, int]] = deque()
+
+    def add(self, tokens: int, *, at: float) -> None:
+        """So many more, `at` a time of the monotonic clock."""
+        self._tokens += tokens
+        self._history.append((at, self._tokens))
+        # Two entries at least, and one that is as old as the window.
+        while len(self._history) > 2 and at - self._history[1][0] >= RATE_WINDOW_S:
+            self._history.popleft()
+
+    @property
+    def per_second(self) -> float:
+        """0 before the second look."""
+        (start, before), (end, after) = self._history[0], self._history[-1]
+        return (after - before) / (end - start) if end > start else 0.0
+
+
 class ShardActivities:
     """The newest activity of every shard, and its tokens per second. Shards are asked again once they have answered."""
 
     def __init__(self, fleet: Shards) -> None:
         self._fleet = fleet
         self._calls: dict[ActorHandle, ObjectRef] = {}
-        self._latest: dict[ActorHandle, tuple[float, ShardActivity]] = {}
-        self._rates: dict[ActorHandle, float] = {}
+        self._latest: dict[ActorHandle, ShardActivity] = {}
+        self._rates: dict[ActorHandle, TokenRate] = {}
         self.tokens = self.preemptions = self.finished = self.truncated = 0
         """Over the session: a shard that is started again counts from 0, what it had counted stays."""
 
@@ -185,7 +210,7 @@ class ShardActivities:
 
     def rows(self) -> tuple[ShardProgress, ...]:
         """A row of each shard that answered, in the order in which they were started."""
-        latest = [(shard, self._latest[shard][1]) for shard in list(self._fleet.shards) if shard in self._latest]
+        latest = [(shard, self._latest[shard]) for shard in list(self._fleet.shards) if shard in self._latest]
         return tuple(
             ShardProgress(
                 shard=activity.shard,
@@ -194,7 +219,7 @@ class ShardActivities:
                 kv_cache_share=activity.kv_cache_share,
                 preemptions=activity.preemptions,
                 finished=activity.finished,
-                tokens_per_s=self._rates.get(shard, 0.0),
+                tokens_per_s=self._rates[shard].per_second,
             )
             for shard, activity in latest
         )
@@ -202,19 +227,17 @@ class ShardActivities:
     @property
     def tokens_under_way(self) -> int:
         """Tokens of samples that have not ended."""
-        return sum(activity.tokens_under_way for _, activity in self._latest.values())
+        return sum(activity.tokens_under_way for activity in self._latest.values())
 
     def _take(self, shard: ActorHandle, activity: ShardActivity) -> None:
-        now = time.monotonic()
-        then, before = self._latest.get(shard, (now, None))
+        before = self._latest.get(shard)
         tokens = growth(activity.tokens, before.tokens if before else 0)
         self.tokens += tokens
         self.preemptions += growth(activity.preemptions, before.preemptions if before else 0)
         self.finished += growth(activity.finished, before.finished if before else 0)
         self.truncated += growth(activity.truncated, before.truncated if before else 0)
-        if before is not None and now > then:
-            self._rates[shard] = tokens / (now - then)
-        self._latest[shard] = now, activity
+        self._rates.setdefault(shard, TokenRate()).add(tokens, at=time.monotonic())
+        self._latest[shard] = activity
 
 
 def growth(now: int, before: int) -> int:
@@ -379,6 +402,8 @@ def run_progress(
     samples = min(position.finished + counts.new_samples + unscored, position.samples)
     tokens = max(counts.tokens, activities.tokens) if activities else counts.tokens
     average = tokens / seconds if seconds else 0.0
+    running, remaining = sum(row.running for row in rows), position.samples - samples
+    now = sum(row.tokens_per_s for row in rows)
     return RunProgress(
         phase=phase,
         at=time.time(),
@@ -387,7 +412,7 @@ def run_progress(
         problems_planned=position.problems,
         samples=samples,
         samples_planned=position.samples,
-        running=sum(row.running for row in rows),
+        running=running,
         waiting=sum(row.waiting for row in rows),
         solved=position.solved + counts.newly_solved,
         errors=counts.errors,
@@ -396,15 +421,16 @@ def run_progress(
         preemptions=activities.preemptions if activities else 0,
         kv_cache_share=max((row.kv_cache_share for row in rows), default=0.0),
         tokens=tokens,
-        tokens_per_s=sum(row.tokens_per_s for row in rows),
+        tokens_per_s=now,
         average_tokens_per_s=average,
         eta=estimate_end(
             position,
             counts,
-            remaining=position.samples - samples,
-            running=sum(row.running for row in rows),
+            remaining=remaining,
+            running=running,
             under_way=activities.tokens_under_way if activities else 0,
-            tokens_per_s=average,
+            # The last samples run alone, at another speed than full batches.
+            tokens_per_s=now if now and remaining <= running else average,
         ),
         live_shards=router_counts.live_shards,
         wanted_shards=router_counts.shards,
@@ -418,8 +444,9 @@ def estimate_end(
 ) -> Eta | None:
     """When the `remaining` samples will be there; None before the first sample has ended.
 
-    They will take remaining x mean tokens, less those that are `under_way`. The sum of R lengths with standard deviation s, whose mean is
-    known from n lengths, has the standard deviation s sqrt(R + R^2 / n); two of them are the interval.
+    They will take remaining x mean tokens, less those that are `under_way`; samples that run longer than the mean already are taken to need
+    one more standard deviation each. The sum of R lengths with standard deviation s, whose mean is known from n lengths, has the standard
+    deviation s sqrt(R + R^2 / n); two of them are the interval.
     """
     known = position.finished + counts.samples
     tokens = position.tokens + counts.tokens
@@ -430,7 +457,9 @@ def estimate_end(
     if position.max_tokens is not None:
         mean = min(mean, position.max_tokens)
     variance = max(0.0, (position.squared_tokens + counts.squared_tokens) / known - (tokens / known) ** 2)
-    rest = max(0.0, remaining * mean - under_way)
+    longest_rest = variance**0.5 if position.max_tokens is None else position.max_tokens - under_way / max(1, running)
+    rest_of_running = max(mean * running - under_way, running * min(variance**0.5, longest_rest))
+    rest = max(0, remaining - running) * mean + max(0.0, rest_of_running)
     spread = 2 * (variance * (remaining + remaining**2 / known)) ** 0.5
     return Eta(
         seconds=rest / tokens_per_s,

@@ -67,6 +67,17 @@ def vanilla(local_ray: None) -> Iterator[Fleet]:
         yield fleet
 
 
+def test_what_a_shard_does_is_read_without_waiting_for_its_engine(vanilla: Fleet) -> None:
+    [shard] = vanilla.shards
+    before = ray.get(shard.activity.remote())
+    [samples] = draw(vanilla, units("activity")[:1])
+    after = ray.get(shard.activity.remote())
+    assert (after.shard, after.running, after.waiting, after.tokens_under_way) == ("shard-0", 0, 0, 0)
+    assert after.finished - before.finished == len(samples)
+    assert after.tokens - before.tokens == sum(len(sample.token_ids) for sample in samples)
+    assert after.truncated - before.truncated == sum(sample.finish_reason == "length" for sample in samples)
+
+
 def test_samples_come_back_in_order_with_everything_that_was_asked_for(vanilla: Fleet) -> None:
     wanted = units()
     for unit, samples in zip(wanted, draw(vanilla, wanted), strict=True):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from actors.config import EngineConfig, SamplingConfig
-from jobs import passk
+from jobs import compare, passk
 from pipelines.config.run import EMBEDDED_MODEL, RunConfig
 from pipelines.prepare.defaults import default_num_cpus, model_defaults
 from tests.pipelines.stored_rows import make_run, row
@@ -67,6 +67,24 @@ def test_a_run_goes_on_with_the_sampling_it_has(tmp_path: Path) -> None:
     command, defaults = passk.parse_with_defaults(["--samples", "2", "--output", str(tmp_path / "run")])
     assert command.run.sampling == held.sampling
     assert defaults is not None and "max_tokens 99 (run.json)" in defaults.line(command.run)
+
+
+def test_a_comparison_takes_them_for_all_its_runs(tmp_path: Path) -> None:
+    model = model_with(tmp_path / "model", template=THINKING)
+    flags = [
+        "--run.model",
+        model,
+        "--run.task",
+        "math500",
+        "--output",
+        str(tmp_path / "compare"),
+        "--run.sampling.top-p",
+        "0.9",
+    ]
+    command, defaults = compare.parse_with_defaults(flags)
+    runs = compare.comparison_runs(command)
+    assert {run.sampling for run in runs} == {SamplingConfig(max_tokens=32768, top_p=0.9)}
+    assert "max_tokens 32768 (task math500, thinking model)" in defaults.line(command.run)
 
 
 def test_a_cpu_shard_gets_the_machines_cores_over_the_shards(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from pipelines.runs.progress_file import Eta, RunProgress, ShardProgress
 from pipelines.stages.progress import (
     Counts,
     Progress,
+    TokenRate,
     WarningLines,
     estimate_end,
     growth,
@@ -139,16 +140,33 @@ def test_the_estimate_takes_the_observed_length_and_its_spread() -> None:
 
     first = estimate_end(position, Counts(), remaining=200, running=128, under_way=50_000, tokens_per_s=100.0)
     assert first is not None and first.is_lower_bound, "more run than have ended, and the short ones end first"
-    assert first.seconds == pytest.approx((200 * 60_000 / 228 - 50_000) / 100), "long answers under way move the mean"
+    assert first.seconds == pytest.approx((72 * 60_000 / 228 + 128 * 20) / 100), "long answers under way move the mean"
     capped = estimate_end(
         replace(position, max_tokens=120), Counts(), remaining=200, running=128, under_way=15_000, tokens_per_s=100.0
     )
     assert capped is not None and capped.seconds <= (200 * 120 - 15_000) / 100
+    last = estimate_end(position, Counts(), remaining=10, running=10, under_way=1500, tokens_per_s=100.0)
+    assert last is not None and last.seconds == pytest.approx(10 * 20 / 100), (
+        "samples beyond the mean are not at their end"
+    )
     assert estimate_end(RunPosition(), Counts(), remaining=9, running=9, under_way=90, tokens_per_s=9.0) is None
 
 
 def test_a_counter_of_a_restarted_shard_goes_on() -> None:
     assert [growth(120, 100), growth(7, 100), growth(100, 100)] == [20, 7, 0]
+
+
+def test_the_speed_now_is_that_of_the_last_seconds_and_not_of_the_last_look() -> None:
+    """Looked at every half second, a CPU shard whose steps take a second showed 0 tokens/s every other time."""
+    rate = TokenRate()
+    rate.add(64, at=0.0)
+    assert rate.per_second == 0.0
+    for look in range(1, 41):
+        rate.add(64 * (look % 2), at=look / 2)
+        assert look < 4 or rate.per_second == pytest.approx(64, rel=0.26)
+    for look in range(41, 60):
+        rate.add(0, at=look / 2)
+    assert rate.per_second == 0.0, "what was before the window does not count"
 
 
 def test_the_interval_of_a_log_grows_with_the_run() -> None:

@@ -202,7 +202,7 @@ def test_only_the_files_of_the_samples_at_hand_are_read(tmp_path: Path, monkeypa
     """What is in memory must not grow with the run: a file behind the portion is not opened before its turn."""
     monkeypatch.setattr("pipelines.rollouts.stored_samples.PORTION_SAMPLES", 2)
     folder = make_run(tmp_path / "run", CONFIG, [[row(p, 0), row(p, 1)] for p in range(3)], num_problems=3)
-    groups = StoredSamples(folder).groups(is_chat=False)
+    groups = StoredSamples(folder).groups()
     folder.storage.remove("samples/2.parquet")
     assert [next(groups).group_id, next(groups).group_id] == ["p0", "p1"]
     with pytest.raises(FileNotFoundError):

@@ -64,7 +64,7 @@ class ExportSummary:
         if self.ratios_unknown:
             yield (
                 f"importance ratios of {self.ratios_unknown} samples are not known: this run did not store the plain model's "
-                "log-probabilities at its temperature and on its kept tokens"
+                "log-probabilities at its temperature and on its kept tokens; they are known at temperature 1 without filters"
             )
 
 

@@ -64,7 +64,7 @@ class ExportSummary:
         if self.ratios_unknown:
             yield (
                 f"importance ratios of {self.ratios_unknown} samples are not known: this run did not store the plain model's "
-                "log-probabilities at its temperature and on its kept tokens"
+                "log-probabilities at its temperature and on its kept tokens; they are known at temperature 1 without filters"
             )
 
 
@@ -83,7 +83,7 @@ def export_rollouts(folder: RunFolder, output: Path, config: ExportConfig) -> Ex
     summary = ExportSummary(format=config.format)
     ratios = ImportanceRatios()
     with entry.open_writer(output, context) as writer:
-        for group in rewarded_groups(samples, config, summary, ratios, is_chat=context.is_chat):
+        for group in rewarded_groups(samples, config, summary, ratios):
             kept = filtered_rollouts(group, config.filter, ends_responses=entry.ends_responses, dropped=summary.dropped)
             if not (kept.rollouts or entry.takes_empty_groups):
                 continue
@@ -104,13 +104,13 @@ def export_rollouts(folder: RunFolder, output: Path, config: ExportConfig) -> Ex
 
 
 def rewarded_groups(
-    samples: StoredSamples, config: ExportConfig, summary: ExportSummary, ratios: ImportanceRatios, *, is_chat: bool
+    samples: StoredSamples, config: ExportConfig, summary: ExportSummary, ratios: ImportanceRatios
 ) -> Iterator[RolloutGroup]:
     """Groups with their advantages, without rollouts that have no reward (unless failures are kept) and without the groups that are not
     wanted. `ratios` are those of all samples: among those that were chosen by reward or length their mean is not 1."""
     entry, rule = FORMATS[config.format], samples.manifest.config.stopping_rule
     stops = {} if rule is None else stops_of(samples.folder.finished_samples(), rule)
-    for group in samples.groups(is_chat=is_chat):
+    for group in samples.groups():
         if (
             group.group_id in stops
         ):  # samples behind the stop are no part of the run: see pipelines/runs/early_stopping.py

@@ -1,6 +1,6 @@
 """Which groups and rollouts are exported. Groups first, then rollouts; what is left out is counted."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 
 from pipelines.rollouts.config import FilterConfig
@@ -17,31 +17,41 @@ def drops_group(group: RolloutGroup, config: FilterConfig) -> str | None:
     return None
 
 
+def drops_rollout(rollout: Rollout, config: FilterConfig, *, ends_responses: bool) -> str | None:
+    """Why a rollout is left out whatever its siblings are; None if it is kept. `ends_responses`: see Format."""
+    num_tokens = len(rollout.response_token_ids)
+    drops_truncated = config.truncated == "drop" or (config.truncated == "auto" and ends_responses)
+    if rollout.is_truncated and drops_truncated:
+        return "truncated responses"
+    if num_tokens < config.min_tokens:
+        return "responses that are too short"
+    if config.max_tokens is not None and num_tokens > config.max_tokens:
+        return "responses that are too long"
+    return None
+
+
 def filtered_rollouts(
     group: RolloutGroup, config: FilterConfig, *, ends_responses: bool, dropped: dict[str, int]
 ) -> RolloutGroup:
     """The group with the rollouts that are kept; `dropped` counts the others by why."""
-    keeps_truncated = config.truncated == "keep" or (config.truncated == "auto" and not ends_responses)
-    limit = config.max_tokens
 
-    def is_long_enough(rollout: Rollout) -> bool:
-        return len(rollout.response_token_ids) >= config.min_tokens
+    def count(reason: str, number: int) -> None:
+        dropped[reason] = dropped.get(reason, 0) + number
 
-    def is_short_enough(rollout: Rollout) -> bool:
-        return limit is None or len(rollout.response_token_ids) <= limit
-
-    steps: list[tuple[str, Callable[[list[Rollout]], list[Rollout]]]] = [
-        ("truncated responses", lambda kept: [r for r in kept if keeps_truncated or not r.is_truncated]),
-        ("responses that are too short", lambda kept: list(filter(is_long_enough, kept))),
-        ("responses that are too long", lambda kept: list(filter(is_short_enough, kept))),
-        ("duplicates", lambda kept: distinct(kept) if config.deduplicate else kept),
-        ("rollouts beyond the best", lambda kept: kept if config.best is None else best(kept, config.best)),
-    ]
-    kept = list(group.rollouts)
-    for reason, step in steps:
-        before = len(kept)
-        kept = step(kept)
-        dropped[reason] = dropped.get(reason, 0) + before - len(kept)
+    kept = []
+    for rollout in group.rollouts:
+        reason = drops_rollout(rollout, config, ends_responses=ends_responses)
+        if reason is None:
+            kept.append(rollout)
+        else:
+            count(reason, 1)
+    if config.deduplicate:
+        different = distinct(kept)
+        count("duplicates", len(kept) - len(different))
+        kept = different
+    if config.best is not None:
+        count("rollouts beyond the best", max(0, len(kept) - config.best))
+        kept = best(kept, config.best)
     return replace(group, rollouts=tuple(kept))
 
 

@@ -1,9 +1,10 @@
 """Reads a run as groups of rollouts, in the order of its dataset. In memory are the samples of a few problems at a time.
 
-Legend: P problems in the plan's order, N samples of each in launch order, R rows of a portion.
+Legend: P problems in the plan's order, N samples of each in launch order.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -21,7 +22,6 @@ from pipelines.rollouts.rollout import KeptTokens, Messages, Rollout, RolloutGro
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.manifest import Manifest
 from pipelines.runs.reference_answers import Answers
-from pipelines.runs.rescored_verdicts import VerdictColumns
 from pipelines.runs.schema import run_labels
 from pipelines.verifiers.verdict import VerdictStatus
 
@@ -58,17 +58,9 @@ class StoredSamples:
         self._verdicts = folder.verdicts(name).columns(VERDICT_COLUMNS) if name else None
         self._is_program = verifier_of(self.manifest) == "code"
         config = self.manifest.config
-        self._is_unfiltered = is_unfiltered(config) and config.effective_sampling.temperature == 1
-
-    @property
-    def is_chat(self) -> bool:
-        """True if the model was prompted through its chat template: then a prompt is more than its task's template."""
-        file = next(self._index.rows_by_file())
-        row = self.folder.read_rows(file.name, file.rows[:1], ["problem", "prompt"]).to_pylist()[0]
-        config = self.manifest.config
-        return (
-            config.chat and config.chosen_task.chat and row["prompt"] != question(config, row["problem"], is_chat=False)
-        )
+        self._samples_plain_model = is_unfiltered(config) and config.effective_sampling.temperature == 1
+        """But for what a policy does, samples are drawn from softmax(logits)."""
+        self._is_chat = self._was_chat()
 
     def context(self, *, groups_per_step: int, prompt_length: int, data_source: str | None) -> ExportContext:
         """What formats may know of the run."""
@@ -77,43 +69,54 @@ class StoredSamples:
         return ExportContext(
             labels=run_labels(config, run_id=manifest.run_id, model_fingerprint=manifest.model_fingerprint),
             distiller_scope=policy.scope if isinstance(policy, ESampConfig) else "",
-            is_chat=self.is_chat,
+            is_chat=self._is_chat,
             group_size=config.samples,
             groups_per_step=groups_per_step,
             prompt_length=prompt_length,
             data_source=data_source or config.dataset_name,
         )
 
-    def groups(self, *, is_chat: bool) -> Iterator[RolloutGroup]:
+    def groups(self) -> Iterator[RolloutGroup]:
         """Every problem that has a sample, failed ones included."""
         num_samples = self.manifest.config.samples
         step = max(1, PORTION_SAMPLES // num_samples)
         for first in range(0, len(self._problem_ids), step):
-            where_PN = np.zeros_like(self._index.answered_PN)
-            where_PN[first : first + step] = True
-            rows = self._rows(where_PN)
-            for place, siblings in groupby(rows, key=lambda row: row["place"] // num_samples):
-                yield self._group(place, list(siblings), is_chat=is_chat)
+            rows = self._rows(slice(first, first + step))
+            for index, siblings in groupby(rows, key=lambda row: row["place"] // num_samples):
+                yield self._group(index, list(siblings))
 
-    def _rows(self, where_PN: npt.NDArray[np.bool_]) -> list[Row]:
-        """The rows of some samples, by their place in the grid, which is another column."""
+    def _rows(self, problems: slice) -> list[Row]:
+        """The rows of some problems, in launch order; another column is their place in the flattened grid, p * N + n."""
+        index = self._index
+        # A part of the index, so that a portion costs what it holds and not what the run holds.
+        portion = replace(
+            index,
+            file_PN=index.file_PN[problems],
+            row_PN=index.row_PN[problems],
+            answered_PN=index.answered_PN[problems],
+        )
         rows: list[Row] = []
-        for file in self._index.rows_by_file(where_PN):
+        for file in portion.rows_by_file():
             with self.folder.storage.open(file.name) as source, pa.parquet.ParquetFile(source) as parquet:
                 stored = set(parquet.schema_arrow.names)
                 table = parquet.read([*COLUMNS, *(name for name in NEW_COLUMNS if name in stored)])
             table = table.take(pa.array(file.rows))
+            places = file.places + problems.start * index.file_PN.shape[1]
             if self._verdicts is not None:
-                table = self._rescored(self._verdicts, table, file.places)
-            rows += rows_of(table.append_column("place", pa.array(file.places)))
+                table = self._verdicts.put_into(table, places, index.answered_PN.ravel()[places])
+            rows += rows_of(table.append_column("place", pa.array(places)))
         return sorted(rows, key=lambda row: row["place"])
 
-    def _rescored(self, verdicts: VerdictColumns, table: pa.Table, places: npt.NDArray[np.int64]) -> pa.Table:
-        return verdicts.put_into(table, places, self._index.answered_PN.ravel()[places])
+    def _was_chat(self) -> bool:
+        """True if the model was prompted through its chat template: then a prompt is more than its task's template."""
+        config, file = self.manifest.config, next(self._index.rows_by_file())
+        [row] = self.folder.read_rows(file.name, file.rows[:1], ["problem", "prompt"]).to_pylist()
+        is_wanted = config.chat and config.chosen_task.chat
+        return is_wanted and row["prompt"] != question(config, row["problem"], is_chat=False)
 
-    def _group(self, index: int, rows: list[Row], *, is_chat: bool) -> RolloutGroup:
+    def _group(self, index: int, rows: list[Row]) -> RolloutGroup:
         config, first = self.manifest.config, rows[0]
-        asked = question(config, first["problem"], is_chat=is_chat)
+        asked = question(config, first["problem"], is_chat=self._is_chat)
         messages: Messages = SAMPLERS[config.sampler].messages([{"role": "user", "content": asked}])
         prompts = [row["prompt_token_ids"] for row in rows if len(row["prompt_token_ids"])]
         rollouts = tuple(self._rollout(row) for row in rows)
@@ -124,7 +127,7 @@ class StoredSamples:
             problem=first["problem"],
             prompt=first["prompt"],
             prompt_token_ids=prompts[0] if prompts else first["prompt_token_ids"],
-            messages=messages if is_chat else None,
+            messages=messages if self._is_chat else None,
             question=asked,
             answer=self._answers[self._problem_ids[index]],
             size=config.samples,
@@ -160,7 +163,7 @@ class StoredSamples:
             return row["sampling_logprobs"]
         if row["intervened_tokens"] == 0:
             return row["behaviour_logprobs"]
-        return row["policy_logprobs"] if self._is_unfiltered else None
+        return row["policy_logprobs"] if self._samples_plain_model else None
 
 
 def question(config: RunConfig, problem: str, *, is_chat: bool) -> str:

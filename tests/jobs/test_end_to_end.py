@@ -124,7 +124,10 @@ def test_a_finished_run_is_not_drawn_again(runs: dict[str, RunConfig]) -> None:
 
 def test_samples_become_rollouts(runs: dict[str, RunConfig], tmp_path: Path) -> None:
     folder = RunFolder(runs["actor"].run_folder)
-    assert export_rollouts(folder, tmp_path / "rollouts.parquet", ExportConfig()).rows == PROBLEMS * SAMPLES
+    summary = export_rollouts(folder, tmp_path / "rollouts.parquet", ExportConfig())
+    assert summary.rows == PROBLEMS * SAMPLES and summary.ratios_unknown == 0
+    assert summary.token_ratios is not None and summary.token_ratios.effective_fraction < 0.999, "ESamp is off-policy"
+    assert abs(summary.token_ratios.mean - 1) < 5 * summary.token_ratios.standard_error
     by_group: dict[str, list[dict[str, Any]]] = {}
     for row in pyarrow.parquet.read_table(tmp_path / "rollouts.parquet").to_pylist():
         assert len(row["response_token_ids"]) == len(row["behaviour_logprobs"]) == len(row["policy_logprobs"])

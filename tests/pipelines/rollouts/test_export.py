@@ -15,6 +15,7 @@ from pipelines.errors import InputError
 from pipelines.rollouts.config import ExportConfig, FilterConfig
 from pipelines.rollouts.export import ExportSummary, export_rollouts
 from pipelines.rollouts.formats.writer import METADATA_KEY
+from pipelines.rollouts.stored_samples import StoredSamples
 from pipelines.runs.folder import RunFolder
 from tests.pipelines.stored_rows import failed, make_run, row, wrong
 
@@ -195,6 +196,17 @@ def test_groups_that_lie_in_several_files_and_portions_come_in_order(
     _, rows = export(folder, tmp_path / "rollouts.parquet")
     assert [(r["group_id"], r["sample_index"]) for r in rows] == [(f"p{p}", n) for p in range(5) for n in range(2)]
     assert {r["answer"] for r in rows} == {str(p) for p in range(5)}
+
+
+def test_only_the_files_of_the_samples_at_hand_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in memory must not grow with the run: a file behind the portion is not opened before its turn."""
+    monkeypatch.setattr("pipelines.rollouts.stored_samples.PORTION_SAMPLES", 2)
+    folder = make_run(tmp_path / "run", CONFIG, [[row(p, 0), row(p, 1)] for p in range(3)], num_problems=3)
+    groups = StoredSamples(folder).groups()
+    folder.storage.remove("samples/2.parquet")
+    assert [next(groups).group_id, next(groups).group_id] == ["p0", "p1"]
+    with pytest.raises(FileNotFoundError):
+        next(groups)
 
 
 def test_advantages_are_those_of_the_complete_group_whatever_is_filtered(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def groups(tmp_path: Path) -> list[RolloutGroup]:
     ]
     rows = [*mixed, row(1, 0), row(1, 1), wrong(2, 0)]
     samples = StoredSamples(make_run(tmp_path / "run", RunConfig(samples=4), [rows], num_problems=3))
-    return list(samples.groups(is_chat=False))
+    return list(samples.groups())
 
 
 def kept(group: RolloutGroup, *, ends_responses: bool = False, **settings: object) -> tuple[list[int], dict[str, int]]:

@@ -161,7 +161,7 @@ def test_prime_rl_needs_advantages_and_keeps_a_name_for_itself(tmp_path: Path) -
 
 
 def test_a_verl_batch_pads_prompts_on_the_left_and_responses_on_the_right(tmp_path: Path) -> None:
-    (group, *_) = StoredSamples(text_run(tmp_path)).groups(is_chat=False)
+    (group, *_) = StoredSamples(text_run(tmp_path)).groups()
     batch = generation_batch([group], prompt_length=3, response_length=4)
     assert batch["prompts"].tolist() == [[0, 0, 1]] * 2
     assert batch["responses"].tolist() == [[2, 3, 0, 0], [4, 5, 0, 0]]

@@ -22,6 +22,7 @@ from jobs.exit_codes import one_line_errors
 from pipelines.config.renamed import check_options
 from pipelines.config.run import RunConfig
 from pipelines.config.yaml_flags import flags_from_yaml
+from pipelines.deploy.retries import bad_input_ends_retries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ class PasskCommand:
 
 def main(args: list[str]) -> None:
     """Parse, run, report."""
-    with one_line_errors():
+    with one_line_errors(), bad_input_ends_retries(run_folder_of(args), args):
         command = parse(args)
         # Imported late: Ray and torch take seconds that --help and a mistyped flag need not wait for.
         from pipelines.capacity.run import exchange_warning
@@ -76,6 +77,11 @@ def values_of(flag: str, args: list[str]) -> list[str]:
     """What is given for a flag, before the command line is parsed: it decides how."""
     after = [value for name, value in pairwise(args) if name == flag]
     return after + [arg.partition("=")[2] for arg in args if arg.startswith(f"{flag}=")]
+
+
+def run_folder_of(args: list[str]) -> str | None:
+    """What --output says, before the command line is parsed; None if it says nothing."""
+    return next(iter(values_of("--output", args)[-1:]), None)
 
 
 def stored_config(folder: str, *, samples: str) -> RunConfig:

@@ -11,8 +11,10 @@ from pathlib import Path
 import tyro
 
 from jobs.exit_codes import one_line_errors
+from jobs.passk import values_of
 from pipelines.config.renamed import check_options
 from pipelines.config.run import RunConfig
+from pipelines.deploy.retries import bad_input_ends_retries
 from pipelines.errors import InputError
 
 
@@ -30,7 +32,7 @@ class RolloutsCommand:
 
 def main(args: list[str]) -> None:
     """Parse, run where asked for, write."""
-    with one_line_errors():
+    with one_line_errors(), bad_input_ends_retries(run_folder_of(args), args):
         check_options(args)
         command = tyro.cli(RolloutsCommand, prog="python -m jobs.rollouts", description=__doc__, args=args)
         if command.run_folder is not None and command.run != RunConfig():
@@ -46,6 +48,11 @@ def main(args: list[str]) -> None:
             run_passk(command.run, console=console)
         count = write_rollouts(RunFolder(command.run_folder or command.run.run_folder), command.output)
         console.print(f"{count} rollouts: {command.output}", highlight=False, soft_wrap=True)
+
+
+def run_folder_of(args: list[str]) -> str | None:
+    """What --run.output says, before the command line is parsed; None if it says nothing."""
+    return next(iter(values_of("--run.output", args)[-1:]), None)
 
 
 if __name__ == "__main__":

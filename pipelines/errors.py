@@ -5,6 +5,10 @@ class InputError(ValueError):
     """What the user asked for cannot be done. Raised before anything is written; jobs exit with code 2."""
 
 
+class ClusterInputError(InputError):
+    """What the cluster at hand cannot do, such as too few GPUs or an engine that does not start. Another one may: a retry is of use."""
+
+
 class RunError(RuntimeError):
     """The run cannot go on, or did not do what it says. What was finished stays on disk; jobs exit with code 1."""
 

@@ -9,7 +9,7 @@ from ray.data.exceptions import SystemException
 from ray.exceptions import RayError
 
 from actors.errors import EngineStartError, TrainerStartError
-from pipelines.errors import InputError, RunError, root_cause
+from pipelines.errors import ClusterInputError, RunError, root_cause
 from pipelines.prepare.run import PreparedRun
 from pipelines.runs.folder import FAILURE
 
@@ -20,9 +20,9 @@ def failures_in_one_line(run: PreparedRun) -> Iterator[None]:
     try:
         yield
     except EngineStartError as error:
-        raise InputError(f"no engine for model {run.config.model}: {error}") from error
+        raise ClusterInputError(f"no engine for model {run.config.model}: {error}") from error
     except TrainerStartError as error:
-        raise InputError(f"a DistillerTrainer did not start: {error}") from error
+        raise ClusterInputError(f"a DistillerTrainer did not start: {error}") from error
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped. {finished_line(run)}") from None
     except (RayError, SystemException, OSError) as error:

@@ -11,7 +11,7 @@ import ray.data
 
 from actors.shards.fleet import check_resources
 from pipelines.config.run import RunConfig
-from pipelines.errors import InputError
+from pipelines.errors import ClusterInputError
 
 READ_WRITE_CPUS = 1
 """CPUs that reading the plan and writing samples need beside the shards and the verifiers."""
@@ -26,7 +26,7 @@ WORKERS_STARTING = 8
 def ray_session(configs: list[RunConfig]) -> Iterator[None]:
     """Ray for runs made one after the other in the `with` block; see `connected_ray`.
 
-    Raises InputError if the cluster can never hold one of the runs, for which Ray would wait for ever.
+    Raises ClusterInputError if the cluster can never hold one of the runs, for which Ray would wait for ever.
     """
     with connected_ray(max(map(pipeline_cpus, configs))):
         for config in configs:
@@ -98,16 +98,16 @@ def pipeline_cpus(config: RunConfig) -> int:
 
 
 def check_cluster(config: RunConfig) -> None:
-    """Raise InputError if the cluster cannot hold the shards that the run begins with, and the pipeline beside them."""
+    """Raise ClusterInputError if the cluster cannot hold the shards that the run begins with, and the pipeline beside them."""
     shards = config.min_shards or config.shards
     try:
         check_resources(config.shard, shards)
     except ValueError as error:
-        raise InputError(str(error)) from error
+        raise ClusterInputError(str(error)) from error
     cpus = ray.cluster_resources().get("CPU", 0)
     needed = shards * config.engine.num_cpus + pipeline_cpus(config)
     if needed > cpus:
-        raise InputError(
+        raise ClusterInputError(
             f"{shards} shard(s) of {config.engine.num_cpus:g} CPU(s), {config.verifiers} verifier(s) and {READ_WRITE_CPUS} for "
             f"reading and writing need {needed:g} CPUs, but the cluster has {cpus:g}. Use fewer --shards or a smaller "
             "--engine.num-cpus, or add nodes; with --min-shards the run begins on what there is and grows."

@@ -1,8 +1,9 @@
 """What a user may set about engines and sampling. Standard library and esamp.config only, so that `--help` is instant."""
 
+import json
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from esamp.config import ESampConfig
 from esamp.policy_config import PolicyConfig
@@ -39,6 +40,33 @@ class SamplingConfig:
             raise ValueError(f"max_tokens must be >= 1; got {self.max_tokens}.")
 
 
+SET_ARGUMENTS = {
+    "model": "use --model",
+    "dtype": "use --engine.dtype",
+    "max_model_len": "use --engine.max-model-len",
+    "max_num_seqs": "use --engine.max-num-seqs",
+    "enforce_eager": "use --engine.enforce-eager",
+    "seed": "use --engine.seed",
+    "gpu_memory_utilization": "use --engine.gpu-memory-utilization",
+    "kv_cache_memory_bytes": "use --engine.kv-cache-gib",
+    "tensor_parallel_size": "use --engine.num-gpus",
+    "distributed_executor_backend": "shards choose it",
+    "worker_cls": "samplers run in esamp's worker",
+    "additional_config": "use the sampler's own settings, such as --esamp.beta",
+    "disable_log_stats": "shards set it",
+}
+"""vLLM engine arguments that have a setting of their own, and which."""
+UNSUPPORTED_ARGUMENTS = {
+    "speculative_config": "the samplers draw one token a step, which speculative decoding does not",
+    "pipeline_parallel_size": "the shallow hidden state is on the first stage, the deep one on the last; use more --shards",
+    "data_parallel_size": "shards are the replicas; use more --shards",
+    "skip_tokenizer_init": "prompts are texts, which the engine's tokenizer reads",
+    "logits_processors": "what they change is unknown to the samplers' fusion and log-probabilities",
+    "runner": "a shard generates text",
+}
+"""vLLM engine arguments that the samplers do not support, and why."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineConfig:
     """One LLM shard: a vLLM engine and what it may use. Raises ValueError on a value outside its range."""
@@ -62,8 +90,31 @@ class EngineConfig:
     """Leave out torch.compile and CUDA graphs: slower decoding, faster start."""
     seed: int = 0
     """Seed of the engine; each sample has its own seed besides."""
+    extra: str = "{}"
+    """Further vLLM engine arguments as a JSON object, such as {"quantization": "fp8"}; those with a setting here, and those that the
+    samplers do not support, are refused."""
+
+    @property
+    def extra_arguments(self) -> dict[str, Any]:
+        """`extra` by name. Raises ValueError if it is no JSON object."""
+        try:
+            arguments = json.loads(self.extra)
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f'engine.extra must be a JSON object such as {{"quantization": "fp8"}}; {self.extra!r}: {error}.'
+            ) from error
+        if not isinstance(arguments, dict):
+            raise ValueError(
+                f'engine.extra must be a JSON object such as {{"quantization": "fp8"}}; got {self.extra!r}.'
+            )
+        return arguments
 
     def __post_init__(self) -> None:
+        for name in self.extra_arguments:
+            if name in SET_ARGUMENTS:
+                raise ValueError(f"engine.extra must not set {name}: {SET_ARGUMENTS[name]}.")
+            if name in UNSUPPORTED_ARGUMENTS:
+                raise ValueError(f"engine.extra must not set {name}: {UNSUPPORTED_ARGUMENTS[name]}.")
         if self.max_num_seqs < 1:
             raise ValueError(f"max_num_seqs must be >= 1; got {self.max_num_seqs}.")
         if not (0 <= self.num_gpus < 1 or self.num_gpus == round(self.num_gpus) >= 1):
@@ -124,6 +175,12 @@ class ShardConfig:
     """Other shards may generate samples of the same problems: with a trainer actor they then share a problem's Distiller."""
 
     def __post_init__(self) -> None:
+        explores = isinstance(self.policy, ESampConfig) and self.policy.beta > 0
+        if explores and self.engine.extra_arguments.get("enable_lora"):
+            raise ValueError(
+                "with beta > 0 the Distiller's prediction goes through lm_head, which LoRA pads and changes by request. "
+                "Merge the adapter into the weights, leave enable_lora out, or use --sampler vanilla."
+            )
         if self.engine.tensor_parallel_size > 1 and learns_elsewhere(self.policy):
             raise ValueError(
                 f"with num_gpus={self.engine.num_gpus:g} the Distillers live in the engine's own workers, which a trainer actor cannot "

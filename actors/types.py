@@ -142,6 +142,29 @@ class ShardStats:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ShardActivity:
+    """What one shard is doing now, for the progress line. Read without waiting for the engine or its device, unlike ShardStats."""
+
+    shard: str
+    running: int
+    """Samples in the engine's batch."""
+    waiting: int
+    """Samples that the engine has taken and that are not in its batch."""
+    kv_cache_share: float
+    """Share of the KV cache in use, in [0, 1]."""
+    preemptions: int
+    """Times a sample was taken out of the batch for want of KV cache; its tokens are read again later."""
+    finished: int
+    """Samples that ended by themselves or at max_tokens, since the shard started."""
+    truncated: int
+    """Those of them that were cut off at max_tokens or at the model's length."""
+    tokens: int
+    """Tokens generated since the shard started, of samples under way too."""
+    tokens_under_way: int
+    """Those of samples that have not ended."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RouterCounts:
     """Counters of a ShardRouter since it started."""
 

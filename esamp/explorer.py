@@ -44,8 +44,8 @@ from esamp.logit_adjustment import (
     LogitAdjustment,
     mix_hidden,
 )
-from esamp.policy import Counters, SamplingPolicy, StepPlan
-from esamp.request_args import BETA_KEY, group_of
+from esamp.policy import Counters, SamplingPolicy, StepPlan, VanillaPolicy
+from esamp.request_args import BETA_KEY, GROUP_SIZE_KEY, group_of
 from esamp.row_plan import RowPlan
 from esamp.scope import SHARED_GROUP
 from esamp.telemetry import PolicyMeasures
@@ -75,7 +75,8 @@ class Explorer(SamplingPolicy):
         self.config = config
         self.worker = worker
         self._counters = Counters()
-        adapter.enable_source_layer(worker, config.source_layer)
+        self.source_layer = config.layer_of(adapter.num_layers(worker))
+        adapter.enable_source_layer(worker, self.source_layer)
         adapter.check_head(worker)
         self.head = DeferredHead(worker)
         self._head_weight_VH = adapter.plain_head_weight(worker)
@@ -126,6 +127,7 @@ class Explorer(SamplingPolicy):
                         beta,
                         is_unfiltered=request.is_unfiltered,
                         top_k=request.top_k,
+                        group_size=self._group_size_of(request),
                     )
                 )
 
@@ -147,15 +149,12 @@ class Explorer(SamplingPolicy):
             return StepPlan()
         requests, adjustment = self._step.plan.requests, self._step.adjustment
         must_see_plain = is_recording and self.config.record == "full"
-        if (
-            self._may_mix
-            and isinstance(self.fusion, ProposedFusion)
-            and not must_see_plain
-            and all(request.is_unfiltered for request in requests)
-        ):
+        is_unfiltered = self._may_mix and all(request.is_unfiltered for request in requests)
+        if is_unfiltered and isinstance(self.fusion, ProposedFusion) and not must_see_plain:
             self.head.set_logits(self.head.project(mix_hidden(step.target_BH, adjustment, self.fusion)))
             return StepPlan(sees_plain_model=False)
-        search = self._search(requests)
+        # Where nothing is filtered, every token is a candidate: there is no need to look for them.
+        search = None if is_unfiltered else self._search(requests)
         if search is not None and self._head_weight_VH is not None:
             self.head.set_logits(self.head.project(step.target_BH))
             processor = CandidateAdjustment(adjustment, self.fusion, search, self._head_weight_VH, self._project_all)
@@ -231,6 +230,19 @@ class Explorer(SamplingPolicy):
             return 0.0
         return beta
 
+    def _group_size_of(self, request: NewRequest) -> int:
+        size = request.extra_args.get(GROUP_SIZE_KEY, 1)
+        if type(size) is not int or size < 1:
+            self._counters.rejected_requests += 1
+            logger.warning(
+                "esamp: request %s: %s must be an int >= 1, got %r; its group lives as long as its requests run",
+                request.request_id,
+                GROUP_SIZE_KEY,
+                size,
+            )
+            return 1
+        return size
+
     def _group_of(self, request: NewRequest) -> str:
         return self.config.distiller_scope.group(group_of(request))
 
@@ -280,12 +292,12 @@ class Explorer(SamplingPolicy):
 
     def _attach_source_hook(self) -> SourceHook | None:
         """The hook on the shallow layer; None where the layers do not run one by one in Python."""
-        if not SourceHook.can_capture(self.worker, self.config.source_layer):
+        if not SourceHook.can_capture(self.worker, self.source_layer):
             logger.info(
                 "esamp: predictions wait for the end of each forward pass: the model's layers do not run one by one"
             )
             return None
-        return SourceHook(self.worker, self.config.source_layer, self._prefetch)
+        return SourceHook(self.worker, self.source_layer, self._prefetch)
 
     @property
     def captured(self) -> CapturedRows | None:
@@ -347,3 +359,10 @@ class Explorer(SamplingPolicy):
     def _close_slot(self, slot: int) -> None:
         assert self.learner is not None
         self.learner.close(slot)
+
+
+def explorer_or_vanilla(config: ESampConfig, worker: Any) -> SamplingPolicy:
+    """The policy of a config: with beta 0 the engine is vLLM as it is, to the last bit."""
+    if config.trainer == "auto":
+        config = replace(config, trainer="local")  # a run that has trainer actors says so before its engines start
+    return Explorer(config, worker) if config.beta > 0 else VanillaPolicy()

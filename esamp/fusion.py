@@ -58,6 +58,25 @@ class ClampedFusion:
         return add_shift(z_ref_RN, centred_RN.clamp(-self.limit, self.limit))
 
 
+class DirectionalFusion:
+    """The proposed form without its change of temperature. Not in the paper.
+
+    The shift z_ref - z_dist is projected off z_ref itself, in the inner product of the model's own distribution p: what is left is
+    uncorrelated with the logits under p, so that to first order in beta it moves no probability towards or away from likely tokens.
+    """
+
+    def fuse(self, z_ref_RN: Tensor, z_dist_RN: Tensor, beta_R: Tensor) -> Tensor:
+        is_out_RN = torch.isneginf(z_ref_RN)
+        p_RN = z_ref_RN.softmax(-1).nan_to_num(0.0)
+        z_RN = centred(z_ref_RN.masked_fill(is_out_RN, 0.0), p_RN)
+        shift_RN = centred((z_ref_RN - z_dist_RN).masked_fill(is_out_RN, 0.0), p_RN)
+        covariance_R1 = (p_RN * shift_RN * z_RN).sum(-1, keepdim=True)
+        variance_R1 = (p_RN * z_RN.square()).sum(-1, keepdim=True)
+        # A single candidate has no variance, and no shift matters.
+        slope_R1 = torch.where(variance_R1 > 0, covariance_R1 / variance_R1, 0.0)
+        return add_shift(z_ref_RN, beta_R.unsqueeze(1) * (shift_RN - slope_R1 * z_RN))
+
+
 class EntropyMatchedTemperature:
     """A control, not published elsewhere: each row at the temperature that gives it the entropy the proposed form would have given.
 
@@ -90,6 +109,11 @@ def add_shift(z_ref_RN: Tensor, shift_RN: Tensor) -> Tensor:
     return torch.where(torch.isneginf(z_ref_RN), z_ref_RN, z_ref_RN + shift_RN)
 
 
+def centred(values_RN: Tensor, p_RN: Tensor) -> Tensor:
+    """Values [R, N] less their mean under p [R, N]."""
+    return values_RN - (p_RN * values_RN).sum(-1, keepdim=True)
+
+
 def entropy(z_RN: Tensor) -> Tensor:
     """Entropy [R], in nats, of softmax(z) [R, N]; -inf entries have no part in it."""
     logp_RN = z_RN.log_softmax(-1)
@@ -105,6 +129,8 @@ def build_fusion(config: ESampConfig) -> Fusion:
             return SubtractionFusion()
         case "clamped":
             return ClampedFusion(config.max_shift)
+        case "directional":
+            return DirectionalFusion()
         case "entropy_matched":
             return EntropyMatchedTemperature()
 

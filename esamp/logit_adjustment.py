@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from esamp.draw.inputs import DistillerLogits
 from esamp.fusion import Fusion, ProposedFusion
 
 
@@ -72,6 +73,23 @@ class DenseAdjustment:
         fused_RV = self.fusion.fuse(z_ref_RV, z_dist_RV, self.adjustment.beta_R)
         logits_BV[rows] = torch.where(self.adjustment.is_finite_R.unsqueeze(1), fused_RV, z_ref_RV)
         return logits_BV
+
+    @property
+    def is_proposed(self) -> bool:
+        """True if `distiller_logits` describes this adjustment."""
+        return isinstance(self.fusion, ProposedFusion)
+
+    def distiller_logits(self, num_rows: int, temperature_B: Tensor) -> DistillerLogits:
+        """The same for a fused draw of a batch of `num_rows`, which makes no fused logits but on the way. Only where `is_proposed`."""
+        adjustment = self.adjustment
+        size = len(adjustment.beta_R)
+        is_adjusted_R = adjustment.is_finite_R & (adjustment.beta_R > 0)
+        row_R = torch.where(is_adjusted_R, torch.arange(size, device=is_adjusted_R.device), -1)
+        if isinstance(adjustment.rows, slice):
+            return DistillerLogits(self.z_dist_RV, row_R, adjustment.beta_R, temperature_B)
+        row_B = row_R.new_full((num_rows,), -1).index_copy_(0, adjustment.rows, row_R)
+        beta_B = adjustment.beta_R.new_zeros(num_rows).index_copy_(0, adjustment.rows, adjustment.beta_R)
+        return DistillerLogits(self.z_dist_RV, row_B, beta_B, temperature_B)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,12 +11,15 @@ Telemetry and sampler are the same for all policies, so that their samples have 
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
 from torch import Tensor
 
 from esamp.batch import BatchStep, CapturedRows, NewRequest
 from esamp.joint.row_draw import RowDraw
 from esamp.logit_adjustment import FilteredLogitsProcessor
+from esamp.policy_config import PolicyConfig
 from esamp.telemetry import PolicyMeasures
 
 
@@ -48,6 +51,8 @@ class Counters:
     """Steps whose prediction could not be made while the forward pass ran, and made the draw wait."""
     dense_steps: int = 0
     """Steps whose candidates were too many to be projected alone, so that the whole vocabulary was."""
+    unfused_steps: int = 0
+    """Steps drawn in several passes over the logits: without the compiled kernel, on CUDA, or with settings that need vLLM's own draw."""
     trained_rows: int = 0
     """Rows learned from, or handed to the trainer."""
     optimiser_steps: int = 0
@@ -111,3 +116,11 @@ class VanillaPolicy(SamplingPolicy):
     def counters(self) -> Counters:
         """All 0."""
         return Counters()
+
+
+def build_policy(config: PolicyConfig, worker: Any) -> SamplingPolicy:
+    """The policy inside one vLLM worker whose model is loaded. Raises UnsupportedEngine, or ValueError if a model it needs cannot be
+    used."""
+    module, _, name = config.policy_factory.rpartition(".")
+    policy: SamplingPolicy = getattr(import_module(module), name)(config, worker)
+    return policy

@@ -1,15 +1,11 @@
 """What every sampling policy's config has. Standard library only: a light process can import it."""
 
-from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Self
-
-if TYPE_CHECKING:
-    from esamp.policy import SamplingPolicy
+from typing import Any, ClassVar, Self
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PolicyConfig(ABC):
+class PolicyConfig:
     """Settings of one sampling policy, and how they travel in vLLM's additional_config.
 
     A policy is added by a subclass of this and its entry in esamp.policies.POLICIES.
@@ -17,6 +13,9 @@ class PolicyConfig(ABC):
 
     name: ClassVar[str]
     """Key of the policy in additional_config, and its section on the command line."""
+    policy_factory: ClassVar[str]
+    """What makes its SamplingPolicy of the config and the worker, as "module.callable". A name in place of an import, like vLLM's
+    worker_cls: the callable needs torch and vLLM, which a process that only reads settings does without."""
     about: ClassVar[str]
     """The policy in one line, for --help."""
     caveats: ClassVar[tuple[str, ...]] = ()
@@ -26,13 +25,6 @@ class PolicyConfig(ABC):
     def couples_samples(self) -> bool:
         """True if a sample's tokens depend on what other samples of its prompt generated."""
         return False
-
-    @abstractmethod
-    def build(self, worker: Any) -> "SamplingPolicy":
-        """The policy inside one vLLM worker whose model is loaded. Imports torch and vLLM, which the config itself does without.
-
-        Raises UnsupportedEngine, or ValueError if a model it needs cannot be used.
-        """
 
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> Self:

@@ -6,6 +6,9 @@ from esamp.batch import NewRequest
 
 GROUP_KEY = "esamp_group"
 """Name of the request's prompt group (str). Default: a hash of the prompt's tokens."""
+GROUP_SIZE_KEY = "esamp_group_size"
+"""Requests of the group that are expected on this engine in all (int >= 1): its Distiller lives until so many have ended. Default: it lives
+as long as requests of the group run."""
 SAMPLE_KEY = "esamp_sample"
 """Index of the sample in its group (int >= 0)."""
 BETA_KEY = "esamp_beta"

@@ -24,7 +24,7 @@ from esamp.engine.allocator import keep_freed_memory
 from esamp.engine.platform_worker import IS_CPU, PlatformWorker, SchedulerOutput
 from esamp.explorer import Explorer
 from esamp.policies import parse_policy
-from esamp.policy import SamplingPolicy
+from esamp.policy import SamplingPolicy, build_policy
 from esamp.request_args import RECORD_KEY
 from esamp.telemetry import TelemetryRecorder
 
@@ -41,13 +41,17 @@ class ESampWorker(PlatformWorker):
         config = parse_policy(self.vllm_config.additional_config)
         if IS_CPU:
             keep_freed_memory()
+        # Before the weights are read: a forgotten variable should not cost minutes.
+        adapter.check_engine(self)
+        if config.couples_samples or config.name == "contrastive":
+            adapter.check_no_lora(self)
         super().load_model(load_dummy_weights=load_dummy_weights)
         # Before profiling, compilation and graph capture, which must see the sampler and the extra output of the shallow layer.
-        adapter.check_worker(self)
+        adapter.check_runner(self)
         self.telemetry = TelemetryRecorder()
         self.decode_rows = 0
         self.sampler = adapter.install_sampler(self)
-        self.policy = config.build(self)
+        self.policy = build_policy(config, self)
 
     def execute_model(self, scheduler_output: SchedulerOutput) -> Any:
         """Follow the requests, then run the forward pass; a policy may predict meanwhile."""
@@ -93,7 +97,11 @@ class ESampWorker(PlatformWorker):
 
     def esamp_counters(self) -> dict[str, int]:
         """For collective_rpc: what the engine did since it started."""
-        return {**asdict(self.policy.counters()), "decode_rows": self.decode_rows}
+        return {
+            **asdict(self.policy.counters()),
+            "decode_rows": self.decode_rows,
+            "unfused_steps": self.sampler.unfused_steps,
+        }
 
     def esamp_records(self, tags: list[str]) -> dict[str, dict[str, object]]:
         """For collective_rpc: per-token records of requests that had extra_args["esamp_record"]; they are forgotten here."""

@@ -28,6 +28,8 @@ class DemoCommand:
     """Folder of the two run folders."""
     seed: int = 0
     """Seed of both runs."""
+    report: bool = True
+    """Write report/report.html into the output folder at the end."""
     engine: EngineConfig = field(
         default_factory=lambda: EngineConfig(dtype="float32", kv_cache_gib=0.25, enforce_eager=True)
     )
@@ -59,7 +61,8 @@ def demo_runs(command: DemoCommand) -> list[RunConfig]:
 def main(args: list[str]) -> None:
     """Parse, run both, print one table."""
     with one_line_errors():
-        runs = demo_runs(tyro.cli(DemoCommand, prog="python -m jobs.demo", description=__doc__, args=args))
+        command = tyro.cli(DemoCommand, prog="python -m jobs.demo", description=__doc__, args=args)
+        runs = demo_runs(command)
         # Imported late: Ray and torch take seconds that --help and a mistyped flag need not wait for.
         from pipelines.passk import run_side_by_side
         from pipelines.runs.summary import summary_table
@@ -70,6 +73,10 @@ def main(args: list[str]) -> None:
         console.print(summary_table(summaries))
         for summary in summaries:
             console.print(f"run folder: {summary.run_folder}", highlight=False, soft_wrap=True)
+        if command.report:
+            from pipelines.report.after_run import report_after_run
+
+            report_after_run([summary.run_folder for summary in summaries], command.output / "report", console)
 
 
 if __name__ == "__main__":

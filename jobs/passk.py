@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -23,6 +23,9 @@ from pipelines.config.renamed import check_options
 from pipelines.config.run import RunConfig
 from pipelines.config.yaml_flags import flags_from_yaml
 from pipelines.deploy.retries import bad_input_ends_retries
+
+if TYPE_CHECKING:
+    from pipelines.prepare.defaults import RunDefaults
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,8 @@ class PasskCommand:
     """YAML file with settings, named as the flags are (engine: {num_gpus: 1}); flags win over it."""
     dry_run: bool = False
     """Print the resolved config, the first prompt and an estimate of tokens and time; start nothing, write nothing."""
+    report: bool = True
+    """Write report/report.html into the run folder at the end."""
     extend: int | None = None
     """Give the run that is in --output so many samples per problem. Those it has stay; the new ones are a group of their own, and settings
     that are not given are the run's."""
@@ -43,7 +48,7 @@ class PasskCommand:
 def main(args: list[str]) -> None:
     """Parse, run, report."""
     with one_line_errors(), bad_input_ends_retries(run_folder_of(args), args):
-        command = parse(args)
+        command, defaults = parse_with_defaults(args)
         # Imported late: Ray and torch take seconds that --help and a mistyped flag need not wait for.
         from pipelines.capacity.run import exchange_warning
         from pipelines.passk import run_passk
@@ -52,6 +57,8 @@ def main(args: list[str]) -> None:
         from pipelines.stages.progress import run_console
 
         console = run_console()
+        if defaults is not None:
+            console.print(defaults.line(command.run), highlight=False, markup=False, soft_wrap=True)
         if (warning := exchange_warning(command.run)) is not None:
             console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True)
         if command.dry_run:
@@ -60,17 +67,32 @@ def main(args: list[str]) -> None:
         summary = run_passk(command.run, extend=command.extend, console=console)
         console.print(summary_table([summary]))
         console.print(f"run folder: {summary.run_folder}", highlight=False, soft_wrap=True)
+        if command.report:
+            from pipelines.report.after_run import report_after_run
+
+            report_after_run([summary.run_folder], f"{summary.run_folder}/report", console)
 
 
 def parse(args: list[str]) -> PasskCommand:
-    """The command, with the settings of --config underneath, and with --extend those of the run that is there under both."""
+    """The command; see `parse_with_defaults`."""
+    return parse_with_defaults(args)[0]
+
+
+def parse_with_defaults(args: list[str]) -> tuple[PasskCommand, "RunDefaults | None"]:
+    """The command, with the settings of --config underneath, and under both those of the run that is there with --extend, else the
+    defaults of the task, the model and this machine."""
     check_options(args)
     flags = [flag for path in values_of("--config", args) for flag in flags_from_yaml(Path(path))]
     args = [*flags, *args]
     parse_command = partial(tyro.cli, PasskCommand, prog="python -m jobs.passk", description=__doc__, args=args)
     if (extend := values_of("--extend", args)) and (output := values_of("--output", args)):
-        return parse_command(default=PasskCommand(run=stored_config(output[-1], samples=extend[-1])))
-    return parse_command()
+        return parse_command(default=PasskCommand(run=stored_config(output[-1], samples=extend[-1]))), None
+    command = parse_command()
+    # Imported late: transformers takes seconds that --help and a mistyped flag need not wait for.
+    from pipelines.prepare.defaults import run_defaults
+
+    defaults = run_defaults(command.run)
+    return parse_command(default=PasskCommand(run=defaults.apply(RunConfig()))), defaults
 
 
 def values_of(flag: str, args: list[str]) -> list[str]:

@@ -49,8 +49,8 @@ def main(args: list[str]) -> None:
 def task_table(tasks: Iterable[Task]) -> Table:
     """One row per task."""
     table = Table()
-    for heading in ("task", "source", "problems", "verifier", "prompt", "max tokens"):
-        table.add_column(heading, justify="right" if heading in ("problems", "max tokens") else "left")
+    for heading in ("task", "source", "problems", "verifier", "prompt", "max tokens", "thinking"):
+        table.add_column(heading, justify="right" if heading in ("problems", "max tokens", "thinking") else "left")
     for task in tasks:
         table.add_row(
             task.name,
@@ -59,6 +59,7 @@ def task_table(tasks: Iterable[Task]) -> Table:
             task.verifier,
             task.prompt_source,
             str(task.max_tokens or "-"),
+            str(task.thinking_max_tokens or "-"),
         )
     return table
 

@@ -8,11 +8,13 @@ Settings that are not given are the run's. The old verdicts stay on disk; summar
 
 import sys
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
+from typing_extensions import Doc
 
 from jobs.exit_codes import one_line_errors
+from pipelines.verifiers.registry import VERIFIER_HELP
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +23,7 @@ class VerifyCommand:
 
     run: tyro.conf.Positional[str]
     """Run folder, or its URL."""
-    verifier: str | None = None
-    """countdown, math, exact, choice, code, judge, or module:function of your own."""
+    verifier: Annotated[str | None, Doc(f"{VERIFIER_HELP}; module:function: your own.")] = None
     verifier_timeout_s: float | None = None
     """Seconds one verdict may take; by default the verifier's own."""
     judge_url: str | None = None

@@ -1,4 +1,4 @@
-"""What ends a run, told in one line: the thing, the rule, the value and the way out."""
+"""What ends a run, told in one line: the thing, the rule, the value and a suggestion."""
 
 
 class InputError(ValueError):
@@ -6,7 +6,7 @@ class InputError(ValueError):
 
 
 class ClusterInputError(InputError):
-    """What the cluster at hand cannot do, such as too few GPUs or an engine that does not start. Another one may: a retry is of use."""
+    """What the cluster at hand cannot do, such as too few GPUs or an engine that does not start. On another one a retry is of use."""
 
 
 class RunError(RuntimeError):

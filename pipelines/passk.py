@@ -43,6 +43,8 @@ def run_side_by_side(
 def complete_runs(runs: list[PreparedRun], *, console: Console, start_fleet: StartFleet) -> list[RunSummary]:
     """Complete runs, one after the other, on one Ray; none is started if there is nothing to do."""
     is_finished = all(not run.count_work_units().unfinished for run in runs)
+    if not is_finished:
+        console.print("connecting to Ray ...", highlight=False)
     with nullcontext() if is_finished else ray_session([run.config for run in runs]):
         return [complete_run(run, console=console, start_fleet=start_fleet) for run in runs]
 

@@ -30,12 +30,15 @@ from rich.table import Table
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError, RunError, root_cause
 from pipelines.runs.folder import TODO, RunFolder
+from pipelines.runs.position import RunPosition
 from pipelines.runs.provenance import package_versions
 from pipelines.runs.rescored_verdicts import STORED_VERDICT_SCHEMA, VERDICTS, unseen_answers
 from pipelines.stages.progress import LiveProgress, Progress
 from pipelines.stages.ray_session import connected_ray, pipeline_cpus
-from pipelines.stages.verify import VerifierSettings, VerifySamples, verifier_settings
+from pipelines.stages.verify import VerifySamples
 from pipelines.verifiers.registry import load_verifier
+from pipelines.verifiers.scorer import check_verifier
+from pipelines.verifiers.settings import VerifierSettings, verifier_settings
 
 VERDICT_PACKAGES = ("python", "esamp-ray", "math-verify")
 """Whose versions verdicts depend on."""
@@ -76,10 +79,11 @@ def verify_run(folder: RunFolder, config: RunConfig, *, console: Console) -> Ver
     folder.move_corrupt_files(f"{VERDICTS}/{name}")
     unseen = write_unseen(folder, name)
     if unseen:
-        if line := settings.check():
+        if line := check_verifier(settings):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         with failures_in_one_line(), connected_ray(pipeline_cpus(config)):
-            score_unseen(folder, name, settings, verifiers=config.verifiers, console=console)
+            position = RunPosition(samples=unseen)
+            score_unseen(folder, name, settings, position, verifiers=config.verifiers, console=console)
     folder.clear_todo()
     new = folder.read_samples(["status"], verification=name)["status"]
     changes = VerdictChanges(
@@ -123,8 +127,8 @@ def verification_name(settings: VerifierSettings) -> str:
     """A verifier by what its verdicts depend on, such as math-1f3a09bc: its settings, its source file and versions. The same name again
     means the same verdicts, so an answer that has one is not scored again."""
     source = ""
-    if ":" in settings.path:
-        source = inspect.getsource(importlib.import_module(load_verifier(settings.path).__module__))
+    if ":" in settings.name:
+        source = inspect.getsource(importlib.import_module(load_verifier(settings.name).__module__))
     versions = {name: version for name, version in package_versions().items() if name in VERDICT_PACKAGES}
     depends_on: list[Any] = [settings.name, settings.timeout_s, source, versions]
     if settings.judge is not None:
@@ -149,7 +153,9 @@ def write_unseen(folder: RunFolder, name: str) -> int:
     return int(unseen_PN.sum())
 
 
-def score_unseen(folder: RunFolder, name: str, settings: VerifierSettings, *, verifiers: int, console: Console) -> None:
+def score_unseen(
+    folder: RunFolder, name: str, settings: VerifierSettings, position: RunPosition, *, verifiers: int, console: Console
+) -> None:
     """The pipeline: what todo/ names is read, scored and saved."""
     storage = folder.storage
     storage.make_folder(f"{VERDICTS}/{name}")
@@ -168,7 +174,7 @@ def score_unseen(folder: RunFolder, name: str, settings: VerifierSettings, *, ve
         )
         .select_columns(STORED_VERDICT_SCHEMA.names)
     )
-    with LiveProgress(progress, console=console):
+    with LiveProgress(console=console) as live, live.following(progress, position=position):
         verdicts.write_parquet(
             storage.place(f"{VERDICTS}/{name}"), filesystem=storage.ray_filesystem, mode=SaveMode.APPEND
         )

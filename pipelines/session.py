@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Protocol
 
 import ray
@@ -28,14 +29,17 @@ from pipelines.errors import RunError
 from pipelines.prepare.run import PreparedRun
 from pipelines.runs.folder import SAMPLES, TODO, RunFolder, Session
 from pipelines.runs.plan import work_units_in_flight, work_units_per_file
+from pipelines.runs.position import run_position
+from pipelines.runs.progress_file import write_progress
 from pipelines.runs.provenance import now
 from pipelines.runs.schema import RunLabels, run_labels
 from pipelines.stages.early_stopping import Gate, OpenGate, StoppingActor, StoppingGate
 from pipelines.stages.generate import GenerateSamples
 from pipelines.stages.progress import LiveProgress, Progress
 from pipelines.stages.ray_session import pipeline_cpus
-from pipelines.stages.verify import VerifySamples, verifier_settings
+from pipelines.stages.verify import VerifySamples
 from pipelines.statistics.stopping_rule import StoppingRule
+from pipelines.verifiers.settings import verifier_settings
 
 
 class ShardFleet(Protocol):
@@ -69,11 +73,13 @@ def generate_work_units(run: PreparedRun, *, console: Console, start_fleet: Star
     console.rule()
     if run.verifier_line:
         console.print(run.verifier_line, markup=False, highlight=False, soft_wrap=True)
+    if run.trainer_line:
+        console.print(run.trainer_line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"starting {config.shards} shard(s) of {config.model} for {run.folder.path} ...", highlight=False)
     fleet_of_run = start_fleet(
         config.shard, num_shards=config.shards, min_shards=config.min_shards, num_trainers=config.trainers
     )
-    with fleet_of_run as fleet:
+    with LiveProgress(console=console) as live, fleet_of_run as fleet:
         manifest = run.folder.open(run.manifest, run.plan)
         labels = run_labels(config, run_id=manifest.run_id, model_fingerprint=manifest.model_fingerprint)
         # Only now: workers of a session that was killed a moment ago may have saved their last file while the engines started.
@@ -84,27 +90,30 @@ def generate_work_units(run: PreparedRun, *, console: Console, start_fleet: Star
             fleet.shards, fleet.trainers, units_per_shard=work_units_in_flight(config), spread=config.spreads
         )
         fleet.grow(router, other_cpus=pipeline_cpus(config))
+        position = run_position(run.folder, manifest)
+        ray.get(progress.expect.remote(position.missing))
+        sink = partial(write_progress, run.folder.storage)
         started, clock_start = now(), time.monotonic()
-        with LiveProgress(progress, router=router, console=console) as live:
+        with live.following(progress, position=position, router=router, fleet=fleet, sink=sink):
             # One extension round after the other: units of one problem that are under way at the same time may share a Distiller.
             for round_number in range(len(manifest.rounds)):
                 todo = run.folder.write_todo(run.manifest, round_number)
                 if todo.num_rows:
-                    ray.get(progress.expect.remote(todo))
-                    part = work_units_per_file(config, todo.num_rows)
                     save_samples(
                         run.folder,
-                        work_units_per_file=part,
+                        work_units_per_file=work_units_per_file(config, todo.num_rows),
                         config=config,
                         labels=labels,
                         router=router,
                         progress=progress,
                     )
         counts = live.counts()
-        rotation: RouterCounts = ray.get(router.counts.remote())
+        router_counts: RouterCounts = ray.get(router.counts.remote())
         shard_stats, trainer_stats = fleet.stats(), fleet.trainer_stats()
         # Shards and trainers are asked once, at the end: under tensor parallelism their counters may not be read while an engine steps.
-        warnings = [warning for stats in (rotation, *shard_stats, trainer_stats) if stats for warning in stats.warnings]
+        warnings = [
+            warning for stats in (router_counts, *shard_stats, trainer_stats) if stats for warning in stats.warnings
+        ]
         live.warnings.show(warnings)
         session = Session(
             started=started,
@@ -113,8 +122,8 @@ def generate_work_units(run: PreparedRun, *, console: Console, start_fleet: Star
             samples=counts.samples,
             tokens=counts.tokens,
             shards=[counts_of(stats) for stats in shard_stats],
-            shard_restarts=rotation.shard_restarts,
-            units_run_again=rotation.units_run_again,
+            shard_restarts=router_counts.shard_restarts,
+            units_run_again=router_counts.units_run_again,
             trainer=counts_of(trainer_stats) if trainer_stats else None,
             warnings=[asdict(warning) for warning in warnings],
         )

@@ -28,12 +28,12 @@ class SlowTrainer(TrainerActor):
         self._step_s = 0.0
         self._last: tuple[float, dict[str, int]] = 0.0, {}
 
-    def exchange(self, letter: ShardMessage) -> Reply:
+    def exchange(self, message: ShardMessage) -> Reply:
         """See how fast the engine decodes, then as usual."""
         now, (before, counts_before) = time.monotonic(), self._last
         counts = {
             name: count
-            for item in letter.items
+            for item in message.items
             if isinstance(item, StepRows)
             for name, count in zip(item.groups, item.steps, strict=True)
         }
@@ -41,7 +41,7 @@ class SlowTrainer(TrainerActor):
         if steps > 0:
             self._step_s = (now - before) / steps
         self._last = now, counts
-        return super().exchange(letter)
+        return super().exchange(message)
 
     def train(self, shard: str, step: StepRows) -> set[str]:
         """Learn, and take one's time."""

@@ -87,7 +87,7 @@ class Transport:
     def get_weights(self, reply: Reply) -> Tensor | None:
         """Weights [G, P] on the host; None if the reply has none. Raises RayError if the trainer was lost.
 
-        A copy: as long as anybody holds the store's array, the store keeps the whole publication.
+        A copy: as long as anybody holds the store's array, the store keeps the whole weight update.
         """
         if not reply.weights:
             return None

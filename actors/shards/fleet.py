@@ -109,7 +109,7 @@ class Fleet:
         except RayError as error:
             self.stop()
             raise EngineStartError(last_line(error)) from error
-        except BaseException:
+        except BaseException:  # Ctrl-C too: `__exit__` is not called where `__enter__` raised
             self.stop()
             raise
         return self

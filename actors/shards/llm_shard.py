@@ -25,10 +25,10 @@ from ray.actor import ActorHandle
 
 from actors.config import SamplingConfig, ShardConfig
 from actors.errors import EngineFailed
-from actors.types import Sample, ShardStats, TrainerSpec, WorkUnit
+from actors.types import Sample, ShardActivity, ShardStats, TrainerSpec, WorkUnit
 from actors.warning_log import warnings_of
 from esamp.config import ESampConfig
-from esamp.request_args import GROUP_KEY, RECORD_KEY, SAMPLE_KEY
+from esamp.request_args import GROUP_KEY, GROUP_SIZE_KEY, RECORD_KEY, SAMPLE_KEY
 
 # Before vLLM is imported: it reads them then.
 os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
@@ -42,6 +42,7 @@ from vllm.sampling_params import RequestOutputKind
 
 from actors.exchange.remote_learner import ActorLearner
 from actors.shards.engine_workers import EngineWorkers, InProcessWorker, TensorParallelWorkers
+from esamp.engine.scheduler import SchedulerReader
 from esamp.policy import Counters
 
 logger = logging.getLogger(__name__)
@@ -96,6 +97,7 @@ def engine_args(shard: ShardConfig) -> EngineArgs:
         worker_cls="esamp.worker.ESampWorker",
         additional_config={policy.name: policy.to_dict()},
         **platform,
+        **config.extra_arguments,
     )
 
 
@@ -111,7 +113,13 @@ def sampling_params(
         max_tokens=config.max_tokens,
         seed=seed,
         output_kind=RequestOutputKind.FINAL_ONLY,
-        extra_args={GROUP_KEY: unit.problem_id, RECORD_KEY: request_id, SAMPLE_KEY: sample_index},
+        extra_args={
+            GROUP_KEY: unit.problem_id,
+            # The unit's samples may not fit into one batch: their Distiller lives until the last of them has ended.
+            GROUP_SIZE_KEY: len(unit.sample_indices),
+            RECORD_KEY: request_id,
+            SAMPLE_KEY: sample_index,
+        },
     )
 
 
@@ -128,6 +136,7 @@ class LLMShard:
             if config.engine.tensor_parallel_size == 1
             else TensorParallelWorkers(self._engine)
         )
+        self._scheduler = SchedulerReader(self._engine)
         self._learner: ActorLearner | None = None
         # Any thread puts into the queues; only the engine thread takes, so what it saw by `empty` is still there for `get`.
         self._inbox: queue.SimpleQueue[UnitInProgress] = queue.SimpleQueue()
@@ -139,7 +148,7 @@ class LLMShard:
         self._cancelled_samples = self._cancelled_tokens = 0
         self._wake = threading.Event()
         self._units_taken = itertools.count()
-        self._samples = 0
+        self._samples = self._truncated_samples = self._ended_tokens = 0
         self._busy_seconds = 0.0
         self._failure: EngineFailed | None = None
         threading.Thread(target=self._run, name="engine", daemon=True).start()
@@ -220,6 +229,21 @@ class LLMShard:
         )
         return replace(stats, warnings=warnings_of(stats))
 
+    async def activity(self) -> ShardActivity:
+        """What the shard is doing now: plain numbers, read without waiting for the engine's thread."""
+        load = self._scheduler.load()
+        return ShardActivity(
+            shard=self.name,
+            running=load.running,
+            waiting=load.waiting + self._inbox.qsize(),
+            kv_cache_share=load.kv_cache_share,
+            preemptions=load.preemptions,
+            finished=self._samples,
+            truncated=self._truncated_samples,
+            tokens=self._ended_tokens + load.tokens,
+            tokens_under_way=load.tokens,
+        )
+
     def _check_still_read(self, future: asyncio.Future[Any]) -> None:
         """Raise EngineFailed if nobody reads the queues any more. Called after a request was put into one.
 
@@ -295,7 +319,9 @@ class LLMShard:
                 del self._samples_in_progress[request_id]
             records = self._workers.records(request_ids)
             self._cancelled_samples += len(missing)
-            self._cancelled_tokens += sum(len(record.behaviour_logprobs) for record in records.values())
+            cancelled_tokens = sum(len(record.behaviour_logprobs) for record in records.values())
+            self._cancelled_tokens += cancelled_tokens
+            self._ended_tokens += cancelled_tokens
             self._finish_unit(progress)
 
     def _finish_sample(self, output: RequestOutput) -> None:
@@ -324,6 +350,8 @@ class LLMShard:
             generation_seconds=time.monotonic() - progress.started,
         )
         self._samples += 1
+        self._truncated_samples += completion.finish_reason == "length"
+        self._ended_tokens += len(completion.token_ids)
         if len(progress.samples) == len(unit.sample_indices):
             self._finish_unit(progress)
 

@@ -152,7 +152,9 @@ class ShardRouter:
                     if self._loads.acquire_reserved(shard):
                         return shard
                     await self._wait(caller)
-            except BaseException:
+            except (
+                BaseException
+            ):  # cancellation of the call too: a reservation nobody waits for would keep the shard idle
                 self._loads.drop_reservation(shard)
                 raise
 

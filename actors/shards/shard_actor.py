@@ -16,7 +16,7 @@ from ray.actor import ActorHandle
 from actors.config import ShardConfig
 from actors.errors import EngineFailed, NotJoined
 from actors.shards.start_lock import engine_start_lock
-from actors.types import Sample, ShardStats, TrainerSpec, WorkUnit
+from actors.types import Sample, ShardActivity, ShardStats, TrainerSpec, WorkUnit
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,8 @@ class Shard(Protocol):
     async def cancel(self, problem_id: str) -> None: ...
 
     async def stats(self) -> ShardStats: ...
+
+    async def activity(self) -> ShardActivity: ...
 
     async def trainer_spec(self) -> TrainerSpec: ...
 
@@ -86,6 +88,9 @@ class ShardActor:
 
     async def stats(self) -> ShardStats:
         return await self._shard.stats()
+
+    async def activity(self) -> ShardActivity:
+        return await self._shard.activity()
 
     async def trainer_spec(self) -> TrainerSpec:
         return await self._shard.trainer_spec()

@@ -55,7 +55,7 @@ class TrainerPool:
         except RayError as error:
             self.stop()
             raise TrainerStartError(last_line(error)) from error
-        except BaseException:
+        except BaseException:  # Ctrl-C too: nobody else holds the handles yet
             self.stop()
             raise
 

@@ -5,12 +5,9 @@ Where the ESamp paper (arXiv:2604.24927) leaves a value open, the field says whe
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from esamp.policy_config import PolicyConfig
-
-if TYPE_CHECKING:
-    from esamp.policy import SamplingPolicy
 
 ContrastiveForm = Literal["difference", "reasoning"]
 
@@ -20,6 +17,7 @@ class FireConfig(PolicyConfig):
     """FIRE: the first token of a sample is drawn at a high temperature. Raises ValueError on a value outside its range."""
 
     name: ClassVar[str] = "fire"
+    policy_factory: ClassVar[str] = "esamp.baselines.fire.FirePolicy"
     about: ClassVar[str] = "FIRE: a hot first token"
     caveats: ClassVar[tuple[str, ...]] = (
         "Filters hold for the first token too; FIRE as published has none, so run it without top-p and min-p.",
@@ -33,18 +31,13 @@ class FireConfig(PolicyConfig):
         check_positive(self.name, "first_temperature", self.first_temperature)
         check_at_least_one(self.name, "first_top_k", self.first_top_k)
 
-    def build(self, worker: Any) -> "SamplingPolicy":
-        """See PolicyConfig."""
-        from esamp.baselines.fire import FirePolicy
-
-        return FirePolicy(self)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OverrideConfig(PolicyConfig):
     """OverRIDE: each sample is moved away from a model of the sample before it. Raises ValueError on a value outside its range."""
 
     name: ClassVar[str] = "override"
+    policy_factory: ClassVar[str] = "esamp.baselines.override.OverridePolicy"
     about: ClassVar[str] = "OverRIDE: each sample away from the one before"
     caveats: ClassVar[tuple[str, ...]] = (
         "The first sample of a prompt is vanilla, and so are those past `rounds`.",
@@ -76,18 +69,13 @@ class OverrideConfig(PolicyConfig):
         """See PolicyConfig: each sample moves away from the one before."""
         return True
 
-    def build(self, worker: Any) -> "SamplingPolicy":
-        """See PolicyConfig."""
-        from esamp.baselines.override import OverridePolicy
-
-        return OverridePolicy(self, worker)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContrastiveConfig(PolicyConfig):
     """Contrastive decoding against an amateur model. Raises ValueError on a value outside its range."""
 
     name: ClassVar[str] = "contrastive"
+    policy_factory: ClassVar[str] = "esamp.baselines.contrastive.ContrastivePolicy"
     about: ClassVar[str] = "contrastive decoding against --contrastive.amateur"
     caveats: ClassVar[tuple[str, ...]] = (
         "The amateur model and its cache take memory beside the engine's: lower gpu_memory_utilization on a GPU.",
@@ -114,12 +102,6 @@ class ContrastiveConfig(PolicyConfig):
                 f"contrastive form must be one of {', '.join(get_args(ContrastiveForm))}; got {self.form!r}."
             )
         check_not_negative(self.name, "strength", self.strength)
-
-    def build(self, worker: Any) -> "SamplingPolicy":
-        """See PolicyConfig."""
-        from esamp.baselines.contrastive import ContrastivePolicy
-
-        return ContrastivePolicy(self, worker)
 
 
 def check_positive(baseline: str, setting: str, value: float) -> None:

@@ -10,6 +10,7 @@ Legend: B batch rows, R rows that draw a first token, V vocabulary, K candidates
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ class HotDraw:
 class FirePolicy(BaselinePolicy[str]):
     """FIRE in one worker: a SamplingPolicy."""
 
-    def __init__(self, config: FireConfig) -> None:
+    def __init__(self, config: FireConfig, worker: Any) -> None:
         # A request has no state here but that it is tracked.
         super().__init__(lambda request: request.request_id)
         self.config = config

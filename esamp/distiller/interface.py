@@ -11,6 +11,7 @@ from torch import Tensor
 from esamp.config import ESampConfig
 from esamp.distiller.bank import DistillerBank, Forward
 from esamp.distiller.hidden_rows import HiddenRows, SourceRows
+from esamp.distiller.rls import RecursiveLeastSquaresBank
 from esamp.distiller.running_mean import RunningMeanBank
 from esamp.distiller.shared_init import SharedInitBank
 from esamp.distiller.vocabulary_distiller import VocabularyDistillerBank
@@ -42,6 +43,8 @@ def build_bank(config: ESampConfig, output_gain_H: Tensor, *, num_slots: int, he
     device = output_gain_H.device
     if config.prediction == "running_mean":
         return RunningMeanBank(output_gain_H.shape[0], num_slots=num_slots, device=device)
+    if config.distiller == "rls":
+        return RecursiveLeastSquaresBank(config, output_gain_H.shape[0], num_slots=num_slots, device=device)
     if config.prediction == "vocabulary":
         if head_weight_VH is None:
             raise ValueError('prediction="vocabulary" needs a plain, unquantised lm_head; this model has none.')

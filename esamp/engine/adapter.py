@@ -26,6 +26,7 @@ from vllm.v1.sample.logits_processor import BUILTIN_LOGITS_PROCESSORS
 from vllm.v1.sample.sampler import Sampler
 
 from esamp.batch import BatchRows, BatchStep, CapturedRows, NewRequest
+from esamp.draw.backend import cpu_draw
 from esamp.engine.sampler import ESampSampler
 from esamp.engine.surface import UnsupportedEngine, check_surface
 
@@ -33,18 +34,19 @@ logger = logging.getLogger(__name__)
 
 KNOWN_VERSIONS = ("0.32.",)
 """Releases this module was run against."""
-CHECKED_VERSIONS = ("0.26.", "0.27.", "0.28.", "0.29.", "0.30.", "0.31.")
+CHECKED_VERSIONS = ("0.26.", "0.27.", "0.28.", "0.29.", "0.30.", "0.31.", "0.33.")
 """Releases that are tried if they have every name in esamp/engine/surface.py: by API check only, nothing was run there."""
 
 
-def check_worker(worker: Any) -> None:
-    """Raise UnsupportedEngine unless this worker is one whose private state we know."""
+def check_engine(worker: Any) -> None:
+    """Raise UnsupportedEngine unless this worker is one whose private state we know. Before its model is loaded, which takes minutes."""
     config = worker.vllm_config
     if not vllm.__version__.startswith(KNOWN_VERSIONS + CHECKED_VERSIONS):
-        raise UnsupportedEngine(f"esamp knows vLLM 0.26 to 0.32; this is {vllm.__version__}. Install vllm==0.32.0.")
+        raise UnsupportedEngine(f"esamp knows vLLM 0.26 to 0.33; this is {vllm.__version__}. Install vllm==0.32.0.")
     if worker.use_v2_model_runner:
         raise UnsupportedEngine(
-            "esamp runs on vLLM's V1 model runner; this engine uses V2. Set VLLM_USE_V2_MODEL_RUNNER=0."
+            "esamp runs on vLLM's V1 model runner; this engine uses V2, the default on CUDA. Set the environment variable "
+            "VLLM_USE_V2_MODEL_RUNNER=0 where the engine is started."
         )
     if config.speculative_config is not None:
         raise UnsupportedEngine("esamp does not support speculative decoding; leave speculative_config out.")
@@ -56,6 +58,18 @@ def check_worker(worker: Any) -> None:
         )
     if parallel.tensor_parallel_size > 1:
         check_tensor_parallelism(parallel.tensor_parallel_size)
+
+
+def check_no_lora(worker: Any) -> None:
+    """Raise UnsupportedEngine if the engine has LoRA: predictions go through lm_head, which its LoRA layer pads and changes by request."""
+    if worker.vllm_config.lora_config is not None:
+        raise UnsupportedEngine(
+            "esamp does not support LoRA with beta > 0; merge the adapter into the weights, leave enable_lora out, or use beta 0."
+        )
+
+
+def check_runner(worker: Any) -> None:
+    """Raise UnsupportedEngine unless the model runner, whose model is loaded, has every name that is relied on."""
     check_surface(worker.model_runner)
     if not vllm.__version__.startswith(KNOWN_VERSIONS):
         logger.warning(
@@ -92,9 +106,10 @@ def enable_source_layer(worker: Any, source_layer: int) -> None:
             f"{name} has no auxiliary hidden states in vLLM {vllm.__version__} (the SupportsEagle3 interface), which esamp reads; "
             "use a model that has them (Llama, Qwen2, Qwen3, GPT-OSS, ...) or sampler=vanilla."
         )
-    num_layers = worker.model_config.hf_text_config.num_hidden_layers
-    if source_layer >= num_layers:
-        raise UnsupportedEngine(f"source_layer must be below the model's {num_layers} layers; got {source_layer}.")
+    if source_layer >= num_layers(worker):
+        raise UnsupportedEngine(
+            f"source_layer must be below the model's {num_layers(worker)} layers; got {source_layer}."
+        )
     if getattr(model, "logits_processor", None) is not None and model.logits_processor.soft_cap is not None:
         raise UnsupportedEngine(f"{name} soft-caps its logits; esamp was not tested there. Use sampler=vanilla.")
     model.set_aux_hidden_state_layers((source_layer,))
@@ -149,7 +164,7 @@ def install_sampler(worker: Any) -> ESampSampler:
     stock = worker.model_runner.sampler
     if type(stock) is not Sampler:
         raise UnsupportedEngine(f"esamp replaces vLLM's own V1 sampler; this engine has {type(stock).__qualname__}.")
-    sampler = ESampSampler(stock)
+    sampler = ESampSampler(stock, cpu_draw() if current_platform.is_cpu() else None)
     worker.model_runner.sampler = sampler
     return sampler
 
@@ -354,6 +369,12 @@ def plain_logits(worker: Any) -> Tensor:
     """The model's logits [B, V] of the step that waits for its tokens. vLLM changes them in place when it samples."""
     logits_BV: Tensor = worker.model_runner.execute_model_state.logits
     return logits_BV
+
+
+def num_layers(worker: Any) -> int:
+    """Decoder layers of the model."""
+    layers: int = worker.model_config.hf_text_config.num_hidden_layers
+    return layers
 
 
 def logits_shape(worker: Any) -> tuple[int, int]:

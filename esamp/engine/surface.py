@@ -96,7 +96,27 @@ FIELDS = (
         ("req_id", "prompt_token_ids", "sampling_params"),
         "know what a request asked for",
     ),
-    ReliedFields("vllm.v1.sample.metadata", "SamplingMetadata", ("temperature",), "fuse at the same temperature"),
+    ReliedFields(
+        "vllm.v1.sample.metadata",
+        "SamplingMetadata",
+        (
+            "temperature",
+            "top_k",
+            "top_p",
+            "generators",
+            "no_penalties",
+            "allowed_token_ids_mask",
+            "bad_words_token_ids",
+            "max_num_logprobs",
+            "logprob_token_ids",
+            "logitsprocs",
+            "thinking_budget_state_holder",
+        ),
+        "know what stands between the logits and the draw",
+    ),
+    ReliedFields(
+        "vllm.v1.outputs", "SamplerOutput", ("sampled_token_ids", "logprobs_tensors"), "hand over what was drawn"
+    ),
     ReliedFields(
         "vllm.sampling_params",
         "SamplingParams",
@@ -137,6 +157,13 @@ RUNNER_ATTRIBUTES = {
 }
 """Dotted names on the model runner, and why each is needed."""
 
+PROCESSOR_ACTIVITY = {
+    "MinTokensLogitsProcessor": "min_toks",
+    "LogitBiasLogitsProcessor": "biases",
+    "MinPLogitsProcessor": "min_p_count",
+}
+"""vLLM's own logits processors, by class, and the attribute of each that is empty or 0 while no request of the batch uses it."""
+
 
 def check_surface(runner: Any) -> None:
     """Raise UnsupportedEngine that names whatever this vLLM does not have. `runner`: its V1 model runner, with the model loaded."""
@@ -148,11 +175,24 @@ def check_surface(runner: Any) -> None:
             for path, purpose in RUNNER_ATTRIBUTES.items()
             if not has_path(runner, path)
         ),
+        *missing_of_processors(runner),
     ]
     if missing:
         raise UnsupportedEngine(
             f"this vLLM lacks what esamp relies on inside it: {'; '.join(missing)}. Install vllm==0.32.0, or adapt esamp/engine/adapter.py."
         )
+
+
+def missing_of_processors(runner: Any) -> list[str]:
+    """What is missing of vLLM's own logits processors, in words."""
+    path = "input_batch.logitsprocs.all"
+    processors = attrgetter(path)(runner) if has_path(runner, path) else ()
+    return [
+        f"{name}.{PROCESSOR_ACTIVITY[name]} (to know which processors are idle)"
+        for processor in processors
+        if (name := type(processor).__name__) in PROCESSOR_ACTIVITY
+        and not has_path(processor, PROCESSOR_ACTIVITY[name])
+    ]
 
 
 def missing_of_function(relied: ReliedFunction) -> list[str]:

@@ -2,12 +2,9 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 from esamp.policy_config import PolicyConfig
-
-if TYPE_CHECKING:
-    from esamp.policy import SamplingPolicy
 
 START_FORMS = 'one of "prompt", "first-fork", "code-fence" or "token N" with N >= 0, such as "token 8"'
 CELLS = ("latent", "prefix", "suffix")
@@ -19,6 +16,7 @@ class QuasiConfig(PolicyConfig):
     arXiv:2607.01179). Raises ValueError on a value outside its range."""
 
     name: ClassVar[str] = "quasi"
+    policy_factory: ClassVar[str] = "esamp.joint.quasi.QuasiPolicy"
     about: ClassVar[str] = "joint draws: siblings share out the probability space, each an exact sample of the model"
     caveats: ClassVar[tuple[str, ...]] = (
         "Siblings are not exchangeable: pass@k is the mean over windows of k neighbouring samples, not over random subsets.",
@@ -46,12 +44,6 @@ class QuasiConfig(PolicyConfig):
         """See PolicyConfig. Each sample depends on its own index alone, but the set of siblings is not a set of independent draws."""
         return True
 
-    def build(self, worker: Any) -> "SamplingPolicy":
-        """See PolicyConfig."""
-        from esamp.joint.quasi import QuasiPolicy
-
-        return QuasiPolicy(self, worker)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LatentConfig(PolicyConfig):
@@ -59,6 +51,7 @@ class LatentConfig(PolicyConfig):
     diverged. Raises ValueError on a value outside its range."""
 
     name: ClassVar[str] = "latent"
+    policy_factory: ClassVar[str] = "esamp.joint.latent.LatentPolicy"
     about: ClassVar[str] = "joint draws per cell of the model's deep state, which go on after siblings diverge"
     caveats: ClassVar[tuple[str, ...]] = (
         "Siblings are coupled in the order in which they arrive at a cell, so samples depend on the schedule of the engine.",
@@ -94,9 +87,3 @@ class LatentConfig(PolicyConfig):
     def couples_samples(self) -> bool:
         """See PolicyConfig."""
         return True
-
-    def build(self, worker: Any) -> "SamplingPolicy":
-        """See PolicyConfig."""
-        from esamp.joint.latent import LatentPolicy
-
-        return LatentPolicy(self, worker)

@@ -53,3 +53,8 @@ def draw_at(logits_RV: Tensor, uniform_R: Tensor, fill_R: Tensor) -> InverseDraw
         remainder_R=remainder_R.clamp(0.0, BELOW_ONE),
         logprobs_R=torch.log(width_R / total_R1.squeeze(1)).float(),
     )
+
+
+def top_probability(logits_RV: Tensor) -> Tensor:
+    """[R] fp32 probability of each row's most likely token."""
+    return torch.exp(logits_RV.amax(-1).float() - logits_RV.float().logsumexp(-1))

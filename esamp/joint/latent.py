@@ -9,7 +9,7 @@ Every u alone is uniform, and a sample draws each of its tokens from another seq
 Legend: B batch rows, R rows that draw a token here, H hidden size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +22,9 @@ from esamp.engine import adapter
 from esamp.joint.cells import CellMap, LatentCells, PrefixCells, SuffixCells
 from esamp.joint.codes import stable_hash
 from esamp.joint.config import LatentConfig
-from esamp.joint.inverse_cdf import draw_at
 from esamp.joint.random_bits import signed, uniform_at
+from esamp.joint.row_draw import RowUniforms
 from esamp.joint.sample_index import SampleIndices
-from esamp.joint.start import top_probability
 from esamp.joint.visits import VisitCounts
 from esamp.policy import StepPlan
 
@@ -57,22 +56,28 @@ class CellDraw:
     visits: VisitCounts
     fork_probability: float
 
-    def __call__(self, logits_BV: Tensor) -> Tensor:
-        logits_RV = logits_BV[self.rows]
-        device = logits_RV.device
+    def uniforms(self, top_probability: Callable[[], Tensor]) -> RowUniforms:
+        """See RowDraw."""
+        device = self.num_generated_R.device
         key_R = torch.tensor([request.key for request in self.requests], dtype=torch.int64, device=device)
         independent_R = uniform_at(key_R, self.num_generated_R)
-        if self.fork_probability < 1:
-            is_fork = (top_probability(logits_RV) < self.fork_probability).tolist()
-        else:
-            is_fork = [True] * len(self.requests)
+        is_fork = self._forks(top_probability)
         jointly = [
             self.visits.uniform(request.group, request.request_id, cell) if forks else -1.0
             for request, cell, forks in zip(self.requests, self.cells, is_fork, strict=True)
         ]
         jointly_R = torch.tensor(jointly, dtype=torch.float64, device=device)
         uniform_R = torch.where(jointly_R < 0, independent_R, jointly_R)
-        return draw_at(logits_RV, uniform_R, torch.zeros_like(uniform_R)).tokens_R
+        return RowUniforms(uniform_R, torch.zeros_like(uniform_R))
+
+    def _forks(self, top_probability: Callable[[], Tensor]) -> list[bool]:
+        if self.fork_probability == 1:
+            return [True] * len(self.requests)
+        forks: list[bool] = (top_probability() < self.fork_probability).tolist()
+        return forks
+
+    def drawn(self, tokens_R: Tensor, remainder_R: Tensor) -> None:
+        """Every token has a number of its own."""
 
 
 class LatentPolicy(BaselinePolicy[CellRequest]):

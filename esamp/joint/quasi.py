@@ -10,6 +10,7 @@ Each sample alone is an exact sample of the model at the request's temperature a
 Legend: B batch rows, R rows that draw a token here, V vocabulary.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +21,8 @@ from esamp.baselines.baseline_policy import BaselinePolicy, row_index
 from esamp.batch import BatchStep, NewRequest
 from esamp.engine import adapter
 from esamp.joint.config import QuasiConfig
-from esamp.joint.inverse_cdf import draw_at
 from esamp.joint.random_bits import uniform_at
+from esamp.joint.row_draw import RowUniforms
 from esamp.joint.sample_index import SampleIndices
 from esamp.joint.sibling_table import SiblingTable, TrackedSibling
 from esamp.joint.start import StartAtCodeFence, StartAtFork, StartAtToken, StartRows, StartRule
@@ -41,24 +42,27 @@ class CodedDraw:
     table: SiblingTable
     rule: StartRule
 
-    def __call__(self, logits_BV: Tensor) -> Tensor:
+    def uniforms(self, top_probability: Callable[[], Tensor]) -> RowUniforms:
+        """See RowDraw: the code where it has started, an independent number before."""
         table, slots_R = self.table, self.slots_R
-        logits_RV = logits_BV[self.rows]
-        has_started_R = self.rule.starts(
-            StartRows(table.has_started_S[slots_R], table.fence_S[slots_R], self.num_generated_R, logits_RV)
-        )
+        rows = StartRows(table.has_started_S[slots_R], table.fence_S[slots_R], self.num_generated_R, top_probability)
+        table.has_started_S[slots_R] = has_started_R = self.rule.starts(rows)
         # Two numbers a token: one for tokens drawn independently, and one for the lowest bits of what is left of a code.
         key_R, place_R = table.key_S[slots_R], 2 * self.num_generated_R
-        code_R = table.code_S[slots_R]
-        uniform_R = torch.where(has_started_R, code_R, uniform_at(key_R, place_R))
-        drawn = draw_at(logits_RV, uniform_R, uniform_at(key_R, place_R + 1))
-        table.code_S[slots_R] = torch.where(has_started_R, drawn.remainder_R, code_R)
+        return RowUniforms(
+            torch.where(has_started_R, table.code_S[slots_R], uniform_at(key_R, place_R)),
+            uniform_at(key_R, place_R + 1),
+        )
+
+    def drawn(self, tokens_R: Tensor, remainder_R: Tensor) -> None:
+        """See RowDraw: a code that has started goes on with what is left of it."""
+        table, slots_R = self.table, self.slots_R
+        has_started_R = table.has_started_S[slots_R]
+        table.code_S[slots_R] = torch.where(has_started_R, remainder_R, table.code_S[slots_R])
         if isinstance(self.rule, StartAtCodeFence):
-            has_started_R, table.fence_S[slots_R] = self.rule.track(
-                has_started_R, table.fence_S[slots_R], drawn.tokens_R
+            table.has_started_S[slots_R], table.fence_S[slots_R] = self.rule.track(
+                has_started_R, table.fence_S[slots_R], tokens_R
             )
-        table.has_started_S[slots_R] = has_started_R
-        return drawn.tokens_R
 
 
 class QuasiPolicy(BaselinePolicy[TrackedSibling]):

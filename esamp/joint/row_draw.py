@@ -1,22 +1,37 @@
-"""Drawing some rows of a batch in place of the engine.
+"""Rows of a batch that are drawn at given numbers instead of with the engine's random numbers.
 
-Legend: B batch rows, R rows drawn here, V vocabulary.
+Legend: R rows drawn so.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class RowUniforms:
+    """Where each row's token lies on its distribution function."""
+
+    uniform_R: Tensor
+    """[R] float64 in [0, 1)."""
+    fill_R: Tensor
+    """[R] float64 in [0, 1): as in esamp.joint.inverse_cdf.draw_at."""
+
+
 class RowDraw(Protocol):
-    """Draws the tokens of some rows; the engine draws those of the others."""
+    """Gives some rows of one step their numbers; the engine draws the other rows."""
 
     @property
     def rows(self) -> Tensor:
         """[R] int64, batch row of each, ascending."""
         ...
 
-    def __call__(self, logits_BV: Tensor) -> Tensor:
-        """Tokens [R] int64, from logits [B, V] that went through temperature and filters (-inf where filtered out). Leaves them as they
-        are."""
+    def uniforms(self, top_probability: Callable[[], Tensor]) -> RowUniforms:
+        """The numbers of the rows. `top_probability` gives [R] fp32, the probability of each row's most likely token after temperature and
+        filters; it costs a pass over the logits."""
         ...
+
+    def drawn(self, tokens_R: Tensor, remainder_R: Tensor) -> None:
+        """The rows drew these tokens [R] int64; `remainder_R` [R] float64 is what is left of their numbers."""

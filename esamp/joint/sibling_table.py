@@ -30,7 +30,7 @@ class SiblingTable:
     """The code of each live request, and the key of its own stream of random numbers."""
 
     def __init__(self, seed: int, device: torch.device) -> None:
-        self._seed, self._device = seed, device
+        self._seed = seed
         self._free: list[int] = []
         self.code_S = torch.empty(0, dtype=torch.float64, device=device)
         """What is left of the sample's u, in [0, 1)."""

@@ -5,6 +5,7 @@ A code couples the first ln k nats of what it chooses. Where a chat model spends
 Legend: R rows of one step, V vocabulary.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,8 +25,8 @@ class StartRows:
     """[R] bool, the reply has opened a code block."""
     num_generated_R: Tensor
     """[R] int64 tokens of the reply so far."""
-    logits_RV: Tensor
-    """Filtered logits that this token is drawn from."""
+    top_probability: Callable[[], Tensor]
+    """As RowDraw.uniforms has it."""
 
 
 class StartRule(Protocol):
@@ -53,7 +54,7 @@ class StartAtFork:
     probability: float
 
     def starts(self, rows: StartRows) -> Tensor:
-        return rows.has_started_R | (top_probability(rows.logits_RV) < self.probability)
+        return rows.has_started_R | (rows.top_probability() < self.probability)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,3 @@ class StartAtCodeFence:
             torch.tensor([FENCE in text for text in texts], device=device),
             torch.tensor(["\n" in text.rpartition(FENCE)[2] for text in texts], device=device),
         )
-
-
-def top_probability(logits_RV: Tensor) -> Tensor:
-    """[R] fp32 probability of each row's most likely token."""
-    return torch.exp(logits_RV.amax(-1).float() - logits_RV.float().logsumexp(-1))

@@ -12,7 +12,7 @@ from actors.capacity.inputs import CapacityInputs
 from actors.capacity.model import Capacity, estimate_capacity
 from actors.capacity.trainer_costs import ASSUMED_GPU, MEASURED_CPU, TrainerCosts
 from actors.config import learns_elsewhere
-from esamp.config import ESampConfig
+from esamp.config import ESampConfig, TrainerPlacement
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
 from pipelines.prepare.dry_run import estimate_run, num_parameters, tokens_per_s
@@ -55,7 +55,12 @@ class ExchangeCapacity:
             return f"keeps up; a decode step takes at most {estimate.slowdown - 1:.0%} longer"
         if estimate.keeps_up:
             return f"keeps up; the {estimate.bottleneck} is {estimate.load:.0%} busy"
-        problems = []
+        return f"{self.problems}: {self.suggestion}"
+
+    @property
+    def problems(self) -> str:
+        """Why learning does not keep up."""
+        estimate, problems = self.estimate, []
         if estimate.dropped_share > 0:
             problems.append(
                 f"the {estimate.bottleneck} is {factor(estimate.load)} too slow, {estimate.dropped_share:.0%} of rows are dropped"
@@ -64,7 +69,7 @@ class ExchangeCapacity:
             problems.append(
                 f"beta is lowered: weights lag {estimate.lag:,.0f} decode steps, over half of max_staleness {self.inputs.max_staleness}"
             )
-        return f"{'; '.join(problems)}: {self.suggestion}"
+        return "; ".join(problems)
 
     @property
     def suggestion(self) -> str:
@@ -110,6 +115,52 @@ def assess_exchange(config: RunConfig) -> ExchangeCapacity:
     return ExchangeCapacity.of(inputs, ASSUMED_GPU if num_gpus else MEASURED_CPU)
 
 
+def choose_trainer(config: RunConfig, held: RunConfig | None) -> tuple[RunConfig, str]:
+    """The config with esamp.trainer "auto" resolved, and a line that says to what and why; "" where there was nothing to choose.
+
+    `held`: the run that is in the folder, which goes on with its own trainer. Raises InputError if the model cannot be loaded.
+    """
+    if config.esamp.trainer != "auto":
+        return config, ""
+    if held is not None:
+        return with_trainer(config, held.esamp.trainer), ""
+    policy = config.policy
+    if not (isinstance(policy, ESampConfig) and policy.beta > 0 and policy.trainer == "auto"):
+        return with_trainer(config, "local"), ""
+    if config.engine.tensor_parallel_size > 1:
+        return with_trainer(
+            config, "local"
+        ), "esamp.trainer: local, since a trainer actor cannot reach a tensor-parallel engine"
+    for setting, is_set in {
+        f"esamp.lag {policy.lag}": policy.lag > 1,
+        "esamp.distiller rls": policy.distiller == "rls",
+    }.items():
+        if is_set:
+            return with_trainer(config, "local"), f"esamp.trainer: local, since {setting} is the engine's own"
+    actor = with_trainer(config, "actor")
+    asked_for = {
+        f"esamp.scope {policy.scope}": policy.distiller_scope.spans_engines,
+        f"trainers {config.trainers}": config.trainers > 1,
+        f"exchange.trainer_gpus {config.exchange.trainer_gpus:g}": config.exchange.trainer_gpus > 0,
+        "spread": config.spread is True,
+    }
+    for setting, is_set in asked_for.items():
+        if is_set:
+            return actor, f"esamp.trainer: actor, since {setting} asks for it"
+    capacity = assess_exchange(actor)
+    if capacity.keeps_up:
+        return actor, f"esamp.trainer: actor, since by the capacity model it {capacity.advice}"
+    return with_trainer(config, "local"), (
+        "esamp.trainer: local, each engine trains its own Distillers, since by the capacity model an actor would not keep up: "
+        f"{capacity.problems}"
+    )
+
+
+def with_trainer(config: RunConfig, trainer: TrainerPlacement) -> RunConfig:
+    """The config with another esamp.trainer."""
+    return replace(config, esamp=replace(config.esamp, trainer=trainer))
+
+
 def run_needs(config: RunConfig) -> RunNeeds:
     """Tokens and time of a run. Makes the checks a run makes; raises InputError."""
     run = prepare_run(config)
@@ -143,7 +194,7 @@ def run_inputs(config: RunConfig) -> CapacityInputs:
         samples=samples,
         answer_tokens=config.sampling.max_tokens,
         scope=policy.scope,
-        trainer="actor" if policy.trainer == "actor" else "local",
+        trainer="actor" if policy.trainer in ("auto", "actor") else "local",
         trainers=config.trainers,
         exchange_share=config.exchange.share,
         max_groups=policy.max_groups,

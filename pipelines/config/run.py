@@ -1,6 +1,7 @@
 """One Pass@k run. The command line is generated from these fields, and the strings under them are its help."""
 
 import json
+import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,8 @@ from typing_extensions import Doc
 from actors.config import EngineConfig, ExchangeConfig, SamplingConfig, ShardConfig
 from esamp.baselines.config import ContrastiveConfig, FireConfig, OverrideConfig
 from esamp.config import ESampConfig
+from esamp.fork_bonus.config import NoveltyConfig, TrieConfig
+from esamp.joint.config import LatentConfig, QuasiConfig
 from esamp.policy_config import PolicyConfig
 from pipelines.config.early_stopping import WORK_UNITS_PER_PROBLEM, StoppingConfig
 from pipelines.config.partition import Partition, PartitionBy, parse_partition
@@ -21,6 +24,10 @@ from pipelines.statistics.stopping_rule import StoppingRule
 
 EMBEDDED_MODEL = Path(__file__).parents[1] / "countdown_model"
 """The model that `--model embedded` names."""
+
+
+SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+"""Of a unit of time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +55,9 @@ class RunConfig(ProblemSettings):
     """DistillerTrainer actors, each with its part of the problems; used with esamp.trainer actor."""
     min_shards: int | None = None
     """Shards that must be ready before the first sample is generated; the others join as the cluster grows. By default all."""
+    wait_for_resources: str = "0s"
+    """How long to wait for a cluster that grows to hold the first shards and the trainers: 90s, 30m or 2h. What is wanted is told to the
+    autoscaler first. By default a cluster that is too small is refused at once."""
     work_unit_attempts: int = 3
     """Engines that may end while they generate a work unit, before it is given up and its rows say why."""
     samples_per_work_unit: int | None = None
@@ -68,10 +78,18 @@ class RunConfig(ProblemSettings):
     """One shard's engine."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """How a sample is drawn."""
-    esamp: ESampConfig = field(default_factory=lambda: ESampConfig(trainer="actor"))
+    esamp: ESampConfig = field(default_factory=lambda: ESampConfig(trainer="auto"))
     """Exploratory Sampling; used with --sampler esamp, its ablations and controls."""
     exchange: ExchangeConfig = field(default_factory=ExchangeConfig)
     """How shards and trainers exchange rows and weights; used with esamp.trainer actor."""
+    quasi: QuasiConfig = field(default_factory=QuasiConfig)
+    """Joint draws with exact marginals; used with --sampler quasi."""
+    latent: LatentConfig = field(default_factory=LatentConfig)
+    """Joint draws per cell of the deep state; used with --sampler latent."""
+    novelty: NoveltyConfig = field(default_factory=NoveltyConfig)
+    """Bonuses at forks for new successors; used with --sampler novelty."""
+    trie: TrieConfig = field(default_factory=TrieConfig)
+    """Bonuses at forks for tokens that no sibling drew; used with --sampler trie."""
     fire: FireConfig = field(default_factory=FireConfig)
     """FIRE; used with --sampler fire."""
     override: OverrideConfig = field(default_factory=OverrideConfig)
@@ -96,6 +114,7 @@ class RunConfig(ProblemSettings):
             raise InputError(
                 f"samples_per_work_unit must be >= 1; got {self.samples_per_work_unit}. Leave it out to draw all at once."
             )
+        _ = self.wait_for_resources_s
         self._check_ks()
         self._check_trainers()
         if self.spread and not self._may_spread:
@@ -138,7 +157,7 @@ class RunConfig(ProblemSettings):
     def _check_trainers(self) -> None:
         if self.trainers == 1 or not isinstance(self.policy, ESampConfig):
             return
-        if self.policy.trainer != "actor":
+        if self.policy.trainer not in ("auto", "actor"):
             raise InputError(
                 f"trainers={self.trainers} needs esamp.trainer actor; got {self.policy.trainer!r}. Use --trainers 1."
             )
@@ -147,6 +166,14 @@ class RunConfig(ProblemSettings):
                 f"esamp.scope {self.policy.scope!r} has one Distiller that all groups share, so it takes one trainer; got "
                 f"trainers={self.trainers}. Use --trainers 1, or --esamp.scope prompt."
             )
+
+    @property
+    def wait_for_resources_s(self) -> float:
+        """`wait_for_resources` in seconds. Raises InputError if it is no duration."""
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh])", self.wait_for_resources)
+        if match is None:
+            raise InputError(f"wait_for_resources must be such as 90s, 30m or 2h; got {self.wait_for_resources!r}.")
+        return float(match[1]) * SECONDS[match[2]]
 
     @property
     def stopping_rule(self) -> StoppingRule | None:
@@ -198,7 +225,7 @@ class RunConfig(ProblemSettings):
     @property
     def policy(self) -> PolicyConfig | None:
         """What stands between the model's logits and the draw; None for vLLM's own draw."""
-        return SAMPLERS[self.sampler].policy(self._sampler_config)
+        return SAMPLERS[self.sampler].policy(self._sampler_config, self.seed)
 
     @property
     def effective_sampling(self) -> SamplingConfig:

@@ -27,7 +27,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from pipelines.errors import InputError, RunError
 from pipelines.problems.countdown import training_examples
-from pipelines.stages.progress import clock
+from pipelines.stages.progress_line import clock
 
 CHARACTERS = "0123456789 +-*/=:,"
 PAD, EOS = "<pad>", "<eos>"

@@ -11,7 +11,7 @@ from pipelines.config.run import RunConfig
 from pipelines.config.samplers import SAMPLERS
 from pipelines.prepare.model_files import load_model_config, load_tokenizer
 from pipelines.prepare.run import PreparedRun, prepare_run
-from pipelines.stages.progress import clock
+from pipelines.stages.progress_line import clock
 
 CPU_FLOPS_PER_CORE = 2e10
 GPU_FLOPS = 2e14
@@ -52,7 +52,7 @@ def dry_run(config: RunConfig, console: Console, *, extend: int | None = None) -
         console.print(run.verifier_line, markup=False, highlight=False, soft_wrap=True)
     sampler = SAMPLERS[config.sampler]
     console.rule("sampler")
-    for line in (sampler.about, *sampler.caveats):
+    for line in (sampler.about, *sampler.caveats, *filter(None, [run.trainer_line])):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.rule("estimate")
     at_most = "" if config.stopping_rule is None else "at most "

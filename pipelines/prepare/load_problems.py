@@ -14,9 +14,7 @@ from pipelines.errors import InputError
 from pipelines.problems.dataset_rows import file_rows, hub_rows
 from pipelines.problems.problem import Problem
 from pipelines.problems.task import Columns, EmbeddedSource, HubSource, ReadRow, Row
-
-READS_ANSWER = ("math", "exact", "choice", "code")
-"""Verifiers that compare with a reference answer: a dataset must have one."""
+from pipelines.verifiers.registry import find_verifier
 
 
 def load_problems(config: RunConfig) -> list[Problem]:
@@ -101,7 +99,7 @@ def pick_column(config: RunConfig, columns: list[str], asked: str | None, usual:
 
 def pick_answer_column(config: RunConfig, columns: list[str], usual: Columns) -> str | None:
     """None if there is none and the verifier can do without."""
-    is_needed = config.verifier_name in READS_ANSWER
+    is_needed = find_verifier(config.verifier_name).reads_answer
     if not is_needed and config.answer_column is None and not set(usual.answer) & set(columns):
         return None
     return pick_column(config, columns, config.answer_column, usual.answer, "answer")

@@ -12,7 +12,8 @@ from pipelines.runs.extend import extended
 from pipelines.runs.folder import RunFolder, WorkUnitCount
 from pipelines.runs.manifest import Manifest, new_manifest
 from pipelines.runs.plan import Plan, plan_run
-from pipelines.stages.verify import verifier_settings
+from pipelines.verifiers.scorer import check_verifier
+from pipelines.verifiers.settings import verifier_settings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +26,8 @@ class PreparedRun:
     plan: Plan
     verifier_line: str
     """Where answers are scored, if that is worth a line."""
+    trainer_line: str = ""
+    """Who trains the Distillers and why, if the run left that open."""
 
     def count_work_units(self) -> WorkUnitCount:
         """How far the run is."""
@@ -33,9 +36,14 @@ class PreparedRun:
 
 def prepare_run(config: RunConfig, *, extend: int | None = None) -> PreparedRun:
     """Load and check what the run, or the extended run, is made of. Raises InputError; writes nothing."""
+    # Imported late: it estimates runs that this module prepares.
+    from pipelines.capacity.run import choose_trainer
+
     config, extended_from = (config, ()) if extend is None else extended(config, extend)
     load_model_config(config)
-    verifier_line = verifier_settings(config).check()
+    folder = RunFolder(config.run_folder)
+    config, trainer_line = choose_trainer(config, folder.manifest().config if folder.has_run else None)
+    verifier_line = check_verifier(verifier_settings(config))
     problems = load_problems(config)
     tokenizer = load_tokenizer(config)
     plan = plan_run(
@@ -53,9 +61,15 @@ def prepare_run(config: RunConfig, *, extend: int | None = None) -> PreparedRun:
         extended_from=extended_from,
     )
     check_partition(manifest)
-    folder = RunFolder(config.run_folder)
     folder.check(manifest)
-    return PreparedRun(config=config, folder=folder, manifest=manifest, plan=plan, verifier_line=verifier_line)
+    return PreparedRun(
+        config=config,
+        folder=folder,
+        manifest=manifest,
+        plan=plan,
+        verifier_line=verifier_line,
+        trainer_line=trainer_line,
+    )
 
 
 def check_partition(manifest: Manifest) -> None:

@@ -89,7 +89,13 @@ class Task:
     num_problems: int | None = None
     """Problems of the source, where that is a fixed number."""
     max_tokens: int | None = None
-    """Answer tokens the official harness allows. A hint for --sampling.max-tokens: nothing applies it."""
+    """Answer tokens of a chat or base model that a run takes unless it is told otherwise, with room for nearly all answers; None: 512."""
+    thinking_max_tokens: int | None = 32768
+    """The same for models that write down their thoughts first: what lighteval and the models' cards allow."""
+    temperature: float | None = None
+    """Temperature that users of the task expect, where the model's generation_config.json names none; None: 1, as in the ESamp paper."""
+    top_p: float | None = None
+    """Nucleus mass, likewise; None: 1."""
 
     def __post_init__(self) -> None:
         for prompt in (self.prompt, self.raw_prompt or "{problem}"):

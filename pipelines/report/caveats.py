@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pipelines.config.samplers import SAMPLERS
 from pipelines.report.readable_samples import Reading
 from pipelines.report.run_set import Condition, RunSet
+from pipelines.runs.counters import actor_warnings, counters_of
 from pipelines.runs.summary import in_words as groups_in_words
 from pipelines.statistics.exchangeability import Exchangeability
 
@@ -18,6 +20,7 @@ def caveats(run_set: RunSet, orders: list[Exchangeability], reading: Reading) ->
     return [
         *about_samples(run_set, orders),
         *about_completeness(run_set),
+        *about_actors(run_set),
         *about_reading(reading),
     ]
 
@@ -30,6 +33,8 @@ def about_samples(run_set: RunSet, orders: list[Exchangeability]) -> Iterator[st
             f"Samples of one prompt depend on each other under {', '.join(exploring)}. pass@k is that of a random k-subset of the group "
             "that was generated; it does not estimate the result of smaller groups."
         )
+    samplers = dict.fromkeys(condition.config.sampler for condition in run_set.conditions)
+    yield from (f"{sampler}: {caveat}" for sampler in samplers for caveat in SAMPLERS[sampler].caveats)
     for run in (run for condition in run_set.conditions for run in condition.runs if run.manifest.extended_from):
         yield (
             f"{run.path} was extended ({' -> '.join(map(str, run.manifest.rounds))} samples): each extension is a group of its own, so its "
@@ -71,6 +76,16 @@ def about_completeness(run_set: RunSet) -> Iterator[str]:
                 yield f"{run.path} has {errors} samples that failed; they count as not correct."
     if run_set.left_out:
         yield f"{run_set.left_out} problems that not every run has finished are left out of all numbers."
+
+
+def about_actors(run_set: RunSet) -> Iterator[str]:
+    """What shards, trainers and the router warned of while the runs were made, once each with its count; and answers that were cut off."""
+    for run in (run for condition in run_set.conditions for run in condition.runs):
+        for name, counter in counters_of():
+            if counter.warning and (count := counter.total(run.sessions)):
+                yield f"{run.path}: {name.replace('_', ' ')}: {count}. {counter.help}"
+        for warning in actor_warnings(run.sessions):
+            yield f"{run.path}: {warning}"
 
 
 def about_reading(reading: Reading) -> Iterator[str]:

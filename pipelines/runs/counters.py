@@ -79,6 +79,21 @@ class RunCounters:
         of="exploring runs",
         warning="diverged_slot",
     )
+    stale_rows: int = counter(
+        "Rows whose beta was lowered since the Distiller's weights were too old.",
+        unit="rows",
+        shards=("stale_rows",),
+        of="exploring runs",
+    )
+    nonfinite_rows: int = counter(
+        "Rows left vanilla since their hidden state or prediction was not finite.",
+        unit="rows",
+        shards=("nonfinite_rows",),
+        of="exploring runs",
+    )
+    trainer_failures: int = counter(
+        "Calls to a trainer actor that failed.", unit="calls", shards=("trainer_failures",), of="exploring runs"
+    )
     shard_restarts: int = counter("Times a shard ended and came back.", unit="restarts", session=("shard_restarts",))
     units_run_again: int = counter(
         "Work units under way on a shard, or for a stage, that ended, each time.",

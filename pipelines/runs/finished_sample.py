@@ -5,7 +5,7 @@ from typing import Any
 
 from pipelines.verifiers.verdict import VerdictStatus
 
-FINISHED_COLUMNS = ["problem_id", "sample_index", "num_tokens", "status", "error"]
+FINISHED_COLUMNS = ["problem_id", "sample_index", "num_tokens", "status", "finish_reason", "error"]
 """Columns of samples/*.parquet that it is made of."""
 
 
@@ -21,6 +21,10 @@ class FinishedSample:
     is_error: bool
     """It could not be generated, or not be scored."""
     is_generated: bool
+    is_truncated: bool = False
+    """It was cut off at max_tokens, or at the model's length."""
+    is_timeout: bool = False
+    """Its verifier was stopped for time."""
 
 
 def finished_sample(row: dict[str, Any]) -> FinishedSample:
@@ -32,4 +36,7 @@ def finished_sample(row: dict[str, Any]) -> FinishedSample:
         is_correct=row["status"] == VerdictStatus.CORRECT,
         is_error=row["status"] == VerdictStatus.ERROR,
         is_generated=row["error"] is None,
+        # jobs.verify scores answers again without reading how they ended.
+        is_truncated=row.get("finish_reason") == "length",
+        is_timeout=row["status"] == VerdictStatus.TIMEOUT,
     )

@@ -93,7 +93,7 @@ SAMPLE_SCHEMA = pa.schema(
 
 VERDICT_SCHEMA = pa.schema(
     {
-        "status": pa.string(),  # pipelines.stages.verify.VerdictStatus
+        "status": pa.string(),  # pipelines.verifiers.verdict.VerdictStatus
         "score": pa.float32(),  # in [0, 1] for our verifiers
         "extracted": pa.string(),  # what the verifier took for the answer
         "detail": pa.string(),

@@ -24,6 +24,7 @@ from pipelines.runs.early_stopping import stops_of
 from pipelines.runs.early_stopping_summary import StoppingSummary, adaptive_pass_at, stopping_summary
 from pipelines.runs.finished_sample import FINISHED_COLUMNS, finished_sample
 from pipelines.runs.folder import SUMMARY, RunFolder, Session
+from pipelines.runs.progress_file import MANY_TRUNCATED
 from pipelines.statistics.pass_at_k import PassAtK, ks_up_to, pass_at_k_curve
 from pipelines.statistics.stopping_rule import StoppingRule
 from pipelines.verifiers.verdict import VerdictStatus
@@ -132,6 +133,11 @@ class RunSummary(RunCounters):
             warnings.append(
                 f"{self.label}: {self.without_verdict} answers were generated after the last jobs.verify ({self.verdicts}) and have no "
                 f"verdict, so pass@k is undefined: python -m jobs.verify {self.run_folder} with the same settings goes on."
+            )
+        if self.samples and self.truncated > MANY_TRUNCATED * self.samples:
+            warnings.append(
+                f"{self.label}: {self.truncated / self.samples:.0%} of samples were cut off at max_tokens and count by what they had said "
+                "until then. Raise --sampling.max-tokens (and --engine.max-model-len, where it is lower) in another run."
             )
         for name, counter in counters_of():
             if counter.warning and (count := asdict(self)[name]):
@@ -294,11 +300,6 @@ def busy_seconds(session: Session) -> float:
     if session.counters_were_reset or not session.shards:
         return session.seconds
     return max(shard["generation_seconds"] for shard in session.shards)
-
-
-def rows_not_learned(sessions: list[Session]) -> int:
-    """Rows dropped by shards, lost with a trainer, or refused by one, over completed sessions."""
-    return run_counters(sessions)["rows_not_learned"]
 
 
 def mean_or_none(values: Iterable[float]) -> float | None:

@@ -2,21 +2,29 @@
 
 import logging
 import os
+import platform
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
 import ray.data
+from ray.autoscaler.sdk import request_resources
 
+from actors.config import learns_elsewhere
 from actors.shards.fleet import check_resources
 from pipelines.config.run import RunConfig
-from pipelines.errors import ClusterInputError
+from pipelines.errors import ClusterInputError, InputError, RunError
 
 READ_WRITE_CPUS = 1
 """CPUs that reading the plan and writing samples need beside the shards and the verifiers."""
 OBJECT_STORE_BYTES = 512 * 2**20
 """Of a Ray of our own; samples are small and leave it at once. What does not fit is spilled to disk."""
+
+WAIT_INTERVAL_S = 5.0
+"""Between two looks at a cluster that grows."""
+WAIT_HINT = "On a cluster that grows, --wait-for-resources 30m waits for it."
 
 WORKERS_STARTING = 8
 """Processes a Ray of our own may start at once. From four times this on it prints a warning; by default "this" is the number of cores."""
@@ -26,7 +34,7 @@ WORKERS_STARTING = 8
 def ray_session(configs: list[RunConfig]) -> Iterator[None]:
     """Ray for runs made one after the other in the `with` block; see `connected_ray`.
 
-    Raises ClusterInputError if the cluster can never hold one of the runs, for which Ray would wait for ever.
+    Raises InputError if the cluster can never hold one of the runs, for which Ray would wait for ever.
     """
     with connected_ray(max(map(pipeline_cpus, configs))):
         for config in configs:
@@ -47,9 +55,58 @@ def connected_ray(cpus: int) -> Iterator[None]:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if "RAY_ADDRESS" in os.environ:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        connect_to_cluster(os.environ["RAY_ADDRESS"])
     else:
-        os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(WORKERS_STARTING))
+        start_ray(cpus)
+    try:
+        with native_stderr_closed():
+            yield
+    finally:
+        ray.shutdown()
+
+
+def connect_to_cluster(address: str) -> None:
+    """Connect to the cluster at RAY_ADDRESS. Raises InputError if that is no head's address, or of a cluster of another Ray or Python, and
+    ClusterInputError if nothing answers there."""
+    check_address(address)
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        if "Version mismatch" in reason:
+            raise InputError(
+                f"the cluster at RAY_ADDRESS={address} has another Ray or Python than this process (Ray {ray.__version__}, Python "
+                f"{platform.python_version()}): {reason}. Install the cluster's versions, or send the job there with ray job submit."
+            ) from error
+        raise ClusterInputError(
+            f"no Ray cluster answers at RAY_ADDRESS={address}: {reason} Start one (ray start --head), correct the address "
+            "(host:6379), or unset RAY_ADDRESS to run on this machine."
+        ) from error
+
+
+def check_address(address: str) -> None:
+    """Raise InputError at an address of something else than a cluster's head node."""
+    scheme, separator, host = address.partition("://")
+    if not separator:
+        return
+    host = host.partition("/")[0].partition(":")[0] or "head"
+    submit = f"ray job submit --address http://{host}:8265 -- python -m jobs.passk ..."
+    if scheme == "ray":
+        raise InputError(
+            f"RAY_ADDRESS={address} is Ray Client's address, through which a driver cannot read what its actors wrote. Run the job on the "
+            f"cluster: {submit}"
+        )
+    if scheme in ("http", "https"):
+        raise InputError(
+            f"RAY_ADDRESS={address} is the address of a dashboard, which takes jobs and no drivers: {submit}"
+        )
+    raise InputError(f"RAY_ADDRESS={address} must be host:port of a cluster's head, such as {host}:6379.")
+
+
+def start_ray(cpus: int) -> None:
+    """A Ray of our own on this machine. Raises RunError if it does not start."""
+    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(WORKERS_STARTING))
+    try:
         ray.init(
             address="local",
             num_cpus=(os.cpu_count() or 1) + cpus,
@@ -58,11 +115,11 @@ def connected_ray(cpus: int) -> Iterator[None]:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    try:
-        with native_stderr_closed():
-            yield
-    finally:
-        ray.shutdown()
+    except Exception as error:
+        # The error boundary: Ray 2.60 raises a plain Exception when its processes do not come up in time, as on an overloaded machine.
+        raise RunError(
+            f"Ray did not start on this machine: {' '.join(str(error).split())} Nothing was written; try again."
+        ) from error
 
 
 @contextmanager
@@ -98,12 +155,55 @@ def pipeline_cpus(config: RunConfig) -> int:
 
 
 def check_cluster(config: RunConfig) -> None:
-    """Raise ClusterInputError if the cluster cannot hold the shards that the run begins with, and the pipeline beside them."""
+    """Raise ClusterInputError if the cluster cannot hold the shards and trainers that the run begins with, and the pipeline beside them.
+
+    With --wait-for-resources only after that time, in which an autoscaler knows what is wanted.
+    """
+    wait_s = config.wait_for_resources_s
+    if not wait_s:
+        check_cluster_now(config)
+        return
+    deadline = time.monotonic() + wait_s
+    request_resources(bundles=demand(config))
+    while True:
+        try:
+            check_cluster_now(config)
+            return
+        except ClusterInputError as error:
+            if time.monotonic() > deadline:
+                request_resources(bundles=[])
+                raise ClusterInputError(f"after {config.wait_for_resources} of waiting: {error}") from error
+        time.sleep(min(WAIT_INTERVAL_S, wait_s / 10))
+
+
+def demand(config: RunConfig) -> list[dict[str, float]]:
+    """What the run begins with, as the autoscaler is asked for it: a bundle of each actor."""
+    shards = config.min_shards or config.shards
+    engine = config.engine
+    shard = {"CPU": engine.num_cpus} | ({"GPU": engine.num_gpus} if engine.num_gpus else {})
+    trainers = [{"GPU": gpus}] * config.trainers if (gpus := trainer_gpus(config)) else []
+    return [shard] * shards + trainers + [{"CPU": 1.0}] * pipeline_cpus(config)
+
+
+def trainer_gpus(config: RunConfig) -> float:
+    """GPUs of one trainer of the run; 0 without trainers."""
+    return config.exchange.trainer_gpus if learns_elsewhere(config.policy) else 0.0
+
+
+def check_cluster_now(config: RunConfig) -> None:
+    """Raise ClusterInputError if the cluster as it stands cannot hold what the run begins with."""
     shards = config.min_shards or config.shards
     try:
         check_resources(config.shard, shards)
     except ValueError as error:
-        raise ClusterInputError(str(error)) from error
+        raise ClusterInputError(f"{error} {WAIT_HINT}") from error
+    each, gpus = trainer_gpus(config), ray.cluster_resources().get("GPU", 0)
+    wanted = shards * config.engine.num_gpus + config.trainers * each
+    if each and wanted > gpus:
+        raise ClusterInputError(
+            f"{config.trainers} trainer(s) of {each:g} GPU(s) and {shards} shard(s) of {config.engine.num_gpus:g} need {wanted:g} GPU(s), "
+            f"but the cluster has {gpus:g}. Use --exchange.trainer-gpus 0, fewer --trainers, or add GPU nodes. {WAIT_HINT}"
+        )
     cpus = ray.cluster_resources().get("CPU", 0)
     needed = shards * config.engine.num_cpus + pipeline_cpus(config)
     if needed > cpus:

@@ -14,5 +14,5 @@ TASK = Task(
     prompt_source=MATH_PROMPT_SOURCE,
     verifier="math",
     num_problems=30,
-    max_tokens=32768,
+    max_tokens=8192,
 )

@@ -15,4 +15,5 @@ TASK = Task(
     ),
     prompt_source="the user's",
     verifier="math",
+    max_tokens=2048,
 )

@@ -12,5 +12,6 @@ TASK = Task(
     rows=Columns(problem=("opening", "text", "prompt"), id=("id",)),
     prompt_source="the opening alone",
     verifier="none",
+    max_tokens=1024,
     chat=False,
 )

@@ -35,5 +35,5 @@ TASK = Task(
     verifier="choice",
     options=frozenset({"choices_seed"}),
     num_problems=198,
-    max_tokens=32768,
+    max_tokens=8192,
 )

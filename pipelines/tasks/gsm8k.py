@@ -1,7 +1,7 @@
 """GSM8K: 1,319 word problems of the test split (Cobbe et al. 2021, arXiv:2110.14168). The answer's column ends in "#### 18".
 
-The prompt is lighteval's zero-shot one (tasks/default_prompts.py, gsm8k). It allows 256 tokens and stops at "Question:"; here the model
-stops by itself, so give a base model more tokens or a --template of its own. The hub's copy was not loaded here; a byte copy was.
+The prompt is lighteval's zero-shot one (tasks/default_prompts.py, gsm8k). It allows 256 tokens and stops at "Question:"; chat models
+write longer solutions, which 256 tokens would cut off. The hub's copy was not loaded here; a byte copy was.
 """
 
 from pipelines.problems.task import Columns, HubSource, Task
@@ -14,5 +14,5 @@ TASK = Task(
     prompt_source="lighteval, gsm8k",
     verifier="math",
     num_problems=1319,
-    max_tokens=256,
+    max_tokens=1024,
 )

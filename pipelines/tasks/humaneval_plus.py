@@ -15,5 +15,6 @@ TASK = Task(
     raw_prompt="{problem}\n",
     prompt_source=CODE_PROMPT_SOURCE,
     verifier="code",
+    max_tokens=1024,
     num_problems=164,
 )

@@ -81,5 +81,5 @@ TASK = Task(
     verifier="code",
     options=frozenset({"released_from", "released_until"}),
     num_problems=1055,
-    max_tokens=32768,
+    max_tokens=8192,
 )

@@ -23,5 +23,5 @@ TASK = Task(
     prompt_source=MATH_PROMPT_SOURCE,
     verifier="math",
     num_problems=500,
-    max_tokens=32768,
+    max_tokens=4096,
 )

@@ -6,13 +6,15 @@ that runs and fails a test, raises or exits is wrong; both score 0.
 """
 
 from dataclasses import dataclass, field
+from typing import Self
 
 from pipelines.problems.problem import Problem
-from pipelines.sandbox.choice import choose_sandbox
+from pipelines.sandbox.choice import choose_level, choose_sandbox
 from pipelines.sandbox.exam import ExamResult, ExamStatus
 from pipelines.sandbox.limits import Limits
 from pipelines.verifiers.code_extraction import extract_code
 from pipelines.verifiers.code_tests import parse_tests
+from pipelines.verifiers.settings import VerifierSettings
 from pipelines.verifiers.verdict import Verdict, VerdictStatus, plain_verdict
 
 
@@ -32,6 +34,17 @@ class CodeScorer:
     def __init__(self, settings: CodeSettings) -> None:
         """Proves the sandbox on this machine first. Raises InputError if none works and unsafe execution was not allowed."""
         self._sandbox = choose_sandbox(settings.limits, allow_unsafe_execution=settings.allow_unsafe_execution)
+
+    @classmethod
+    def from_settings(cls, settings: VerifierSettings) -> Self:
+        """The scorer of a run. Raises InputError as the constructor does."""
+        limits = Limits(timeout_s=settings.timeout_s)
+        return cls(CodeSettings(limits=limits, allow_unsafe_execution=settings.allow_unsafe_execution))
+
+    @staticmethod
+    def check(settings: VerifierSettings) -> str:
+        """Which isolation backend this machine has, in a line. Raises InputError if none works and unsafe execution was not allowed."""
+        return choose_level(allow_unsafe_execution=settings.allow_unsafe_execution).line
 
     @property
     def level(self) -> str:

@@ -6,12 +6,11 @@ The judge is shown the problem, the reference answer where there is one, and the
 """
 
 import logging
-import os
 import re
-from dataclasses import dataclass
+from typing import Self
 
-from pipelines.errors import InputError
 from pipelines.problems.problem import Problem
+from pipelines.verifiers.settings import JudgeSettings, VerifierSettings
 from pipelines.verifiers.verdict import Verdict, VerdictStatus, plain_verdict
 
 logger = logging.getLogger(__name__)
@@ -39,29 +38,6 @@ SCORE = re.compile(r"(?i:score)\W*([01](?:\.[0-9]+)?)(?![0-9.])")
 LONE_NUMBER = re.compile(r"\s*([01](?:\.[0-9]+)?)\s*")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JudgeSettings:
-    """Where the judge is."""
-
-    url: str
-    """Base URL of the API."""
-    model: str
-    key_variable: str | None = None
-    """Environment variable with the API key; None for a server that wants none."""
-
-    def api_key(self) -> str:
-        """The key. Raises InputError if the variable is not set here."""
-        if self.key_variable is None:
-            return "none"
-        key = os.environ.get(self.key_variable)
-        if not key:
-            raise InputError(
-                f"the judge's key is looked for in the environment variable {self.key_variable}, which is not set; "
-                "set it on every node, or leave --judge-key-variable out."
-            )
-        return key
-
-
 class JudgeScorer:
     """Asks the judge; one request at a time, so give a run more --verifiers to ask more at once."""
 
@@ -72,6 +48,19 @@ class JudgeScorer:
         self._settings = settings
         self._timeout_s = timeout_s
         self._client = OpenAI(base_url=settings.url, api_key=settings.api_key(), timeout=timeout_s, max_retries=RETRIES)
+
+    @classmethod
+    def from_settings(cls, settings: VerifierSettings) -> Self:
+        """The scorer. Raises InputError if the judge's key cannot be read."""
+        assert settings.judge is not None, "RunConfig checks that a judge has a URL and a model"
+        return cls(settings.judge, timeout_s=settings.timeout_s)
+
+    @staticmethod
+    def check(settings: VerifierSettings) -> str:
+        """Raises InputError if the judge's key cannot be read."""
+        assert settings.judge is not None, "RunConfig checks that a judge has a URL and a model"
+        settings.judge.api_key()
+        return ""
 
     def score(self, problem: Problem, text: str) -> Verdict:
         """The judge's verdict; a judge that cannot be reached or understood gives a timeout or an error, never a wrong answer."""
@@ -85,7 +74,7 @@ class JudgeScorer:
                 detail=f"the judge did not reply to {RETRIES + 1} requests of {self._timeout_s:g} s",
             )
         except OpenAIError as error:
-            # The named boundary: one request. The judge's failure is this sample's verdict, not the run's end.
+            # Error boundary: one request. The judge's failure is this sample's verdict, not the run's end.
             logger.exception("the judge failed on problem %s", problem.problem_id)
             return plain_verdict(VerdictStatus.ERROR, detail=f"the judge failed: {type(error).__name__}: {error}")
         score = score_in(reply)

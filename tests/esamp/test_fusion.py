@@ -164,3 +164,25 @@ def test_the_config_chooses_the_form(name: str, form: Fusion) -> None:
 
 def test_beta_fades_with_staleness() -> None:
     assert [stale_beta(0.4, lag, 8) for lag in (1, 4, 6, 8, 100)] == pytest.approx([0.4, 0.4, 0.2, 0.0, 0.0])
+
+
+def test_a_directional_shift_is_uncorrelated_with_the_models_logits() -> None:
+    """What it moves is no temperature: to first order, the entropy stays."""
+    generator = torch.Generator().manual_seed(3)
+    z_ref, z_dist = torch.randn(2, 5, 40, generator=generator) * 2
+    z_ref[:, 30:] = -torch.inf
+    beta = torch.full((5,), 1e-3)
+    form = build_fusion(ESampConfig(fusion="directional"))
+    change = (form.fuse(z_ref, z_dist, beta) - z_ref)[:, :30]
+    p, z = z_ref[:, :30].softmax(-1), z_ref[:, :30]
+    covariance = (p * change * z).sum(-1) - (p * change).sum(-1) * (p * z).sum(-1)
+    assert covariance.abs().max() < 1e-6
+    proposed = build_fusion(ESampConfig()).fuse(z_ref, z_dist, beta)
+    drift = entropy(form.fuse(z_ref, z_dist, beta)) - entropy(z_ref)
+    assert (drift.abs() < 0.05 * (entropy(proposed) - entropy(z_ref)).abs()).all()
+
+
+def test_a_directional_shift_of_a_temperature_is_nothing() -> None:
+    z_ref = torch.randn(3, 20, generator=torch.Generator().manual_seed(4))
+    fused = build_fusion(ESampConfig(fusion="directional")).fuse(z_ref, 0.3 * z_ref, torch.full((3,), 0.5))
+    assert torch.allclose(fused.log_softmax(-1), z_ref.log_softmax(-1), atol=1e-5)

@@ -19,7 +19,7 @@ import ray
 from ray.actor import ActorHandle
 
 from actors.config import ShardConfig
-from actors.types import Sample, ShardStats, TrainerStats, WorkUnit
+from actors.types import Sample, ShardActivity, ShardStats, TrainerStats, WorkUnit
 from esamp.config import ESampConfig
 
 SLOW_SECONDS = 2.0
@@ -91,6 +91,19 @@ class StandInShard:
 
     async def cancel(self, problem_id: str) -> None:
         self.cancelled.add(problem_id)
+
+    async def activity(self) -> ShardActivity:
+        return ShardActivity(
+            shard=self.name,
+            running=4 * self.under_way,
+            waiting=0,
+            kv_cache_share=0.25,
+            preemptions=0,
+            finished=len(self.samples),
+            truncated=0,
+            tokens=4 * len(self.samples),
+            tokens_under_way=0,
+        )
 
     async def stats(self) -> ShardStats:
         intervened = sum(sum(sample.intervened) for sample in self.samples)

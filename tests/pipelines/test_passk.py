@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+import jobs.watch
 from actors.config import EngineConfig
 from pipelines.config.identity import config_hash
 from pipelines.config.run import RunConfig
@@ -23,6 +24,8 @@ from pipelines.prepare.run import prepare_run
 from pipelines.rollouts.export import write_rollouts
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.plan import sample_seed
+from pipelines.runs.position import run_position
+from pipelines.runs.progress_file import read_progress
 from pipelines.runs.schema import STORED_SCHEMA
 from pipelines.runs.storage import LocalStorage, Storage
 from tests.interruptible import hear_ctrl_c
@@ -56,7 +59,12 @@ def stored(output: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_every_sample_is_stored_once_with_its_verdict(six_problems: Path, tmp_path: Path) -> None:
+def test_every_sample_is_stored_once_with_its_verdict(
+    six_problems: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        jobs.watch.main([str(tmp_path / "run")])
+    assert "has no progress.json" in capsys.readouterr().err
     config = config_for(six_problems, tmp_path / "run", shards=2)
     summary = run_passk(config, console=quiet(), start_fleet=StandInFleet)
     rows = stored(tmp_path / "run")
@@ -66,7 +74,7 @@ def test_every_sample_is_stored_once_with_its_verdict(six_problems: Path, tmp_pa
     assert all(row["seed"] == sample_seed(0, row["problem_id"], row["sample_index"]) for row in rows)
     assert all((row["status"] == "correct") == (row["seed"] % 2 == 0) for row in rows)
     assert summary.pass_at[0].estimate == pytest.approx(sum(row["score"] for row in rows) / 24)
-    assert {row["config_hash"] for row in rows} == {config_hash(config)}
+    assert {row["config_hash"] for row in rows} == {config_hash(RunFolder(tmp_path / "run").manifest().config)}
     assert rows[0]["novelty_mean"] == 0.5
     assert rows[0]["intervened_tokens"] == 3
 
@@ -79,6 +87,13 @@ def test_every_sample_is_stored_once_with_its_verdict(six_problems: Path, tmp_pa
 
     [session] = RunFolder(tmp_path / "run").sessions()
     assert (session.units, session.samples, session.tokens) == (6, 24, 96)
+
+    progress = read_progress(RunFolder(tmp_path / "run").storage)
+    assert progress is not None, "whoever sees the folder can see how the run goes"
+    assert (progress.phase, progress.problems, progress.samples, progress.solved) == ("ended", 6, 24, summary.solved)
+    assert [shard.shard for shard in progress.shards] == ["shard-0", "shard-1"]
+    jobs.watch.main([str(tmp_path / "run")])
+    assert "problems 6/6 | samples 24/24 | solved" in capsys.readouterr().out
 
     assert run_passk(config, console=quiet(), start_fleet=no_fleet) == summary, "a finished run is only summarised"
 
@@ -225,6 +240,11 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_command(tmp_path: Path) ->
     assert code == -signal.SIGKILL
     after_kill = len(stored(output))
     assert after_stop + 8 <= after_kill < 64, "the kill came in the middle"
+
+    position = run_position(RunFolder(output), RunFolder(output).manifest())
+    assert (position.problems, position.samples, position.finished) == (16, 64, after_kill)
+    assert position.tokens == 4 * after_kill
+    assert sum(map(len, position.missing["missing"].to_pylist())) == 64 - after_kill, "the line starts where the run is"
 
     run_passk(session_config(dataset, output), console=quiet(), start_fleet=StandInFleet)
     rows = stored(output)

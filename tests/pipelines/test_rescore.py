@@ -20,7 +20,7 @@ from pipelines.rescore import VerdictChanges, verification_name, verify_run
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.schema import STORED_SCHEMA
 from pipelines.runs.summary import summarise
-from pipelines.stages.verify import verifier_settings
+from pipelines.verifiers.settings import verifier_settings
 from tests.pipelines.stored_rows import failed, make_run, row, wrong
 
 CONFIG = RunConfig(samples=2, verifier="exact")

@@ -26,7 +26,7 @@ from actors.devtools.simulation.config import SimulatedShardConfig
 from actors.devtools.simulation.units import RunningUnit, blank_sample
 from actors.errors import EngineFailed
 from actors.exchange.remote_learner import ActorLearner, ExchangeCounters
-from actors.types import Sample, ShardStats, TrainerSpec, WorkUnit
+from actors.types import Sample, ShardActivity, ShardStats, TrainerSpec, WorkUnit
 from esamp.config import ESampConfig
 from esamp.distiller.bank import DistillerBank
 from esamp.distiller.hidden_rows import HiddenRows, SlotBatch
@@ -133,6 +133,21 @@ class SimulatedShard:
             restored_groups=exchange.restored_groups if exchange else 0,
             restarted_groups=exchange.restarted_groups if exchange else 0,
             generation_seconds=self._steps / self.config.steps_per_s,
+        )
+
+    async def activity(self) -> ShardActivity:
+        """As LLMShard.activity; a shard without a model has no KV cache."""
+        running = sum(len(unit.unit.sample_indices) for unit in list(self._batch))
+        return ShardActivity(
+            shard=self.name,
+            running=running,
+            waiting=self._inbox.qsize() + len(self._waiting),
+            kv_cache_share=0.0,
+            preemptions=0,
+            finished=self._samples,
+            truncated=0,
+            tokens=self._rows,
+            tokens_under_way=0,
         )
 
     def observe(self) -> ShardObservation:

@@ -17,7 +17,8 @@ from pipelines.devtools.bench.verifier_samples import SAMPLES, Sample
 from pipelines.errors import InputError
 from pipelines.problems.dataset_rows import jsonl_rows
 from pipelines.problems.problem import Problem
-from pipelines.stages.verify import Scorer, verifier_settings
+from pipelines.verifiers.scorer import Scorer, start_scorer
+from pipelines.verifiers.settings import verifier_settings
 from pipelines.verifiers.verdict import VerdictStatus
 
 HUMANEVAL_COLUMNS = ("task_id", "entry_point", "prompt", "canonical_solution", "test")
@@ -49,14 +50,14 @@ def measure_verifiers(*, allow_unsafe_execution: bool) -> Iterator[VerifierSpeed
     for name, samples in SAMPLES.items():
         verifier = name.partition(",")[0]
         settings = verifier_settings(RunConfig(verifier=verifier, allow_unsafe_execution=allow_unsafe_execution))
-        with closing(settings.build()) as scorer:
+        with closing(start_scorer(settings)) as scorer:
             yield measure_verifier(name, scorer, samples, workers=workers_of(verifier))
 
 
 def measure_humaneval(path: Path, *, samples: int, allow_unsafe_execution: bool) -> VerifierSpeed:
     """Every reference solution of a HumanEval file, `samples` times. Raises InputError if it is no such file."""
     settings = verifier_settings(RunConfig(verifier="code", allow_unsafe_execution=allow_unsafe_execution))
-    with closing(settings.build()) as scorer:
+    with closing(start_scorer(settings)) as scorer:
         references = humaneval_references(path, samples=samples)
         return measure_verifier(
             f"code, HumanEval's references x {samples}", scorer, references, workers=workers_of("code")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from esamp.distiller.bank import SlotLayout
 from pipelines.config.run import RunConfig
@@ -9,7 +10,8 @@ from pipelines.errors import InputError
 from pipelines.prepare.model_files import is_local, load_model_config
 from pipelines.report.number_format import plain
 from pipelines.report.run_set import Condition, RunSet
-from pipelines.runs.summary import intervened_share, loss_edges, mean_or_none, rows_not_learned
+from pipelines.runs.counters import Counter, counters_of
+from pipelines.runs.summary import intervened_share, loss_edges, mean_or_none
 
 BYTES_PER_PARAMETER = 4 * 4
 """A slot's weights, gradient and Adam's two moments, fp32."""
@@ -31,11 +33,11 @@ def distiller_facts(run_set: RunSet) -> list[Fact]:
         "Distiller loss, first and last tenth of a sample": loss_cell,
         "decode tokens intervened on": lambda condition: f"{intervened_share(condition.runs[0].table):.1%}",
         "lag of the weights, decode steps": lag_cell,
-        "rows not trained on": lambda condition: f"{rows_not_learned(condition.runs[0].sessions):,}",
-        "groups left vanilla, no slot": lambda condition: counted(condition, "vanilla_groups"),
-        "rows with lowered beta, too stale": lambda condition: counted(condition, "stale_rows"),
-        "rows left vanilla, not finite": lambda condition: counted(condition, "nonfinite_rows"),
-        "failed calls to the trainer": lambda condition: counted(condition, "trainer_failures"),
+        **{
+            name.replace("_", " "): partial(counter_cell, counter)
+            for name, counter in counters_of()
+            if counter.of == "exploring runs"
+        },
         "memory of Distiller slots, computed": lambda condition: memory_cell(condition.config),
     }
     return [
@@ -56,12 +58,12 @@ def lag_cell(condition: Condition) -> str:
     return UNKNOWN if mean is None else plain(mean)
 
 
-def counted(condition: Condition, counter: str) -> str:
-    """A shard counter over completed sessions. A restarted shard counts from 0 again, so that its sum is a lower bound."""
+def counter_cell(counter: Counter, condition: Condition) -> str:
+    """A counter over completed sessions. A restarted shard counts from 0 again, so that its sum is a lower bound."""
     sessions = condition.runs[0].sessions
     if not sessions:
         return UNKNOWN
-    total = sum(shard[counter] for session in sessions for shard in session.shards)
+    total = counter.total(sessions)
     return f"at least {total:,}" if any(session.counters_were_reset for session in sessions) else f"{total:,}"
 
 

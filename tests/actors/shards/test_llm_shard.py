@@ -136,7 +136,7 @@ def test_distillers_learn_and_steer_wherever_the_trainer_is(local_ray: None, tra
     esamp = ESampConfig(trainer=trainer, max_groups=8, inner_width=64, learning_rate=3e-3)  # type: ignore[arg-type]
     with Fleet(shard_config(esamp), num_shards=1) as fleet:
         samples = [s for unit in draw(fleet, units()) for s in unit]
-        trained = fleet.trainer_stats()  # before the shard's, which goes on sending what is still in its outbox
+        trained = fleet.trainer_stats()  # before the shard's, which goes on sending what is still in its send queue
         [stats] = fleet.stats()
     tokens = sum(len(s.token_ids) for s in samples)
     assert stats.samples == len(samples) == 48
@@ -175,7 +175,7 @@ def test_an_engine_that_cannot_start_gives_its_reason(local_ray: None) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("num_gpus", [0.5, 2])
 def test_shards_share_a_gpu_or_take_several(local_ray: None, num_gpus: float) -> None:
-    """Unproven: no machine with GPUs has run it yet."""
+    """Untested: no machine with GPUs has run it yet."""
     esamp = ESampConfig(trainer="local", max_groups=8, inner_width=64)
     with Fleet(shard_config(esamp, num_gpus=num_gpus, gpu_memory_utilization=0.4), num_shards=2) as fleet:
         drawn = ray.get([shard.generate.remote(unit) for shard in fleet.shards for unit in units()])

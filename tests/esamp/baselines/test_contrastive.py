@@ -28,11 +28,6 @@ pytestmark = pytest.mark.engine
 
 
 @pytest.fixture(scope="module")
-def stock(tiny_model: Path) -> LLM:
-    return start_engine(tiny_model)
-
-
-@pytest.fixture(scope="module")
 def weak_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random model of one layer with the tiny model's vocabulary."""
     torch.manual_seed(8)

@@ -26,11 +26,6 @@ TEMPERATURE, TOP_K = 30.0, 16
 
 
 @pytest.fixture(scope="module")
-def stock(tiny_model: Path) -> LLM:
-    return start_engine(tiny_model)
-
-
-@pytest.fixture(scope="module")
 def fire(tiny_model: Path) -> LLM:
     return start_baseline(tiny_model, "fire")
 

@@ -23,14 +23,9 @@ from tests.esamp.baselines.baseline_engines import (
     records_of,
     start_baseline,
 )
-from tests.esamp.engine.engines import PROMPTS, generate, params, start_engine
+from tests.esamp.engine.engines import PROMPTS, generate, params
 
 pytestmark = pytest.mark.engine
-
-
-@pytest.fixture(scope="module")
-def stock(tiny_model: Path) -> LLM:
-    return start_engine(tiny_model)
 
 
 class ReferenceHeads(torch.nn.Module):
@@ -47,16 +42,16 @@ class ReferenceHeads(torch.nn.Module):
         """dz [V]"""
         return self.up[head] @ (self.down[head] @ hidden_H)
 
-    def learn(self, lessons: list[tuple[int, torch.Tensor, torch.Tensor, int]]) -> None:
+    def learn(self, batch: list[tuple[int, torch.Tensor, torch.Tensor, int]]) -> None:
         """One step on (head, hidden state, plain logits, token) of each row."""
         for adam in self.adam:
             adam.zero_grad()
         losses = [
             cross_entropy((z_V + self.delta(head, hidden_H))[None], torch.tensor([token]))
-            for head, hidden_H, z_V, token in lessons
+            for head, hidden_H, z_V, token in batch
         ]
         torch.stack(losses).mean().backward()
-        for head in {head for head, *_ in lessons}:
+        for head in {head for head, *_ in batch}:
             self.adam[head].step()
 
 
@@ -114,7 +109,7 @@ def test_the_engine_samples_and_learns_like_the_reference(temperature: float, ti
     largest_shift = 0.0
     with torch.inference_mode(False):
         for s in seen:
-            lessons = []
+            batch = []
             for row, name in enumerate(s.step.request_ids):
                 if not s.step.draws_token[row]:
                     continue
@@ -127,9 +122,9 @@ def test_the_engine_samples_and_learns_like_the_reference(temperature: float, ti
                 largest_shift = max(largest_shift, shift_V.abs().max().item())
                 position[tag] += 1
                 if j < 3:
-                    lessons.append((j, hidden_H, z_V, token))
-            if lessons:
-                reference.learn(lessons)
+                    batch.append((j, hidden_H, z_V, token))
+            if batch:
+                reference.learn(batch)
     assert largest_shift > 0.5, "the heads say too little to be compared"
     assert position == {tag: 10 + 3 * j for tag, j in samples.items()}
     for head, down, up in zip(policy.heads, reference.down, reference.up, strict=True):

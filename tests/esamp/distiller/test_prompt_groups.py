@@ -11,8 +11,8 @@ def make_table(num_slots: int) -> tuple[GroupTable, list[str]]:
     return table, events
 
 
-def request(request_id: str, group: str) -> ExploringRequest:
-    return ExploringRequest(request_id, group, 0.25)
+def request(request_id: str, group: str, size: int = 1) -> ExploringRequest:
+    return ExploringRequest(request_id, group, 0.25, group_size=size)
 
 
 def test_a_slot_opens_at_the_first_decode_row_and_closes_with_the_last_request() -> None:
@@ -77,3 +77,38 @@ def test_unknown_requests_are_not_ours() -> None:
     table, events = make_table(1)
     table.remove("never seen")
     assert table.request("never seen") is None and events == []
+
+
+def test_a_group_keeps_its_slot_until_its_last_expected_sibling_has_ended() -> None:
+    """One sibling at a time, as with fewer places in the batch than samples: the Distiller used to be reset for each of them."""
+    table, events = make_table(2)
+    for name in "abc":
+        table.add(request(name, "g", size=3))
+        table.group_at_decode(request(name, "g", size=3))
+        table.remove(name)
+    assert events == ["open 0 g", "close 0"]
+    assert len(table) == 0
+
+
+def test_an_idle_group_gives_its_slot_to_one_that_decodes() -> None:
+    table, events = make_table(1)
+    waiting, other = request("a", "g", size=8), request("b", "h")
+    table.add(waiting)
+    table.group_at_decode(waiting)
+    table.remove("a")
+    table.add(other)
+    assert table.group_at_decode(other) is not None
+    assert events == ["open 0 g", "close 0", "open 0 h"]
+    assert table.vanilla_groups == 0
+
+
+def test_slots_never_leak_though_expected_siblings_never_come() -> None:
+    table, _ = make_table(4)
+    for number in range(200):
+        late = request(f"r{number}", f"g{number}", size=16)
+        table.add(late)
+        assert table.group_at_decode(late) is not None
+        table.remove(late.request_id)
+    assert table.vanilla_groups == 0
+    table.clear_idle()
+    assert sorted(table._free) == [0, 1, 2, 3]

@@ -16,13 +16,13 @@ pytestmark = pytest.mark.engine
 
 
 @pytest.fixture(scope="module")
-def stock(tiny_model: Path) -> LLM:
-    return start_engine(tiny_model)
+def exploring(tiny_model: Path) -> LLM:
+    return start_engine(tiny_model, {"beta": 0.8, "learning_rate": 3e-3})
 
 
 @pytest.fixture(scope="module")
-def exploring(tiny_model: Path) -> LLM:
-    return start_engine(tiny_model, {"beta": 0.8, "learning_rate": 3e-3})
+def beta_one(tiny_model: Path) -> LLM:
+    return start_engine(tiny_model, {"beta": 1.0})
 
 
 @pytest.fixture(scope="module")
@@ -92,12 +92,14 @@ class PerfectPrediction:
 
 
 @pytest.mark.parametrize("filters", [{}, {"top_p": 0.95}, {"top_k": 9}, {"min_p": 0.05}], ids=str)
-def test_a_perfect_prediction_is_vanilla(filters: dict[str, float], stock: LLM, tiny_model: Path) -> None:
-    engine = start_engine(tiny_model, {"beta": 1.0})
-    inside = explorer(engine)
-    inside.predictor = PerfectPrediction()
-    assert generate(engine, seeded(**filters)) == generate(stock, seeded(**filters))
-    assert inside.counters().explored_rows == 16 * 23
+def test_a_perfect_prediction_is_vanilla(
+    filters: dict[str, float], stock: LLM, beta_one: LLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = explorer(beta_one)
+    monkeypatch.setattr(inside, "predictor", PerfectPrediction())
+    before = inside.counters().explored_rows
+    assert generate(beta_one, seeded(**filters)) == generate(stock, seeded(**filters))
+    assert inside.counters().explored_rows - before == 16 * 23
 
 
 def test_training_in_the_background_gives_the_tokens_of_training_in_step(tiny_model: Path) -> None:

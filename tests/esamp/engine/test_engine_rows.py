@@ -28,11 +28,6 @@ SETTINGS = {"beta": 0.6, "learning_rate": 3e-3}
 
 
 @pytest.fixture(scope="module")
-def stock(tiny_model: Path) -> LLM:
-    return start_engine(tiny_model)
-
-
-@pytest.fixture(scope="module")
 def exploring(tiny_model: Path) -> LLM:
     return start_engine(tiny_model, SETTINGS)
 

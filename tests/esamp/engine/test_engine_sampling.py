@@ -44,13 +44,14 @@ FILTERS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def stock(tiny_model: Path) -> LLM:
-    return start_engine(tiny_model)
+def exploring(tiny_model: Path) -> LLM:
+    return start_engine(tiny_model, SETTINGS)
 
 
 @pytest.fixture(scope="module")
-def exploring(tiny_model: Path) -> LLM:
-    return start_engine(tiny_model, SETTINGS)
+def overwhelming(tiny_model: Path) -> LLM:
+    """Beta far beyond reason."""
+    return start_engine(tiny_model, {"beta": 50.0})
 
 
 @pytest.fixture(scope="module")
@@ -128,13 +129,17 @@ class FlatPrediction:
 
 
 @pytest.mark.parametrize("filters", [{}, {"top_k": 10}], ids=str)
-def test_a_flat_prediction_samples_at_temperature_over_one_plus_beta(filters: dict[str, Any], tiny_model: Path) -> None:
+def test_a_flat_prediction_samples_at_temperature_over_one_plus_beta(
+    filters: dict[str, Any], exploring: LLM, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Why a run needs the control: an uninformative Distiller does nothing but sharpen."""
-    engine, oracle = start_engine(tiny_model, SETTINGS), Oracle(tiny_model)
-    explorer(engine).predictor = FlatPrediction()
-    [[tokens]] = generate(engine, [(PROMPTS[0], params(temperature=1.3, max_tokens=60, **record("flat"), **filters))])
+    oracle = Oracle(tiny_model)
+    monkeypatch.setattr(explorer(exploring), "predictor", FlatPrediction())
+    [[tokens]] = generate(
+        exploring, [(PROMPTS[0], params(temperature=1.3, max_tokens=60, **record("flat"), **filters))]
+    )
     logits_TV = oracle.read(PROMPTS[0] + tokens).logits_TV[len(PROMPTS[0]) - 1 : -1]
-    for t, recorded in enumerate(records(engine, ["flat"])["flat"]["behaviour_logprobs"]):
+    for t, recorded in enumerate(records(exploring, ["flat"])["flat"]["behaviour_logprobs"]):
         z_V = logits_TV[t]
         if filters:
             z_V = torch.where(z_V >= z_V.topk(10).values[-1], z_V, -torch.inf)
@@ -171,31 +176,35 @@ def test_too_many_candidates_are_projected_whole_counted_and_give_the_same_token
     assert explorer(narrow).counters().dense_steps > 0
 
 
-def test_top_k_of_one_is_greedy_whatever_the_distiller_says(stock: LLM, tiny_model: Path) -> None:
-    engine = start_engine(tiny_model, {"beta": 50.0})
+def test_top_k_of_one_is_greedy_whatever_the_distiller_says(stock: LLM, overwhelming: LLM) -> None:
+    before = explorer(overwhelming).counters().explored_rows
     one = [(p, params(seed=i, top_k=1)) for i, p in enumerate(PROMPTS)]
-    assert generate(engine, one) == generate(stock, [(p, params(temperature=0.0)) for p in PROMPTS])
-    assert explorer(engine).counters().explored_rows == 4 * 23
+    assert generate(overwhelming, one) == generate(stock, [(p, params(temperature=0.0)) for p in PROMPTS])
+    assert explorer(overwhelming).counters().explored_rows - before == 4 * 23
 
 
 @pytest.mark.parametrize("filters", [{"top_k": 3}, {"top_p": 0.6}, {"min_p": 0.3}], ids=str)
 def test_no_token_outside_the_models_candidates_is_drawn_however_strong_beta(
-    filters: dict[str, Any], tiny_model: Path
+    filters: dict[str, Any], overwhelming: LLM, tiny_model: Path
 ) -> None:
-    engine, oracle = start_engine(tiny_model, {"beta": 50.0}), Oracle(tiny_model)
-    tokens = generate(engine, [(PROMPTS[0], params(n=8, seed=3, **filters))])[0]
+    oracle, before = Oracle(tiny_model), explorer(overwhelming).counters().explored_rows
+    tokens = generate(overwhelming, [(PROMPTS[0], params(n=8, seed=3, **filters))])[0]
     for sample in tokens:
         logits_TV = oracle.read(PROMPTS[0] + sample).logits_TV[len(PROMPTS[0]) - 1 : -1]
         for t, token in enumerate(sample):
             # Candidates do not depend on what a Distiller says, so any will do here.
             assert fused_distribution(logits_TV[t], logits_TV[t], beta=0.0, temperature=1.0, **filters)[token] > 0
-    assert explorer(engine).counters().explored_rows == 8 * 23
+    assert explorer(overwhelming).counters().explored_rows - before == 8 * 23
 
 
-def test_masks_hold_however_strong_beta(stock: LLM, tiny_model: Path) -> None:
+def test_masks_hold_however_strong_beta(overwhelming: LLM) -> None:
     """Allowed tokens, a bias that forbids, and a minimum length before stop tokens; each forbids what is otherwise drawn."""
-    engine = start_engine(tiny_model, {"beta": 50.0})
-    free = {token for samples in generate(engine, [(PROMPTS[0], params(n=16, seed=1))]) for s in samples for token in s}
+    free = {
+        token
+        for samples in generate(overwhelming, [(PROMPTS[0], params(n=16, seed=1))])
+        for s in samples
+        for token in s
+    }
     allowed = list(range(10, 40))
     assert free - set(allowed)
     kinds = {
@@ -203,7 +212,7 @@ def test_masks_hold_however_strong_beta(stock: LLM, tiny_model: Path) -> None:
         "bias": params(n=16, seed=1, logit_bias={token: -100.0 for token in free}),
         "minimum": params(n=16, seed=1, stop_token_ids=sorted(free), min_tokens=12),
     }
-    drawn = {kind: generate(engine, [(PROMPTS[0], settings)])[0] for kind, settings in kinds.items()}
+    drawn = {kind: generate(overwhelming, [(PROMPTS[0], settings)])[0] for kind, settings in kinds.items()}
     assert {token for sample in drawn["allowed"] for token in sample} <= set(allowed)
     assert not {token for sample in drawn["bias"] for token in sample} & free
     assert all(not set(sample[:12]) & free and len(sample) >= 12 for sample in drawn["minimum"])

@@ -14,7 +14,7 @@ from vllm import LLM
 from esamp.config import ESampConfig
 from esamp.distiller.learner import WeightsVersion
 from esamp.explorer import Explorer
-from esamp.policy import Counters
+from esamp.policy import Counters, build_policy
 from tests.esamp.engine.engines import (
     PROMPTS,
     explorer,
@@ -30,11 +30,6 @@ from tests.esamp.engine.engines import (
 pytestmark = pytest.mark.engine
 BASE = {"beta": 0.8, "learning_rate": 1e-2, "inner_width": 32, "max_groups": 8}
 TAGS = [f"r{i}" for i in range(4)]
-
-
-@pytest.fixture(scope="module")
-def stock(tiny_model: Path) -> LLM:
-    return start_engine(tiny_model)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +50,7 @@ def with_settings(engine: LLM, **settings: Any) -> LLM:
 
     [worker] = engine.collective_rpc(lambda wrapper: wrapper.worker)
     vars(worker.model_runner.get_model()).pop("compute_logits", None)
-    worker.policy = config.build(worker)
+    worker.policy = build_policy(config, worker)
     return engine
 
 

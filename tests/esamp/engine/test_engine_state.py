@@ -28,11 +28,6 @@ SETTINGS = {"beta": 0.8, "learning_rate": 1e-2}
 
 
 @pytest.fixture(scope="module")
-def stock(tiny_model: Path) -> LLM:
-    return start_engine(tiny_model)
-
-
-@pytest.fixture(scope="module")
 def exploring(tiny_model: Path) -> LLM:
     return start_engine(tiny_model, SETTINGS)
 
@@ -44,10 +39,10 @@ def single_slot(tiny_model: Path) -> LLM:
 
 def test_beta_zero_builds_nothing(tiny_model: Path) -> None:
     engine = start_engine(tiny_model, {"beta": 0.0})
-    [[policy, taps]] = engine.collective_rpc(
+    [[policy, hooks]] = engine.collective_rpc(
         lambda worker: [type(worker.policy), worker.model_runner.use_aux_hidden_state_outputs]
     )
-    assert policy is VanillaPolicy and not taps
+    assert policy is VanillaPolicy and not hooks
 
 
 @pytest.mark.parametrize(
@@ -165,7 +160,7 @@ def kept_objects() -> Counter[str]:
 
 
 def test_an_engine_that_has_served_many_keeps_nothing_of_them(tiny_model: Path) -> None:
-    """Ended, aborted, recorded and read, greedy, refused, and without a slot: after each round the books are as after the first."""
+    """Ended, aborted, recorded and read, greedy, refused, and without a slot: after each round the tables are as after the first."""
     exploring = start_engine(tiny_model, {**SETTINGS, "max_groups": 8})
     inside = explorer(exploring)
     [telemetry] = exploring.collective_rpc(lambda worker: worker.telemetry)

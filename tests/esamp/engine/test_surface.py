@@ -1,4 +1,4 @@
-"""What esamp needs inside vLLM is there, is asked for by name at start-up, and engines it cannot run in are refused with a way out."""
+"""What esamp needs inside vLLM is there, is asked for by name at start-up, and engines it cannot run in are refused with a suggestion."""
 
 import logging
 from pathlib import Path
@@ -32,7 +32,8 @@ def worker(engine: LLM) -> Any:
 
 def test_this_vllm_has_everything(worker: Any) -> None:
     check_surface(worker.model_runner)
-    adapter.check_worker(worker)
+    adapter.check_engine(worker)
+    adapter.check_runner(worker)
 
 
 class Without:
@@ -84,19 +85,22 @@ def test_releases_nobody_ran_are_tried_with_a_warning_and_unknown_ones_refused(
 ) -> None:
     logging.getLogger("esamp").propagate = True
     with caplog.at_level("WARNING"):
-        adapter.check_worker(worker)
+        adapter.check_engine(worker)
+        adapter.check_runner(worker)
         assert not caplog.records
-        monkeypatch.setattr(vllm, "__version__", "0.29.1+cpu")
-        adapter.check_worker(worker)
-    assert "0.29.1+cpu has every name it needs, and is untested" in caplog.text
-    for unknown in ("0.25.9", "0.33.0", "1.26.0"):
+        for checked in ("0.29.1+cpu", "0.33.0"):
+            monkeypatch.setattr(vllm, "__version__", checked)
+            adapter.check_engine(worker)
+            adapter.check_runner(worker)
+            assert f"{checked} has every name it needs, and is untested" in caplog.text
+    for unknown in ("0.25.9", "0.34.0", "1.26.0"):
         monkeypatch.setattr(vllm, "__version__", unknown)
-        with pytest.raises(UnsupportedEngine, match=f"esamp knows vLLM 0.26 to 0.32; this is {unknown}"):
-            adapter.check_worker(worker)
+        with pytest.raises(UnsupportedEngine, match=f"esamp knows vLLM 0.26 to 0.33; this is {unknown}"):
+            adapter.check_engine(worker)
 
 
 def fake_worker(**changes: Any) -> Any:
-    """What check_worker reads of a worker whose engine cannot be built here."""
+    """What check_engine reads of a worker whose engine cannot be built here."""
     parallel = SimpleNamespace(
         pipeline_parallel_size=changes.pop("pipeline_parallel_size", 1),
         tensor_parallel_size=changes.pop("tensor_parallel_size", 1),
@@ -108,7 +112,10 @@ def fake_worker(**changes: Any) -> Any:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"use_v2_model_runner": True}, "V1 model runner; this engine uses V2. Set VLLM_USE_V2_MODEL_RUNNER=0"),
+        (
+            {"use_v2_model_runner": True},
+            "V1 model runner; this engine uses V2, the default on CUDA. .* VLLM_USE_V2_MODEL_RUNNER=0",
+        ),
         ({"speculative_config": object()}, "does not support speculative decoding; leave speculative_config out"),
         ({"tensor_parallel_size": 2}, "got tensor_parallel_size=2 on a CPU"),
         ({"pipeline_parallel_size": 2}, "got pipeline_parallel_size=2"),
@@ -117,7 +124,7 @@ def fake_worker(**changes: Any) -> Any:
 )
 def test_engines_that_cannot_be_built_here_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UnsupportedEngine, match=message):
-        adapter.check_worker(fake_worker(**changes))
+        adapter.check_engine(fake_worker(**changes))
 
 
 @pytest.mark.parametrize(
@@ -192,3 +199,11 @@ def test_a_plain_heads_weights_give_the_heads_logits_and_no_more(model: str, req
         )
     )
     torch.testing.assert_close(hidden @ weight_VH.T, logits)
+
+
+def test_lora_is_refused_where_predictions_go_through_the_head() -> None:
+    """vLLM pads the head of an engine with LoRA: the first fused step ended in an einsum of other sizes."""
+    worker = SimpleNamespace(vllm_config=SimpleNamespace(lora_config=object()))
+    with pytest.raises(UnsupportedEngine, match="does not support LoRA with beta > 0; merge the adapter"):
+        adapter.check_no_lora(worker)
+    adapter.check_no_lora(SimpleNamespace(vllm_config=SimpleNamespace(lora_config=None)))

@@ -82,7 +82,8 @@ def large_run(folder: Path) -> RunConfig:
     """Of a model of 7B parameters on a GPU, with a trainer on a CPU."""
     Qwen2Config(hidden_size=3584, num_hidden_layers=28, intermediate_size=18944).save_pretrained(folder)
     engine = EngineConfig(num_gpus=1, max_num_seqs=128)
-    return RunConfig(model=str(folder), sampler="esamp", samples=16, engine=engine)
+    esamp = ESampConfig(trainer="actor")
+    return RunConfig(model=str(folder), sampler="esamp", samples=16, engine=engine, esamp=esamp)
 
 
 def test_a_trainer_that_cannot_keep_up_is_warned_of_with_a_suggestion(tmp_path: Path) -> None:

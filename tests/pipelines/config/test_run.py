@@ -12,7 +12,7 @@ from pipelines.config.identity import config_hash
 from pipelines.config.run import RunConfig
 from pipelines.config.yaml_flags import flags_from_yaml
 from pipelines.errors import InputError
-from pipelines.stages.verify import verifier_settings
+from pipelines.verifiers.settings import verifier_settings
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_controls_change_one_thing_of_the_esamp_they_control() -> None:
         assert RunConfig(sampler=name, esamp=esamp).policy == replace(esamp, **difference), name
 
 
-@pytest.mark.parametrize("section", ["esamp", "fire", "override", "contrastive"])
+@pytest.mark.parametrize("section", ["esamp", "quasi", "latent", "novelty", "trie", "fire", "override", "contrastive"])
 def test_a_run_depends_on_the_settings_of_its_own_sampler_only(section: str) -> None:
     for name in SAMPLERS:
         names = settings_that_matter(RunConfig(sampler=name))

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.ray
 
 @pytest.fixture(scope="module")
 def finished(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of three Countdown problems with two samples each, a part to a problem."""
+    """A run of three Countdown problems with two samples each, an output file to a problem."""
     folder = tmp_path_factory.mktemp("chaos") / "run"
     config = RunConfig(limit=3, samples=2, work_units_per_file=1, sampler="vanilla", output=folder)
     run_passk(config, console=Console(file=io.StringIO()), start_fleet=StandInFleet)
@@ -33,17 +33,17 @@ def judged(folder: Path) -> ChaosReport:
 
 
 def changed(finished: Path, tmp_path: Path, **columns: Any) -> Path:
-    """A copy of the run in which each row of the first part has these values."""
+    """A copy of the run in which each row of the first file has these values."""
     folder = tmp_path / "changed"
     shutil.copytree(finished, folder)
-    part = folder / RunFolder(folder).parts()[0]
-    table = pq.read_table(part)
+    file = folder / RunFolder(folder).files()[0]
+    table = pq.read_table(file)
     for name, value in columns.items():
         index = table.schema.get_field_index(name)
         table = table.set_column(
             index, table.schema.field(name), pa.array([value] * len(table), table.schema[index].type)
         )
-    pq.write_table(table, part)
+    pq.write_table(table, file)
     return folder
 
 
@@ -70,7 +70,7 @@ def test_what_is_wrong_is_counted(finished: Path, tmp_path: Path, columns: dict[
 
 def test_an_output_file_that_is_there_twice_is_read_once_and_counted(finished: Path, tmp_path: Path) -> None:
     folder = changed(finished, tmp_path)
-    part = folder / RunFolder(folder).parts()[0]
-    shutil.copy(part, part.with_name("again.parquet"))
+    file = folder / RunFolder(folder).files()[0]
+    shutil.copy(file, file.with_name("again.parquet"))
     report = judged(folder)
     assert report.is_exact and report.rows_in_files == 8

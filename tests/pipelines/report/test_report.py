@@ -131,7 +131,7 @@ def test_diversity_is_taken_over_the_same_number_of_samples(run_set: RunSet) -> 
 def test_the_distillers_row_is_dashes_without_one(run_set: RunSet) -> None:
     facts = {fact.name: fact.cells for fact in distiller_facts(run_set)}
     assert all(cells[0] == "\u2013" for cells in facts.values())
-    assert facts["rows not trained on"][1] == "0"
+    assert facts["rows not learned"][1] == "0"
     assert re.fullmatch(r"[\d.]+ MiB for 32 slot\(s\)", facts["memory of Distiller slots, computed"][1])
 
 

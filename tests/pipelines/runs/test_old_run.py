@@ -16,6 +16,7 @@ import pytest
 
 from pipelines.config.early_stopping import StoppingConfig
 from pipelines.config.identity import config_hash
+from pipelines.config.yaml_flags import flatten
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.manifest import Manifest
 from pipelines.runs.schema import STORED_SCHEMA
@@ -38,9 +39,19 @@ def test_settings_of_an_old_run_are_read_under_their_new_names(folder: RunFolder
 
 
 def test_an_old_run_json_is_written_with_the_keys_and_the_hash_it_had(folder: RunFolder) -> None:
+    """Settings that came later are written beside those that it had, and do not change what run it is."""
     before = json.loads((OLD_RUN / "run.json").read_text())
-    assert json.loads(folder.manifest().to_json()) == before
+    written = json.loads(folder.manifest().to_json())
+    old_settings, settings = flatten(before.pop("config")), flatten(written.pop("config"))
+    assert written == before
+    assert {name: settings[name] for name in old_settings} == old_settings
     assert before["config_hash"] == config_hash(folder.manifest().config)
+
+
+def test_a_setting_that_came_later_makes_another_run_once_it_is_used(folder: RunFolder) -> None:
+    config = folder.manifest().config
+    other = replace(config, esamp=replace(config.esamp, source_depth=0.5))
+    assert config_hash(other) != config_hash(config)
 
 
 def test_an_old_run_is_finished_and_summarised_as_it_was(folder: RunFolder) -> None:

@@ -39,9 +39,9 @@ def test_a_shard_is_given_its_batch_twice_over() -> None:
     config = RunConfig(samples=16, sampler="vanilla", engine=EngineConfig(max_num_seqs=64))
     assert work_units_in_flight(config) == 8
     assert work_units_in_flight(RunConfig(samples=1000, sampler="vanilla")) == 2, (
-        "units of a batch each, that spill over"
+        "units of a batch each, that spread over"
     )
-    assert work_units_in_flight(RunConfig(samples=1000, sampler="vanilla", spill=False)) == 1
+    assert work_units_in_flight(RunConfig(samples=1000, sampler="vanilla", spread=False)) == 1
 
 
 def test_an_exploring_shard_gets_no_more_problems_than_it_has_distillers() -> None:

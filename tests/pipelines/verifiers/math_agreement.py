@@ -6,6 +6,7 @@ math-verify's own verdict is `verify(parse(reference), parse(text))` with its de
 """
 
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 from math_verify import parse, verify
 
 from pipelines.problems.problem import Problem
-from pipelines.verifiers.math import boxed_reference, verify_math
+from pipelines.verifiers.math.verify import verify_math
 from pipelines.verifiers.verdict import VerdictStatus
 from tests.pipelines.verifiers.math_answers import BROKEN, FRAMES, equivalents, near_misses
 
@@ -68,7 +69,8 @@ def compare(references: Iterable[str]) -> Iterator[Compared]:
 
 def math_verifys_own(reference: str, text: str) -> bool:
     """What math-verify says by itself."""
-    gold = parse(boxed_reference(reference), parsing_timeout=None)
+    is_marked = "\\boxed" in reference or re.search(r"(?<!\\)\$|\\\(|\\\[", reference)
+    gold = parse(reference if is_marked else f"\\boxed{{{reference}}}", parsing_timeout=None)
     equal: bool = verify(gold, parse(text, parsing_timeout=None), timeout_seconds=None)
     return equal
 

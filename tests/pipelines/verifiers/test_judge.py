@@ -12,8 +12,9 @@ import pytest
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
 from pipelines.problems.problem import Problem
-from pipelines.stages.verify import verifier_settings
-from pipelines.verifiers.judge import JudgeScorer, JudgeSettings, judge_prompt
+from pipelines.verifiers.judge import JudgeScorer, judge_prompt
+from pipelines.verifiers.scorer import check_verifier, start_scorer
+from pipelines.verifiers.settings import JudgeSettings, verifier_settings
 
 PROBLEM = Problem("p", "What is {1}+1?", "2")
 
@@ -126,10 +127,10 @@ def test_the_key_comes_from_the_environment(judge: JudgeServer, monkeypatch: pyt
     config = RunConfig(verifier="judge", judge_url=judge.url, judge_model="m", judge_key_variable="JUDGE_KEY")
     monkeypatch.delenv("JUDGE_KEY", raising=False)
     with pytest.raises(InputError, match="environment variable JUDGE_KEY, which is not set"):
-        verifier_settings(config).check()
+        check_verifier(verifier_settings(config))
     monkeypatch.setenv("JUDGE_KEY", "secret")
-    verifier_settings(config).check()
-    scorer = verifier_settings(config).build()
+    check_verifier(verifier_settings(config))
+    scorer = start_scorer(verifier_settings(config))
     assert scorer.score(PROBLEM, "2").status == "correct"
     assert judge.keys == ["Bearer secret"]
     assert "secret" not in json.dumps(config.to_dict())

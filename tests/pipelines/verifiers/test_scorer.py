@@ -9,25 +9,13 @@ import pytest
 
 from pipelines.errors import InputError
 from pipelines.problems.problem import Problem
-from pipelines.stages.verify import ChildScorer, VerifierSettings
-from pipelines.verifiers.registry import BUILT_IN, load_verifier, verify_countdown, verify_exact
+from pipelines.verifiers.countdown import verify_countdown
+from pipelines.verifiers.registry import VERIFIERS, load_verifier
+from pipelines.verifiers.scorer import ChildScorer, start_scorer
+from pipelines.verifiers.settings import VerifierSettings
 from pipelines.verifiers.verdict import Verdict, VerdictStatus
 
 COUNTDOWN = Problem("p", "3 7 19 25=84:", "84")
-
-
-@pytest.mark.parametrize(
-    ("answer", "text", "status"),
-    [
-        ("42", "First 40, then\n42.", "correct"),
-        ("Evelyn", "so it is \\boxed{ evelyn }", "correct"),
-        ("long story #### 72", "#### 72", "correct"),
-        ("42", "\\boxed{\\frac{1}{2}} or 42", "wrong"),
-        ("42", "  \n", "no_answer"),
-    ],
-)
-def test_exact(answer: str, text: str, status: str) -> None:
-    assert verify_exact(text, Problem("p", "?", answer)).status == status
 
 
 @pytest.mark.parametrize(
@@ -52,7 +40,7 @@ def test_a_countdown_answer_that_reaches_the_target_is_correct() -> None:
 
 @pytest.fixture(scope="module")
 def math() -> Iterator[ChildScorer]:
-    scorer = ChildScorer(BUILT_IN["math"], timeout_s=20.0)
+    scorer = ChildScorer(VERIFIERS["math"].path, timeout_s=20.0)
     yield scorer
     scorer.close()
 
@@ -140,10 +128,10 @@ def test_a_verifier_that_is_not_there_is_refused(path: str, message: str) -> Non
 
 @pytest.mark.parametrize("name", ["countdown", "exact", "choice", "none"])
 def test_quick_verifiers_need_no_child(name: str) -> None:
-    assert not isinstance(VerifierSettings(name=name, timeout_s=1.0).build(), ChildScorer)
+    assert not isinstance(start_scorer(VerifierSettings(name=name, timeout_s=1.0)), ChildScorer)
 
 
 def test_without_a_verifier_a_sample_is_neither_right_nor_wrong() -> None:
-    verdict = VerifierSettings(name="none", timeout_s=1.0).build().score(COUNTDOWN, "19+25=44")
+    verdict = start_scorer(VerifierSettings(name="none", timeout_s=1.0)).score(COUNTDOWN, "19+25=44")
     assert verdict.status == "unverified"
     assert isnan(verdict.score)

@@ -1,0 +1,37 @@
+"""Engine arguments that are passed through to vLLM, and those that are refused before an engine starts."""
+
+import pytest
+
+from actors.config import EngineConfig, ShardConfig
+from esamp.config import ESampConfig
+from pipelines.config.identity import config_hash
+from pipelines.config.run import RunConfig
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ("fp8", "must be a JSON object such as"),
+        ('["fp8"]', "must be a JSON object such as"),
+        ('{"max_model_len": 9}', "must not set max_model_len: use --engine.max-model-len"),
+        ('{"speculative_config": {}}', "must not set speculative_config: the samplers draw one token a step"),
+        ('{"pipeline_parallel_size": 2}', "use more --shards"),
+    ],
+)
+def test_an_engine_argument_that_cannot_be_passed_through_is_refused(extra: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        EngineConfig(extra=extra)
+
+
+def test_lora_with_exploration_is_refused_before_an_engine_starts() -> None:
+    engine = EngineConfig(extra='{"enable_lora": true}')
+    with pytest.raises(ValueError, match=r"beta > 0 .* Merge the adapter into the weights"):
+        ShardConfig(model="m", engine=engine, policy=ESampConfig())
+    assert ShardConfig(model="m", engine=engine, policy=ESampConfig(beta=0)).engine.extra_arguments == {
+        "enable_lora": True
+    }
+
+
+def test_an_extra_argument_makes_another_run() -> None:
+    plain, quantised = RunConfig(), RunConfig(engine=EngineConfig(extra='{"quantization": "fp8"}'))
+    assert config_hash(plain) != config_hash(quantised)

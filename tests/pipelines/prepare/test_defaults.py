@@ -1,0 +1,83 @@
+"""What a run takes unless it is told otherwise: the values of its folder, its model, its task and this machine, in that order."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from actors.config import EngineConfig, SamplingConfig
+from jobs import passk
+from pipelines.config.run import EMBEDDED_MODEL, RunConfig
+from pipelines.prepare.defaults import default_num_cpus, model_defaults
+from tests.pipelines.stored_rows import make_run, row
+
+
+def model_with(folder: Path, *, card: dict[str, object] | None = None, template: str | None = None) -> str:
+    """The embedded model's files but its weights, with another generation_config.json and chat template."""
+    folder.mkdir()
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        (folder / name).write_text((EMBEDDED_MODEL / name).read_text())
+    if card is not None:
+        (folder / "generation_config.json").write_text(json.dumps(card))
+    if template is not None:
+        (folder / "chat_template.jinja").write_text(template)
+    return str(folder)
+
+
+CHAT = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+THINKING = CHAT + "{% if enable_thinking is false %}<think></think>{% endif %}"
+
+
+def test_a_chat_model_and_a_thinking_model_get_the_tasks_lengths(tmp_path: Path) -> None:
+    chat = passk.parse(["--task", "aime2025", "--model", model_with(tmp_path / "chat", template=CHAT)]).run
+    thinking = passk.parse(["--task", "aime2025", "--model", model_with(tmp_path / "thinking", template=THINKING)]).run
+    assert (chat.sampling.max_tokens, thinking.sampling.max_tokens) == (8192, 32768)
+    given = passk.parse(
+        ["--task", "aime2025", "--model", str(tmp_path / "thinking"), "--sampling.max-tokens", "512"]
+    ).run
+    assert given.sampling.max_tokens == 512, "what is given wins, also where it is the general default"
+    assert (
+        passk.parse(["--model", str(tmp_path / "thinking"), "--no-chat", "--task", "gsm8k"]).run.sampling.max_tokens
+        == 1024
+    )
+
+
+def test_the_models_generation_config_is_taken_and_said(tmp_path: Path) -> None:
+    card = {"do_sample": True, "temperature": 0.6, "top_p": 0.95, "top_k": 20, "repetition_penalty": 1.05}
+    model = model_with(tmp_path / "model", card=card, template=CHAT)
+    command, defaults = passk.parse_with_defaults(["--model", model, "--task", "gsm8k", "--sampling.top-k", "50"])
+    assert command.run.sampling == SamplingConfig(temperature=0.6, top_p=0.95, top_k=50, max_tokens=1024)
+    assert defaults is not None and defaults.line(command.run) == (
+        "sampling: temperature 0.6, top_p 0.95 (the model's generation_config.json); top_k 50 (given); max_tokens 1024 (task gsm8k, "
+        "chat or base model). Left out, since no sampler here has it: repetition_penalty 1.05"
+    )
+
+
+@pytest.mark.parametrize("card", [None, {"do_sample": False, "top_k": 1}, {"eos_token_id": 1}])
+def test_a_model_card_without_sampling_leaves_the_tasks_values(tmp_path: Path, card: dict[str, object] | None) -> None:
+    config = RunConfig(model=model_with(tmp_path / "model", card=card))
+    assert model_defaults(config).sampling == SamplingConfig()
+
+
+def test_a_run_goes_on_with_the_sampling_it_has(tmp_path: Path) -> None:
+    held = RunConfig(samples=2, output=tmp_path / "run", sampling=SamplingConfig(temperature=0.7, max_tokens=99))
+    make_run(tmp_path / "run", held, [[row(0, 0)]])
+    command, defaults = passk.parse_with_defaults(["--samples", "2", "--output", str(tmp_path / "run")])
+    assert command.run.sampling == held.sampling
+    assert defaults is not None and "max_tokens 99 (run.json)" in defaults.line(command.run)
+
+
+def test_a_cpu_shard_gets_the_machines_cores_over_the_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    for cores, shards, expected in ((1, 1, 1), (2, 1, 2), (2, 2, 1), (4, 1, 3), (16, 4, 3), (4, 8, 1)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, n=cores: set(range(n)))
+        assert default_num_cpus(shards) == expected
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert default_num_cpus(1) == 2, "the variable by which users limit threads wins"
+    defaults = replace(model_defaults(RunConfig()), num_cpus=3.0)
+    assert defaults.apply(RunConfig()).engine.num_cpus == 3
+    gpu = RunConfig(engine=EngineConfig(num_gpus=1))
+    assert defaults.apply(gpu).engine == gpu.engine

@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
-from functools import partial
 from typing import Any, Protocol
 
 import ray
@@ -26,11 +25,12 @@ from actors.types import RouterCounts, ShardStats, TrainerStats
 from esamp.config import ESampConfig
 from pipelines.config.run import RunConfig
 from pipelines.errors import RunError
+from pipelines.metrics.run_metrics import RunMetrics
 from pipelines.prepare.run import PreparedRun
 from pipelines.runs.folder import SAMPLES, TODO, RunFolder, Session
 from pipelines.runs.plan import work_units_in_flight, work_units_per_file
 from pipelines.runs.position import run_position
-from pipelines.runs.progress_file import write_progress
+from pipelines.runs.progress_file import RunProgress, write_progress
 from pipelines.runs.provenance import now
 from pipelines.runs.schema import RunLabels, run_labels
 from pipelines.stages.early_stopping import Gate, OpenGate, StoppingActor, StoppingGate
@@ -92,7 +92,13 @@ def generate_work_units(run: PreparedRun, *, console: Console, start_fleet: Star
         fleet.grow(router, other_cpus=pipeline_cpus(config))
         position = run_position(run.folder, manifest)
         ray.get(progress.expect.remote(position.missing))
-        sink = partial(write_progress, run.folder.storage)
+        metrics = RunMetrics(run=manifest.run_id, sampler=config.sampler)
+
+        def sink(progress: RunProgress) -> None:
+            """For whoever sees the folder, and whoever sees the cluster."""
+            metrics(progress)
+            write_progress(run.folder.storage, progress)
+
         started, clock_start = now(), time.monotonic()
         with live.following(progress, position=position, router=router, fleet=fleet, sink=sink):
             # One extension round after the other: units of one problem that are under way at the same time may share a Distiller.

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 from ray.actor import ActorHandle
 
+from pipelines.metrics.sample_metrics import SampleMetrics
 from pipelines.problems.problem import Problem
 from pipelines.runs.finished_sample import finished_sample
 from pipelines.runs.reference_answers import Answers
@@ -27,6 +28,7 @@ class VerifySamples:
         self._answers = Answers(answers)
         self._scorer = start_scorer(settings)
         self._listeners = listeners
+        self._metrics = SampleMetrics()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Score every row that holds an answer."""
@@ -41,6 +43,7 @@ class VerifySamples:
                 "detail": verdict.detail,
                 "verdict_ms": 1000 * (time.perf_counter() - started),
             }
+        self._metrics.add(rows)
         for listener in self._listeners:
             listener.add.remote([finished_sample(row) for row in rows])
         return pa.Table.from_pylist(rows, schema=STORED_SCHEMA)

@@ -10,12 +10,13 @@ capacity model (python -m jobs.capacity).
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import tyro
 
+from jobs import passk
 from jobs.exit_codes import one_line_errors
 from pipelines.config.renamed import check_options
 from pipelines.config.run import RunConfig
@@ -92,10 +93,25 @@ def check(command: CheckCommand) -> None:
 def parse(args: list[str]) -> RenderCommand | CheckCommand:
     """The command."""
     commands: dict[str, Callable[..., Any]] = {"render": RenderCommand, "check": CheckCommand}
-    parsed: RenderCommand | CheckCommand = tyro.extras.subcommand_cli_from_dict(
+    command: RenderCommand | CheckCommand = tyro.extras.subcommand_cli_from_dict(
         commands, prog="python -m jobs.kuberay", description=__doc__, args=args
     )
-    return parsed
+    if isinstance(command, CheckCommand):
+        return command
+    # As jobs.passk would on the cluster: with the defaults of the task and the model.
+    return replace(command, run=passk.parse(run_arguments(args)).run)
+
+
+def run_arguments(args: list[str]) -> list[str]:
+    """The words of --run.*, as jobs.passk has them: ["--run.samples", "4", "--kind", "kueue"] -> ["--samples", "4"]."""
+    words: list[str] = []
+    is_of_run = False
+    for word in args:
+        if word.startswith("--"):
+            is_of_run = word.startswith("--run.")
+        if is_of_run:
+            words.append("--" + word.removeprefix("--run.") if word.startswith("--run.") else word)
+    return words
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""The command that makes a run, from its config: only the settings that differ from the defaults."""
+"""The command that makes a run, from its config: the settings that differ from RunConfig's, and all of sampling.
+
+Sampling has defaults of its own for each task and model, which jobs.passk looks up: what the run has is said, so that it does not depend on
+the files that a cluster finds.
+"""
 
 import shlex
 from itertools import chain
@@ -13,7 +17,11 @@ def run_flags(run: RunConfig, *, prefix: str = "") -> list[list[str]]:
     """The flags that give the run, each with its values; `prefix` stands before every name, as in `--run.samples`."""
     defaults = flatten(RunConfig().to_dict())
     given = flatten(run.to_dict())
-    return [flag(f"{prefix}{name}", value) for name, value in given.items() if value != defaults.get(name)]
+    return [
+        flag(f"{prefix}{name}", value)
+        for name, value in given.items()
+        if value != defaults.get(name) or name.startswith("sampling.")
+    ]
 
 
 def flag(name: str, value: Any) -> list[str]:

@@ -237,7 +237,7 @@ KINDS: dict[str, Kind] = {
     "kueue": Kind("One Pass@k run that waits in a queue of Kueue, and may be suspended.", JOB_USAGE, kueue),
     "raycronjob": Kind(
         "A Pass@k run every night, each into a folder with its date.",
-        """RayCronJob is alpha in KubeRay 1.7 and off: start the operator with --feature-gates=RayCronJob=true.
+        """RayCronJob is alpha in KubeRay 1.7 and off: start the operator with --feature-gates=RayCronJob=true (Helm: featureGates).
 kubectl apply -f {file}
 kubectl get raycronjob {name}
 kubectl get rayjobs --selector ray.io/cronjob-name={name}""",
@@ -246,8 +246,10 @@ kubectl get rayjobs --selector ray.io/cronjob-name={name}""",
     "raycluster": Kind(
         "A cluster for many jobs whose worker groups grow from zero and shrink again.",
         """kubectl apply -f {file}
-kubectl port-forward service/{name}-head-svc 8265
-kubectl get secret {name} -o jsonpath='{{.data.auth_token}}' | base64 -d      the token for jobs.submit""",
+kubectl port-forward service/{name}-head-svc 8265                  leave it open
+export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=$(kubectl get secret {name} -o jsonpath='{{.data.auth_token}}' | base64 -d)
+ray job submit --address http://localhost:8265 -- python -m jobs.passk --wait-for-resources 30m ...
+GPUs are asked for when a job begins (--wait-for-resources) and go when they were idle for idleTimeoutSeconds.""",
         raycluster,
     ),
 }

@@ -14,11 +14,13 @@ import yaml
 from jsonschema import ValidationError
 from transformers import Qwen2Config
 
+from actors.config import SamplingConfig
 from jobs import kuberay, passk
 from jobs.rollouts import RolloutsCommand
 from pipelines.config.run import RunConfig
 from pipelines.deploy.operator_rules import broken_rules
 from pipelines.deploy.render import render
+from pipelines.prepare.defaults import RunDefaults
 from tests.pipelines.deploy.crd_schemas import check_schema
 
 FOLDER = Path(__file__).resolve().parents[3] / "deploy" / "kubernetes"
@@ -33,6 +35,12 @@ def model_of_the_examples(monkeypatch: pytest.MonkeyPatch) -> None:
     """The examples name a model on the hub, which tests do not reach."""
     for module in ("pipelines.deploy.sizes", "pipelines.capacity.run"):
         monkeypatch.setattr(f"{module}.load_model_config", lambda config: QWEN_7B)
+    monkeypatch.setattr(
+        "pipelines.prepare.defaults.model_defaults",
+        lambda config: RunDefaults(
+            sampling=SamplingConfig(temperature=0.7, top_p=0.8, top_k=20, max_tokens=4096), sources={}
+        ),
+    )
 
 
 def command_of(kind: str) -> list[str]:
@@ -64,7 +72,9 @@ def run_of(manifest: dict[str, Any]) -> RunConfig:
     """What the job makes of the command in a manifest, as its shell hands it over. SystemExit on a flag it does not know."""
     name, _, flags = job_of(manifest)["entrypoint"].removeprefix("python -m jobs.").partition(" ")
     words = expanded(flags)
-    return passk.parse(words).run if name == "passk" else tyro.cli(RolloutsCommand, args=words).run
+    return (
+        tyro.cli(passk.PasskCommand, args=words).run if name == "passk" else tyro.cli(RolloutsCommand, args=words).run
+    )
 
 
 def expanded(flags: str) -> list[str]:
@@ -156,6 +166,7 @@ def test_the_command_of_an_example_is_one_that_its_job_takes(kind: str) -> None:
     assert isinstance(given, kuberay.RenderCommand)
     run = run_of(manifest)
     assert (run.model, run.samples, run.sampler) == (given.run.model, given.run.samples, given.run.sampler)
+    assert run.sampling == given.run.sampling, "said in full, whatever the cluster's files say"
     assert run.esamp.trainer == "local", "by the capacity model a trainer actor does not keep up with a 7B"
 
 

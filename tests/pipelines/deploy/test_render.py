@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tyro
 import yaml
 from transformers import Qwen2Config
 
@@ -22,7 +23,7 @@ QWEN_32B = Qwen2Config(hidden_size=5120, intermediate_size=27648, num_hidden_lay
 
 
 def run_with(*flags: str) -> RunConfig:
-    return passk.parse(["--esamp.trainer", "local", *flags]).run
+    return tyro.cli(passk.PasskCommand, args=["--esamp.trainer", "local", *flags]).run
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def large_model(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_the_flags_of_a_run_give_the_run(flags: tuple[str, ...]) -> None:
     run = run_with(*flags)
-    assert passk.parse(words(run_flags(run))).run == run
+    assert tyro.cli(passk.PasskCommand, args=words(run_flags(run))).run == run
 
 
 def test_yaml_with_comments_is_the_same_yaml() -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -41,6 +41,8 @@ class PasskCommand:
     extend: int | None = None
     """Give the run that is in --output so many samples per problem. Those it has stay; the new ones are a group of their own, and settings
     that are not given are the run's."""
+    log_to: tuple[Literal["wandb", "mlflow", "tensorboard"], ...] = ()
+    """Send curves and results to these too, beside the run folder; each needs the extra of its name. One that fails is left out."""
     run: Annotated[RunConfig, tyro.conf.arg(name="")]
     """The run."""
 
@@ -64,7 +66,7 @@ def main(args: list[str]) -> None:
         if command.dry_run:
             dry_run(command.run, console, extend=command.extend)
             return
-        summary = run_passk(command.run, extend=command.extend, console=console)
+        summary = run_passk(command.run, extend=command.extend, console=console, log_to=command.log_to)
         console.print(summary_table([summary]))
         console.print(f"run folder: {summary.run_folder}", highlight=False, soft_wrap=True)
         if command.report:

@@ -7,7 +7,7 @@ todo/ -> GenerateSamples -> VerifySamples -> samples/*.parquet
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any, Protocol
@@ -65,8 +65,17 @@ class StartFleet(Protocol):
     ) -> AbstractContextManager[ShardFleet]: ...
 
 
-def generate_work_units(run: PreparedRun, *, console: Console, start_fleet: StartFleet) -> None:
-    """One session: generate, score and save the work units that are not finished. Raises RunError if the session did not do its work."""
+def generate_work_units(
+    run: PreparedRun,
+    *,
+    console: Console,
+    start_fleet: StartFleet,
+    log_progress: Callable[[RunProgress], None] | None = None,
+) -> None:
+    """One session: generate, score and save the work units that are not finished. Raises RunError if the session did not do its work.
+
+    `log_progress` is given every poll of the run beside its metrics and progress.json.
+    """
     config = run.config
     console.rule("first prompt")
     console.print(run.plan.first_prompt, markup=False, highlight=False, soft_wrap=True)
@@ -97,6 +106,8 @@ def generate_work_units(run: PreparedRun, *, console: Console, start_fleet: Star
         def sink(progress: RunProgress) -> None:
             """For whoever sees the folder, and whoever sees the cluster."""
             metrics(progress)
+            if log_progress is not None:
+                log_progress(progress)
             write_progress(run.folder.storage, progress)
 
         started, clock_start = now(), time.monotonic()

@@ -1,15 +1,19 @@
 """From a run to its manifest: sizes, refusals, comments, and the retries of bad input."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 import tyro
 import yaml
 from transformers import Qwen2Config
 
-from jobs import passk
+from jobs import kuberay, passk
 from pipelines.config.run import RunConfig
 from pipelines.deploy.command_line import run_flags, words
 from pipelines.deploy.commented_yaml import CommandLine, Noted, plain, to_yaml
@@ -155,3 +159,27 @@ def test_a_marker_does_not_keep_a_run_from_its_folder(
     monkeypatch.setenv(RETRY_ID, "esamp-2")
     passk.main(args)
     assert not list(folder.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.engine
+@pytest.mark.ray
+def test_the_command_of_a_nightly_job_runs_in_its_submitters_shell(tmp_path: Path) -> None:
+    """Rendered for CPU shards of the embedded model, with this folder as the claim; the folder has the scheduled date."""
+    args = ["render", "--kind", "raycronjob", "--deploy.mount", str(tmp_path), "--run.limit", "2", "--run.samples", "2"]
+    args += ["--run.esamp.trainer", "local", "--run.engine.enforce-eager", "--run.engine.kv-cache-gib", "0.1"]
+    file = tmp_path / "nightly.yaml"
+    kuberay.main([*args, "--file", str(file)])
+    job = yaml.safe_load(file.read_text())["spec"]["jobTemplate"]
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "RAYJOB_NAME": f"esamp-{1795917600 // 60}",
+        RETRY_ID: "esamp-1",
+    }
+    shell = ["/bin/bash", "-ce", "--", job["entrypoint"]]
+    done = subprocess.run(shell, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path / "runs" / "countdown-esamp-0-2026-11-29"
+    assert pyarrow.parquet.read_table(folder / "samples").num_rows == 4
+    assert not (folder / MARKER).exists()

@@ -4,7 +4,8 @@ actors/exchange/messages.py.
 Legend: T answer tokens of one sample, H hidden size.
 """
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ WarningKind = Literal[
     "refused_rows",
     "shard_died",
     "shard_lost",
+    "shard_stalled",
     "trainer_failed",
     "vanilla_group",
 ]
@@ -57,6 +59,23 @@ class WorkUnit:
     """Index of each sample within its problem, in launch order."""
     seeds: tuple[int, ...]
     """Seed of each sample."""
+    is_resumed: bool = False
+    """True if other samples of this unit were generated before, by another call: these do not share a Distiller with them."""
+
+    def without(self, done: Collection[int]) -> "WorkUnit":
+        """What is left of this unit once the samples with the indices `done` are there; the unit itself if that is none of it.
+
+        Example: unit.without({0}) has sample_indices (1,) and seeds (12,), and is resumed.
+        """
+        left = [(index, seed) for index, seed in zip(self.sample_indices, self.seeds, strict=True) if index not in done]
+        if len(left) == len(self.sample_indices):
+            return self
+        return replace(
+            self,
+            sample_indices=tuple(index for index, _ in left),
+            seeds=tuple(seed for _, seed in left),
+            is_resumed=True,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,6 +114,8 @@ class Sample:
     """Name of the shard that generated it."""
     generation_seconds: float
     """From the arrival of the work unit at the shard to this sample's end."""
+    group_resumed: bool = False
+    """True if its work unit was resumed: other samples of its group were generated before, without this one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -66,6 +66,7 @@ class DirectionalFusion:
     """
 
     def fuse(self, z_ref_RN: Tensor, z_dist_RN: Tensor, beta_R: Tensor) -> Tensor:
+        """See Fusion."""
         is_out_RN = torch.isneginf(z_ref_RN)
         p_RN = z_ref_RN.softmax(-1).nan_to_num(0.0)
         z_RN = centred(z_ref_RN.masked_fill(is_out_RN, 0.0), p_RN)

@@ -21,6 +21,10 @@ class PolicyConfig:
     caveats: ClassVar[tuple[str, ...]] = ()
     """What a user must know before comparing its samples with another policy's; a sentence each."""
 
+    siblings_form_sequence: ClassVar[bool] = False
+    """True if siblings are drawn from one low-discrepancy sequence by their index: any k neighbours are then distributed as a group of k,
+    and a random k-subset is not."""
+
     @property
     def couples_samples(self) -> bool:
         """True if a sample's tokens depend on what other samples of its prompt generated."""

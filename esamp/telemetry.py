@@ -3,9 +3,12 @@
 Legend: B batch rows of one step.
 """
 
+import itertools
 from dataclasses import dataclass, field, fields
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from esamp.batch import BatchStep, Draw
@@ -34,6 +37,21 @@ class TokenRecords:
     version: str = ""
     """Weights used last, as "incarnation:step:rows" (esamp.distiller.learner.WeightsVersion); empty if none."""
 
+    def first(self, count: int) -> "TokenRecords":
+        """The same of the first `count` tokens. With asynchronous scheduling a request that stops at a token has drawn one more by the
+        time that is known: its row belongs to no token."""
+        return TokenRecords(
+            behaviour_logprobs=self.behaviour_logprobs[:count],
+            policy_logprobs=self.policy_logprobs[:count],
+            num_candidates=self.num_candidates[:count],
+            flipped=self.flipped[:count],
+            intervened=self.intervened[:count],
+            novelty=self.novelty[:count],
+            loss=self.loss[:count],
+            lag=self.lag[:count],
+            version=self.version,
+        )
+
     def to_dict(self) -> dict[str, object]:
         """Plain fields."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
@@ -60,45 +78,79 @@ class PolicyMeasures:
         return cls(torch.zeros(size, device=device), nan_B, nan_B, (-1,) * size, ("",) * size)
 
 
+MEASURES = 8
+"""Numbers per row and step: behaviour and policy log-probability, candidates, flipped, intervened, novelty, loss, lag."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordedRows:
+    """Which rows of a batch are recorded: the same for as long as the batch is."""
+
+    request_ids: tuple[str, ...]
+    draws_token: tuple[bool, ...]
+    rows: tuple[int, ...]
+    """[K] batch row of each."""
+    records_K: NDArray[np.int64]
+    """[K] number of each one's record."""
+
+    def describes(self, step: BatchStep) -> bool:
+        """True if `step` has the same rows."""
+        return self.request_ids == step.request_ids and self.draws_token == step.draws_token
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RecordedStep:
     """One step of the rows that are recorded."""
 
-    tags: tuple[str, ...]
-    """[B] the name each row is recorded under."""
-    measures_7B: Tensor
-    """[7, B] behaviour and policy log-probability, candidates, flipped, intervened, novelty, loss."""
-    lags: tuple[int, ...]
-    """[B]"""
+    rows: RecordedRows
+    measures_8B: Tensor
+    """[8, B] fp32, on the device: see MEASURES; of all rows."""
     versions: tuple[str, ...]
     """[B]"""
 
 
 class TelemetryRecorder:
-    """Records of the requests that asked for them (extra_args["esamp_record"])."""
+    """Records of the requests that asked for them (extra_args["esamp_record"]).
+
+    A step leaves one tensor here and no work per row. When a record is popped, the steps since the last time become rows of one table,
+    from which the rows of a record are cut in one go.
+    """
 
     def __init__(self) -> None:
         self._tags: dict[str, str] = {}
+        self._numbers: dict[str, int] = {}
+        """Number of each tag that may have rows."""
+        self._popped: set[str] = set()
+        """Tags of requests that still run, as far as this worker knows, and whose records were taken."""
+        self._serial = itertools.count()
+        self._rows: RecordedRows | None = None
         self._unread: list[RecordedStep] = []
-        self._records: dict[str, TokenRecords] = {}
+        self._table = RecordTable()
 
     def follow(self, request_id: str, tag: str) -> None:
         """Record this request from now on."""
         self._tags[request_id] = tag
+        self._numbers.setdefault(tag, next(self._serial))
+        self._rows = None
 
     def forget(self, request_id: str) -> None:
         """The request has ended; what was recorded stays until it is popped."""
-        self._tags.pop(request_id, None)
+        tag = self._tags.pop(request_id, None)
+        if tag is not None and tag in self._popped:
+            # Popped as soon as its last token was known. With asynchronous scheduling one more row was in flight then, of a token that
+            # does not exist; nobody will ask for it.
+            self._popped.remove(tag)
+            self._read_steps()
+            self._table.take(self._numbers.pop(tag))
+        self._rows = None
 
     def wants(self, step: BatchStep) -> bool:
         """True if any row of the step is recorded."""
-        return bool(self._tags) and any(request_id in self._tags for request_id in step.request_ids)
+        return bool(self._tags) and len(self._rows_of(step).rows) > 0
 
     def append(self, step: BatchStep, draw: Draw, measures: PolicyMeasures) -> None:
         """Keep what happened to the recorded rows; nothing is copied to the host."""
-        kept = [b for b, request_id in enumerate(step.request_ids) if step.draws_token[b] and request_id in self._tags]
-        # One tensor, so that `pop` makes one copy per step and not seven.
-        measures_7B = torch.stack(
+        measures_8B = torch.stack(
             [
                 draw.behaviour_logprobs_B,
                 draw.policy_logprobs_B,
@@ -107,35 +159,95 @@ class TelemetryRecorder:
                 measures.intervened_B,
                 measures.novelty_B,
                 measures.loss_B,
+                torch.tensor(measures.lags, dtype=torch.float32, device=measures.loss_B.device),
             ]
         )
-        self._unread.append(
-            RecordedStep(
-                tags=tuple(self._tags[step.request_ids[b]] for b in kept),
-                measures_7B=measures_7B if len(kept) == len(step.request_ids) else measures_7B[:, kept],
-                lags=tuple(measures.lags[b] for b in kept),
-                versions=tuple(measures.versions[b] for b in kept),
-            )
-        )
+        self._unread.append(RecordedStep(self._rows_of(step), measures_8B, measures.versions))
 
     def pop(self, tags: list[str]) -> dict[str, TokenRecords]:
         """Records of `tags`, which are forgotten here. A tag that drew no token has an empty record."""
-        for step in self._unread:
-            self._read(step)
-        self._unread.clear()
-        return {tag: self._records.pop(tag, TokenRecords()) for tag in tags}
+        self._read_steps()
+        self._popped.update(set(tags) & set(self._tags.values()))
+        popped = {}
+        for tag in tags:
+            number = self._numbers.get(tag) if tag in self._popped else self._numbers.pop(tag, None)
+            popped[tag] = TokenRecords() if number is None else self._table.take(number)
+        return popped
 
-    def _read(self, step: RecordedStep) -> None:
-        columns = zip(*step.measures_7B.tolist(), strict=True)
-        for tag, numbers, lag, version in zip(step.tags, columns, step.lags, step.versions, strict=True):
-            behaviour, policy, candidates, flipped, intervened, novelty, loss = numbers
-            record = self._records.setdefault(tag, TokenRecords())
-            record.behaviour_logprobs.append(behaviour)
-            record.policy_logprobs.append(policy)
-            record.num_candidates.append(round(candidates))
-            record.flipped.append(flipped > 0)
-            record.intervened.append(intervened > 0)
-            record.novelty.append(novelty)
-            record.loss.append(loss)
-            record.lag.append(lag if intervened > 0 else -1)
-            record.version = version or record.version
+    def _rows_of(self, step: BatchStep) -> RecordedRows:
+        if self._rows is None or not self._rows.describes(step):
+            rows = tuple(
+                row
+                for row, request_id in enumerate(step.request_ids)
+                if step.draws_token[row] and request_id in self._tags
+            )
+            numbers = [self._numbers[self._tags[step.request_ids[row]]] for row in rows]
+            self._rows = RecordedRows(step.request_ids, step.draws_token, rows, np.array(numbers, dtype=np.int64))
+        return self._rows
+
+    def _read_steps(self) -> None:
+        """Move the steps since the last time to the table; waits for the device."""
+        self._table.append(self._unread)
+        self._unread = []
+
+
+class RecordTable:
+    """Rows of recorded tokens in the order they were drawn. Grows by doubling, and is packed when half of its rows were taken."""
+
+    TAKEN = -1
+
+    def __init__(self) -> None:
+        self._size = self._taken = 0
+        self._records_N = np.empty(0, dtype=np.int64)
+        self._measures_N8 = np.empty((0, MEASURES), dtype=np.float32)
+        self._versions: dict[int, str] = {}
+        """Newest of each record that has one."""
+
+    def append(self, steps: list[RecordedStep]) -> None:
+        """The rows of `steps`, copied to the host."""
+        for step in steps:
+            rows, records_K = step.rows.rows, step.rows.records_K
+            end = self._size + len(rows)
+            if end > len(self._records_N):
+                self._grow(end)
+            measures_8B = step.measures_8B.cpu().numpy()
+            self._records_N[self._size : end] = records_K
+            self._measures_N8[self._size : end] = (
+                measures_8B if len(rows) == measures_8B.shape[1] else measures_8B[:, rows]
+            ).T
+            if any(step.versions):
+                pairs = zip(records_K.tolist(), rows, strict=True)
+                self._versions.update({record: step.versions[row] for record, row in pairs if step.versions[row]})
+            self._size = end
+
+    def take(self, record: int) -> TokenRecords:
+        """The rows of one record, which are removed."""
+        places = np.flatnonzero(self._records_N[: self._size] == record)
+        measures_8T = self._measures_N8[places].T
+        self._records_N[places] = self.TAKEN
+        self._taken += len(places)
+        if self._taken > self._size // 2:
+            self._pack()
+        behaviour, policy, candidates, flipped, intervened, novelty, loss, lag = measures_8T
+        return TokenRecords(
+            behaviour_logprobs=behaviour.tolist(),
+            policy_logprobs=policy.tolist(),
+            num_candidates=candidates.astype(np.int64).tolist(),
+            flipped=(flipped > 0).tolist(),
+            intervened=(intervened > 0).tolist(),
+            novelty=novelty.tolist(),
+            loss=loss.tolist(),
+            lag=np.where(intervened > 0, lag, -1).astype(np.int64).tolist(),
+            version=self._versions.pop(record, ""),
+        )
+
+    def _grow(self, size: int) -> None:
+        more = max(size, 2 * len(self._records_N)) - len(self._records_N)
+        self._records_N = np.concatenate([self._records_N, np.empty(more, dtype=np.int64)])
+        self._measures_N8 = np.concatenate([self._measures_N8, np.empty((more, MEASURES), dtype=np.float32)])
+
+    def _pack(self) -> None:
+        kept = np.flatnonzero(self._records_N[: self._size] != self.TAKEN)
+        self._size, self._taken = len(kept), 0
+        self._records_N[: len(kept)] = self._records_N[kept]
+        self._measures_N8[: len(kept)] = self._measures_N8[kept]

@@ -4,23 +4,30 @@
     python -m jobs.bench_engine --shape.hidden 1024 --inner-widths 384 96 --filters none min_p
     python -m jobs.bench_engine --actor                          # with Distiller-trainer actors as well (starts Ray)
     python -m jobs.bench_engine --actor --modes "predict only" "full, actor" "full, slow actor"
+    python -m jobs.bench_engine --model Qwen/Qwen2.5-Coder-0.5B-Instruct    # every policy on a real model, recorded as jobs.passk does
+    python -m jobs.bench_engine --model FOLDER --modes vanilla esamp --model-shape.rounds 3
 
-The model is random with peaked next-token distributions, so nothing is downloaded. Writes bench.json and bench.png to --output, prints a
-table, and fails if the Distillers did not learn.
+Without --model the model is random with peaked next-token distributions, so nothing is downloaded: it writes bench.json and bench.png to
+--output, prints a table, and fails if the Distillers did not learn. With --model it writes model_cost.json and prints processor time per
+token relative to stock vLLM with seeds.
 """
 
 import json
 import sys
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
+from datetime import date
 from itertools import product
 from pathlib import Path
+from statistics import median
 from typing import Literal
 
 import tyro
 
+from esamp.devtools.bench.model_cost import CONDITIONS, ModelShape, machine_name, measure_policy
 from esamp.devtools.bench.shape import Filter, Shape
 from jobs.exit_codes import one_line_errors
+from pipelines.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +56,14 @@ class BenchEngineCommand:
     """Measure a Distiller-trainer actor as well, and one that is ten times too slow, on a Ray that is started for them."""
     modes: tuple[str, ...] = ()
     """Measure only these modes, such as "predict only" and "full, actor", beside stock; by default all."""
+    model: str | None = None
+    """Folder or hub id of a model to measure instead of a random one: processor time per token of each policy relative to stock vLLM."""
+    model_shape: ModelShape = field(default_factory=ModelShape)
+    """With --model: the batch; --shape, --rounds and --tokens do not apply."""
     seed: int = 0
     """Seed of weights, prompts and the order of modes."""
     output: Path = Path("runs/bench")
-    """Folder of bench.json and bench.png."""
+    """Folder of bench.json and bench.png, or of model_cost.json."""
 
     def shapes(self) -> list[Shape]:
         """The grid."""
@@ -76,7 +87,35 @@ def main(args: list[str]) -> None:
     """Measure every mode at every shape, print and write; exit with 1 if the Distillers did not learn."""
     with one_line_errors():
         command = tyro.cli(BenchEngineCommand, prog="python -m jobs.bench_engine", description=__doc__, args=args)
-        measure_engines(command, args)
+        if command.model is None:
+            measure_engines(command, args)
+        else:
+            measure_model(command.model, command, args)
+
+
+def measure_model(model: str, command: BenchEngineCommand, args: list[str]) -> None:
+    """Measure each policy on a model, print and write."""
+    from rich.console import Console
+
+    from esamp.devtools.bench.report import cost_table
+
+    names = [condition.name for condition in CONDITIONS]
+    unknown = [mode for mode in command.modes if mode not in names]
+    if unknown:
+        raise InputError(f"with --model, --modes takes some of {', '.join(map(repr, names))}; got {unknown[0]!r}.")
+    console = Console()
+    costs = []
+    for condition in CONDITIONS:
+        if not command.modes or condition.name in command.modes:
+            console.print(f"measuring {condition.name}", style="dim", highlight=False)
+            costs.append(measure_policy(model, condition, command.model_shape))
+            console.print(f"{costs[-1].name}: {median(costs[-1].cpu_ratios):.3f}", style="dim", highlight=False)
+    caption = f"{machine_name()}; python -m jobs.bench_engine {' '.join(args)}; {date.today()}"
+    command.output.mkdir(parents=True, exist_ok=True)
+    path = command.output / "model_cost.json"
+    path.write_text(json.dumps({"caption": caption, "costs": [asdict(cost) for cost in costs]}, indent=1))
+    console.print(cost_table(costs, caption))
+    console.print(f"written: {path}", highlight=False)
 
 
 def measure_engines(command: BenchEngineCommand, args: list[str]) -> None:

@@ -1,11 +1,11 @@
-"""How a job ends: 0 done, 1 the run failed, 2 bad input, 130 Ctrl-C. Each failure is one line on standard error."""
+"""How a job ends: 0 done, 1 the run failed, 2 bad input, 130 Ctrl-C, 143 SIGTERM. Each failure is one line on standard error."""
 
 import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipelines.errors import InputError, RunError
+from pipelines.errors import InputError, RunError, Terminated
 
 
 @contextmanager
@@ -24,6 +24,8 @@ def one_line_errors() -> Iterator[None]:
             f"error: the disk is full: {error.filename or error}. Free some space; the same command goes on from there.",
             1,
         )
+    except Terminated as stop:
+        end(str(stop) or "stopped.", 143)
     except KeyboardInterrupt as stop:
         end(str(stop) or "stopped.", 130)
 

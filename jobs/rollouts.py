@@ -1,12 +1,17 @@
-"""Samples as rollouts for reinforcement learning, in Parquet: from a finished Pass@k run, or drawn first.
+"""Samples as rollouts for reinforcement learning and fine-tuning, in the files that trainers load: from a finished Pass@k run, or generated
+first.
 
-python -m jobs.rollouts runs/countdown-esamp-0 --output rollouts.parquet
-python -m jobs.rollouts --output rollouts.parquet --run.model Qwen/Qwen2.5-7B-Instruct --run.dataset train.jsonl
+    python -m jobs.rollouts runs/countdown-esamp-0 --output rollouts.parquet
+    python -m jobs.rollouts runs/countdown-esamp-0 --format pairs --output pairs.parquet --filter.deduplicate
+    python -m jobs.rollouts --output rollouts.parquet --run.model Qwen/Qwen2.5-7B-Instruct --run.dataset train.jsonl
+
+docs/rollouts.md says what each format holds. How a trainer is given the file OUT, by format:
 """
 
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -16,6 +21,8 @@ from pipelines.config.renamed import check_options
 from pipelines.config.run import RunConfig
 from pipelines.deploy.retries import bad_input_ends_retries
 from pipelines.errors import InputError
+from pipelines.rollouts.config import ExportConfig
+from pipelines.rollouts.formats.registry import trainer_commands
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,29 +32,35 @@ class RolloutsCommand:
     run_folder: tyro.conf.Positional[str | None] = None
     """Folder or URL of a Pass@k run; without it the run that --run.* describes is made first."""
     output: Path
-    """Parquet file to write."""
+    """File to write; a folder for slime, prime-rl and verl."""
+    export: Annotated[ExportConfig, tyro.conf.arg(name="")] = field(default_factory=ExportConfig)
+    """What is exported."""
     run: RunConfig = field(default_factory=RunConfig)
     """The run to make first, as in jobs.passk."""
 
 
 def main(args: list[str]) -> None:
-    """Parse, run where asked for, write."""
+    """Parse, run where asked for, write, say what was written."""
     with one_line_errors(), bad_input_ends_retries(run_folder_of(args), args):
         check_options(args)
-        command = tyro.cli(RolloutsCommand, prog="python -m jobs.rollouts", description=__doc__, args=args)
+        description = f"{__doc__}\n{trainer_commands()}"
+        command = tyro.cli(RolloutsCommand, prog="python -m jobs.rollouts", description=description, args=args)
         if command.run_folder is not None and command.run != RunConfig():
             raise InputError(f"give either a run folder or --run.* settings; got {command.run_folder} and settings.")
         # Imported late: Ray and torch take seconds that --help and a mistyped flag need not wait for.
-        from pipelines.passk import run_passk
-        from pipelines.rollouts.export import write_rollouts
+        from pipelines.rollouts.export import export_rollouts
         from pipelines.runs.folder import RunFolder
-        from pipelines.stages.progress import run_console
 
-        console = run_console()
         if command.run_folder is None:
-            run_passk(command.run, console=console)
-        count = write_rollouts(RunFolder(command.run_folder or command.run.run_folder), command.output)
-        console.print(f"{count} rollouts: {command.output}", highlight=False, soft_wrap=True)
+            from pipelines.passk import run_passk
+            from pipelines.stages.progress import run_console
+
+            run_passk(command.run, console=run_console())
+        folder = RunFolder(command.run_folder or command.run.run_folder)
+        summary = export_rollouts(folder, command.output, command.export)
+        print(f"{command.export.format}: {command.output}")
+        for line in summary.lines():
+            print(line)
 
 
 def run_folder_of(args: list[str]) -> str | None:

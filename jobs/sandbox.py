@@ -1,4 +1,4 @@
-"""The code sandbox on this machine: which levels hold, proved by attacks.
+"""The code sandbox on this machine: which isolation backends hold, tested by attacks.
 
 python -m jobs.sandbox
 python -m jobs.sandbox --soak 1000
@@ -14,7 +14,7 @@ from jobs.exit_codes import one_line_errors
 from pipelines.errors import RunError
 from pipelines.sandbox.choice import choose_sandbox
 from pipelines.sandbox.limits import Limits
-from pipelines.sandbox.report import level_table, soak_lines
+from pipelines.sandbox.report import backend_table, soak_lines
 from pipelines.sandbox.soak import soak
 
 
@@ -31,13 +31,13 @@ class SandboxCommand:
 
 
 def main(args: list[str]) -> None:
-    """Try every level, print the tables, and say which one code would get."""
+    """Try every backend, print the tables, and say which one code would get."""
     with one_line_errors():
         command = tyro.cli(SandboxCommand, prog="python -m jobs.sandbox", description=__doc__, args=args)
         console = Console()
-        console.print(level_table())
+        console.print(backend_table())
         sandbox = choose_sandbox(Limits(), allow_unsafe_execution=command.allow_unsafe_execution)
-        console.print(f"code runs at level: {sandbox.level.name}", highlight=False)
+        console.print(f"isolation backend: {sandbox.backend.name}", highlight=False)
         if command.soak:
             result = soak(sandbox, command.soak, workers=command.workers)
             console.print(soak_lines(result), highlight=False)

@@ -13,6 +13,10 @@ class RunError(RuntimeError):
     """The run cannot go on, or did not do what it says. What was finished stays on disk; jobs exit with code 1."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a run as Ctrl-C does; jobs exit with code 143."""
+
+
 def root_cause(error: BaseException) -> str:
     """What went wrong first, in one line. An error that came through Ray is a chain of tracebacks, the first of them the remote one."""
     first, _, _ = str(error).partition("\nThe above exception was the direct cause")

@@ -1,10 +1,10 @@
 """A Pass@k run: plan -> samples -> verdicts -> Parquet, over Ray Data, then its summary.
 
-    plan/ -> units not finished yet: todo/ -> GenerateSamples -> VerifySamples -> samples/*.parquet -> summary.json
-                                                        |  ^
-                                                    LLM shards (actors.Fleet)
+    plan/ -> units not finished yet: todo/ -> GenerateSamples -> samples/*.parquet -> summary.json
+                                                  |  ^   +-----> live/*.parquet: each sample, seconds after it is finished
+                                              LLM shards (actors.Fleet), verifiers
 
-Promises: bad input is refused before anything is written. A work unit is on disk soon after it is finished, so a run that is stopped,
+Promises: bad input is refused before anything is written. A sample is on disk soon after it is finished, so a run that is stopped,
 however, goes on from there with the same command. A work unit that fails leaves rows that say why, and is tried again next time.
 """
 

@@ -1,15 +1,18 @@
 """One session of a run: its shards generate the work units that are not finished, and every one is scored and saved.
 
-todo/ -> GenerateSamples -> VerifySamples -> samples/*.parquet
-               |  ^
-           LLM shards (actors.Fleet)
+todo/ -> GenerateSamples -> samples/*.parquet                        a work unit, once all its samples have a verdict
+          |  ^   |  ^   |
+          |  |   |  |   +--> live/*.parquet                         each sample, seconds after it is finished
+          |  |   +--+------- verifiers (stages/score.py)
+          +--+-------------- LLM shards (actors.Fleet)
 """
 
 import math
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import ray
@@ -27,18 +30,21 @@ from pipelines.config.run import RunConfig
 from pipelines.errors import RunError
 from pipelines.metrics.run_metrics import RunMetrics
 from pipelines.prepare.run import PreparedRun
+from pipelines.runs.finished_sample import FinishedSample
 from pipelines.runs.folder import SAMPLES, TODO, RunFolder, Session
+from pipelines.runs.live_log import LiveSamples
 from pipelines.runs.plan import work_units_in_flight, work_units_per_file
 from pipelines.runs.position import run_position
 from pipelines.runs.progress_file import RunProgress, write_progress
 from pipelines.runs.provenance import now
+from pipelines.runs.saved_logs import SavedLogs
 from pipelines.runs.schema import RunLabels, run_labels
 from pipelines.stages.early_stopping import Gate, OpenGate, StoppingActor, StoppingGate
-from pipelines.stages.generate import GenerateSamples
+from pipelines.stages.generate import GenerateSamples, LogSettings
 from pipelines.stages.progress import LiveProgress, Progress
 from pipelines.stages.ray_session import pipeline_cpus
-from pipelines.stages.verify import VerifySamples
-from pipelines.statistics.stopping_rule import StoppingRule
+from pipelines.stages.score import start_verifiers
+from pipelines.stages.stop_signals import StopSignals
 from pipelines.verifiers.settings import verifier_settings
 
 
@@ -77,29 +83,45 @@ def generate_work_units(
     `log_progress` is given every poll of the run beside its metrics and progress.json.
     """
     config = run.config
-    console.rule("first prompt")
-    console.print(run.plan.first_prompt, markup=False, highlight=False, soft_wrap=True)
-    console.rule()
-    if run.verifier_line:
-        console.print(run.verifier_line, markup=False, highlight=False, soft_wrap=True)
-    if run.trainer_line:
-        console.print(run.trainer_line, markup=False, highlight=False, soft_wrap=True)
+    show_first_prompt(run, console)
     console.print(f"starting {config.shards} shard(s) of {config.model} for {run.folder.path} ...", highlight=False)
     fleet_of_run = start_fleet(
         config.shard, num_shards=config.shards, min_shards=config.min_shards, num_trainers=config.trainers
     )
-    with LiveProgress(console=console) as live, fleet_of_run as fleet:
+    stopped: KeyboardInterrupt | None = None
+    with LiveProgress(console=console) as live, StopSignals(console) as signals, fleet_of_run as fleet:
         manifest = run.folder.open(run.manifest, run.plan)
         labels = run_labels(config, run_id=manifest.run_id, model_fingerprint=manifest.model_fingerprint)
         # Only now: workers of a session that was killed a moment ago may have saved their last file while the engines started.
         count = run.count_work_units()
-        console.print(f"{count.finished} of {count.planned} work units are finished", highlight=False)
+        saved_logs = SavedLogs(run.folder)
+        saved_logs.remove()
+        saved = saved_logs.unsaved(LiveSamples(run.folder.storage))
+        console.print(
+            f"{count.finished} of {count.planned} work units are finished; of others {len(saved)} samples are saved",
+            highlight=False,
+        )
         progress = ray.remote(Progress).options(num_cpus=0, scheduling_strategy=drivers_node()).remote()
         router = start_router(
-            fleet.shards, fleet.trainers, units_per_shard=work_units_in_flight(config), spread=config.spreads
+            fleet.shards,
+            fleet.trainers,
+            units_per_shard=work_units_in_flight(config),
+            spread=config.spreads,
+            stall_s=60 * config.stall_after,
         )
         fleet.grow(router, other_cpus=pipeline_cpus(config))
-        position = run_position(run.folder, manifest)
+        pipeline = Pipeline(
+            config=config,
+            folder=run.folder,
+            labels=labels,
+            router=router,
+            progress=progress,
+            verifiers=start_verifiers(verifier_settings(config), run.folder.answers, config.verifiers),
+            log=LogSettings(
+                folder=run.folder.storage.url(), session=new_session_name(), save_every_s=config.save_every
+            ),
+        )
+        position = run_position(run.folder, manifest, saved=saved)
         ray.get(progress.expect.remote(position.missing))
         metrics = RunMetrics(run=manifest.run_id, sampler=config.sampler)
 
@@ -111,19 +133,19 @@ def generate_work_units(
             write_progress(run.folder.storage, progress)
 
         started, clock_start = now(), time.monotonic()
-        with live.following(progress, position=position, router=router, fleet=fleet, sink=sink):
-            # One extension round after the other: units of one problem that are under way at the same time may share a Distiller.
-            for round_number in range(len(manifest.rounds)):
-                todo = run.folder.write_todo(run.manifest, round_number)
-                if todo.num_rows:
-                    save_samples(
-                        run.folder,
-                        work_units_per_file=work_units_per_file(config, todo.num_rows),
-                        config=config,
-                        labels=labels,
-                        router=router,
-                        progress=progress,
-                    )
+        with live.following(progress, position=position, router=router, fleet=fleet, sink=sink), saved_logs:
+            try:
+                with signals.with_grace(router, config.grace):
+                    # One extension round after the other: units of one problem that are under way at the same time may share a Distiller.
+                    for round_number in range(len(manifest.rounds)):
+                        todo = run.folder.write_todo(run.manifest, round_number)
+                        if todo.num_rows:
+                            save_samples(
+                                pipeline, saved, work_units_per_file=work_units_per_file(config, todo.num_rows)
+                            )
+            except KeyboardInterrupt as stop:
+                stopped = stop  # raised below, once the session is recorded
+        stopped = stopped or signals.interrupt
         counts = live.counts()
         router_counts: RouterCounts = ray.get(router.counts.remote())
         shard_stats, trainer_stats = fleet.stats(), fleet.trainer_stats()
@@ -135,7 +157,7 @@ def generate_work_units(
         session = Session(
             started=started,
             seconds=time.monotonic() - clock_start,
-            units=count.unfinished,
+            units=count.unfinished - (run.count_work_units().unfinished if stopped else 0),
             samples=counts.samples,
             tokens=counts.tokens,
             shards=[counts_of(stats) for stats in shard_stats],
@@ -144,9 +166,26 @@ def generate_work_units(
             trainer=counts_of(trainer_stats) if trainer_stats else None,
             warnings=[asdict(warning) for warning in warnings],
         )
-    run.folder.clear_todo()
-    run.folder.add_session(session)
+        # Recorded before the shards are stopped, which takes seconds that the sender of a signal may not give.
+        run.folder.clear_todo()
+        run.folder.add_session(session)
+        if stopped is not None:
+            raise stopped
     check_exploration(config, session)
+
+
+def show_first_prompt(run: PreparedRun, console: Console) -> None:
+    """The first prompt as the engines get it, and what verifies the samples: seen before engines take minutes to start."""
+    console.rule("first prompt")
+    console.print(run.plan.first_prompt, markup=False, highlight=False, soft_wrap=True)
+    console.rule()
+    for line in filter(None, (run.verifier_line, run.trainer_line)):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def new_session_name() -> str:
+    """Part of the names of its logs: those of a later session come later."""
+    return f"{int(time.time()):x}{uuid.uuid4().hex[:4]}"
 
 
 def counts_of(stats: ShardStats | TrainerStats) -> dict[str, Any]:
@@ -154,26 +193,36 @@ def counts_of(stats: ShardStats | TrainerStats) -> dict[str, Any]:
     return {name: count for name, count in asdict(stats).items() if name != "warnings"}
 
 
-def save_samples(
-    folder: RunFolder,
-    *,
-    work_units_per_file: int,
-    config: RunConfig,
-    labels: RunLabels,
-    router: ActorHandle,
-    progress: ActorHandle,
-) -> None:
-    """The pipeline: what happens to a work unit in todo/, in order. Returns when every unit is on disk."""
-    gate, listeners = gate_and_listeners(folder, config.stopping_rule, router, progress)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pipeline:
+    """What the stages of a session work with."""
+
+    config: RunConfig
+    folder: RunFolder
+    labels: RunLabels
+    router: ActorHandle
+    progress: ActorHandle
+    verifiers: list[ActorHandle]
+    log: LogSettings
+
+
+def save_samples(pipeline: Pipeline, saved: Sequence[FinishedSample], *, work_units_per_file: int) -> None:
+    """What happens to a work unit in todo/, in order. Returns when every unit is on disk. `saved`: samples in live/ that have a verdict."""
+    config, storage = pipeline.config, pipeline.folder.storage
+    gate, listeners = gate_and_listeners(pipeline, saved)
     calls = math.ceil(work_units_in_flight(config) / work_units_per_file)
-    todo: Dataset = ray.data.read_parquet(folder.storage.place(TODO), filesystem=folder.storage.ray_filesystem)
+    todo: Dataset = ray.data.read_parquet(storage.place(TODO), filesystem=storage.ray_filesystem)
     samples = (
-        # Without this a small plan is one block: one shard busy, and nothing saved until the end.
-        todo.repartition(target_num_rows_per_block=work_units_per_file)
-        .map_batches(
+        # Without this a small plan is one block: one shard busy, and no output file until the end.
+        todo.repartition(target_num_rows_per_block=work_units_per_file).map_batches(
             GenerateSamples,
-            fn_constructor_args=(router, labels, gate),
-            fn_constructor_kwargs={"attempts": config.work_unit_attempts},
+            fn_constructor_args=(pipeline.router, pipeline.labels, gate),
+            fn_constructor_kwargs={
+                "attempts": config.work_unit_attempts,
+                "verifiers": pipeline.verifiers,
+                "listeners": listeners,
+                "log": pipeline.log,
+            },
             batch_size=work_units_per_file,
             batch_format="pyarrow",
             compute=ActorPoolStrategy(
@@ -181,30 +230,22 @@ def save_samples(
             ),
             num_cpus=0,
         )
-        .map_batches(
-            VerifySamples,
-            fn_constructor_args=(verifier_settings(config), folder.answers, listeners),
-            batch_size=None,
-            batch_format="pyarrow",
-            compute=ActorPoolStrategy(size=config.verifiers),
-            num_cpus=1,
-        )
     )
-    samples.write_parquet(folder.storage.place(SAMPLES), filesystem=folder.storage.ray_filesystem, mode=SaveMode.APPEND)
+    samples.write_parquet(storage.place(SAMPLES), filesystem=storage.ray_filesystem, mode=SaveMode.APPEND)
 
 
-def gate_and_listeners(
-    folder: RunFolder, rule: StoppingRule | None, router: ActorHandle, progress: ActorHandle
-) -> tuple[Gate, list[ActorHandle]]:
+def gate_and_listeners(pipeline: Pipeline, saved: Sequence[FinishedSample]) -> tuple[Gate, list[ActorHandle]]:
     """What decides whether a work unit is launched, and the actors that get the verdicts."""
+    rule = pipeline.config.stopping_rule
     if rule is None:
-        return OpenGate(), [progress]
+        return OpenGate(), [pipeline.progress]
+    known = [*pipeline.folder.finished_samples(), *saved]
     tracker = (
         ray.remote(StoppingActor)
         .options(num_cpus=0, scheduling_strategy=drivers_node())
-        .remote(rule, folder.finished_samples(), router, progress)
+        .remote(rule, known, pipeline.router, pipeline.progress)
     )
-    return StoppingGate(tracker), [progress, tracker]
+    return StoppingGate(tracker), [pipeline.progress, tracker]
 
 
 def check_exploration(config: RunConfig, session: Session) -> None:

@@ -12,6 +12,7 @@ from actors.errors import EngineStartError, TrainerStartError
 from pipelines.errors import ClusterInputError, RunError, root_cause
 from pipelines.prepare.run import PreparedRun
 from pipelines.runs.folder import FAILURE
+from pipelines.runs.live_log import LiveSamples
 
 
 @contextmanager
@@ -23,8 +24,8 @@ def failures_in_one_line(run: PreparedRun) -> Iterator[None]:
         raise ClusterInputError(f"no engine for model {run.config.model}: {error}") from error
     except TrainerStartError as error:
         raise ClusterInputError(f"a DistillerTrainer did not start: {error}") from error
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"stopped. {finished_line(run)}") from None
+    except KeyboardInterrupt as stop:
+        raise type(stop)(f"stopped. {finished_line(run)}") from None
     except (RayError, SystemException, OSError) as error:
         if is_disk_full(error):
             raise RunError(f"the disk of {run.folder.path} is full. Free some space. {finished_line(run)}") from error
@@ -36,7 +37,17 @@ def failures_in_one_line(run: PreparedRun) -> Iterator[None]:
 def finished_line(run: PreparedRun) -> str:
     """What a stopped run has, and how it goes on."""
     count = run.count_work_units()
-    return f"{count.finished} of {count.planned} work units are saved in {run.folder.path}; the same command goes on from there."
+    samples = samples_of_unfinished_units(run) if run.folder.has_run else 0
+    others = f", and {samples} samples of others" if samples else ""
+    return f"{count.finished} of {count.planned} work units are saved in {run.folder.path}{others}; the same command goes on from there."
+
+
+def samples_of_unfinished_units(run: PreparedRun) -> int:
+    """Samples in live/ that no output file holds."""
+    index = run.folder.sample_index()
+    problem_of = {problem_id: number for number, problem_id in enumerate(run.folder.problem_ids().to_pylist())}
+    keys = LiveSamples(run.folder.storage).keys()
+    return sum(not index.answered_PN[problem_of[problem_id], sample] for problem_id, sample in keys)
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -9,7 +9,7 @@ import psutil
 
 
 def workers(name: str, *, of: int | None = None) -> list[int]:
-    """Ids of Ray's worker processes whose title holds `name`, such as "VerifySamples", below process `of` (this one, by default)."""
+    """Ids of Ray's worker processes whose title holds `name`, such as "VerifierActor", below process `of` (this one, by default)."""
     found = []
     for process in psutil.Process(of or os.getpid()).children(recursive=True):
         try:

@@ -14,7 +14,13 @@ FORBIDDEN = {
     "pipelines": {"jobs", "tests", "tyro", "argparse"},
     "jobs": {"tests"},
 }
-VLLM_MODULES = {"engine/sampler.py", "engine/adapter.py", "engine/platform_worker.py", "devtools/bench/engine_bench.py"}
+VLLM_MODULES = {
+    "engine/sampler.py",
+    "engine/adapter.py",
+    "engine/platform_worker.py",
+    "devtools/bench/engine_bench.py",
+    "devtools/bench/model_cost.py",
+}
 
 
 INSTRUMENTS = {

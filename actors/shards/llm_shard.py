@@ -2,7 +2,7 @@
 
     asyncio (Ray)                        engine thread
     generate(unit) -> inbox ------------> add_request
-    await future   <- samples <---------- step, step, step ... until nothing is left
+    yield sample   <- SampleStream <----- step, step, step ... until nothing is left
     cancel(problem) -> inbox -----------> abort_request between two steps
     stats()        -> inbox ------------> counters of the workers between two steps
 
@@ -17,7 +17,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -42,6 +42,7 @@ from vllm.sampling_params import RequestOutputKind
 
 from actors.exchange.remote_learner import ActorLearner
 from actors.shards.engine_workers import EngineWorkers, InProcessWorker, TensorParallelWorkers
+from actors.shards.sample_stream import SampleStream
 from esamp.engine.scheduler import SchedulerReader
 from esamp.policy import Counters
 
@@ -58,10 +59,10 @@ class UnitInProgress:
     """A work unit whose samples are being generated."""
 
     unit: WorkUnit
-    future: asyncio.Future[list[Sample]]
-    loop: asyncio.AbstractEventLoop
+    stream: SampleStream
     started: float
-    samples: dict[int, Sample] = field(default_factory=dict)
+    finished: set[int] = field(default_factory=set)
+    """Indices of the samples that were sent."""
     request_ids: dict[int, str] = field(default_factory=dict)
     """Sample index -> the engine's name for it."""
 
@@ -150,6 +151,8 @@ class LLMShard:
         self._units_taken = itertools.count()
         self._samples = self._truncated_samples = self._ended_tokens = 0
         self._busy_seconds = 0.0
+        self._is_stepping = False
+        self._last_step = time.monotonic()
         self._failure: EngineFailed | None = None
         threading.Thread(target=self._run, name="engine", daemon=True).start()
 
@@ -174,20 +177,21 @@ class LLMShard:
         )
         explorer.use_learner(self._learner)
 
-    async def generate(self, unit: WorkUnit) -> list[Sample]:
-        """Generate the samples of `unit`, in its order; those that were finished, if the problem is cancelled. Calls may be concurrent.
+    async def generate(self, unit: WorkUnit) -> AsyncIterator[Sample]:
+        """Generate the samples of `unit`, and yield each as soon as it is finished, in whatever order; of a problem that is cancelled,
+        those that were finished by then. Calls may be concurrent.
 
         Raises ValueError if the model cannot take the unit (its prompt is too long, or empty); the shard goes on. Raises EngineFailed,
         in this call and all later ones, if the engine failed.
         """
         if self._failure is not None:
             raise self._failure
-        loop = asyncio.get_running_loop()
-        progress = UnitInProgress(unit, loop.create_future(), loop, time.monotonic())
-        self._inbox.put(progress)
+        stream = SampleStream(asyncio.get_running_loop())
+        self._inbox.put(UnitInProgress(unit, stream, time.monotonic()))
         self._wake.set()
-        self._check_still_read(progress.future)
-        return await progress.future
+        self._check_still_read()
+        async for sample in stream:
+            yield sample
 
     async def cancel(self, problem_id: str) -> None:
         """Abort every running sample of a problem, now and later: their places in the batch, and the problem's Distiller slot, are free for
@@ -203,7 +207,7 @@ class LLMShard:
         request = CounterRequest(loop.create_future(), loop)
         self._counter_requests.put(request)
         self._wake.set()
-        self._check_still_read(request.future)
+        self._check_still_read()
         explored = await request.future
         exchange = self._learner.counters if self._learner else None
         stats = ShardStats(
@@ -229,6 +233,14 @@ class LLMShard:
         )
         return replace(stats, warnings=warnings_of(stats))
 
+    async def seconds_without_step(self) -> float:
+        """Seconds since the engine's last step returned, while it has samples to generate; 0 while it has none.
+
+        Each step gives every running sample a token, so this is the time without a token. Read without waiting for the engine, which may
+        never come back from a step: that is what the caller wants to know.
+        """
+        return time.monotonic() - self._last_step if self._is_stepping else 0.0
+
     async def activity(self) -> ShardActivity:
         """What the shard is doing now: plain numbers, read without waiting for the engine's thread."""
         load = self._scheduler.load()
@@ -244,14 +256,13 @@ class LLMShard:
             tokens_under_way=load.tokens,
         )
 
-    def _check_still_read(self, future: asyncio.Future[Any]) -> None:
+    def _check_still_read(self) -> None:
         """Raise EngineFailed if nobody reads the queues any more. Called after a request was put into one.
 
         The engine thread sets `_failure` first and drains the queues then, so it finds every request that was put before; a later one finds
         `_failure` here. Only the engine thread drains: of two threads that both see the last item one would wait for ever.
         """
         if self._failure is not None:
-            future.cancel()
             raise self._failure
 
     def _run(self) -> None:
@@ -261,10 +272,14 @@ class LLMShard:
                 self._wake.clear()
                 started = time.monotonic()
                 self._take_requests()
+                # In this order: whoever reads that there is work must not see the step of the work before it.
+                self._last_step, self._is_stepping = started, True
                 while self._engine.has_unfinished_requests():
                     for output in self._engine.step():
                         self._finish_sample(output)
                     self._take_requests()
+                    self._last_step = time.monotonic()
+                self._is_stepping = False
                 self._busy_seconds += time.monotonic() - started
         except BaseException as error:
             # The error boundary of the thread: an engine that failed fails every caller instead of leaving them waiting.
@@ -304,7 +319,7 @@ class LLMShard:
                 started = progress.request_ids.values()
                 self._engine.abort_request([r for r in started if self._samples_in_progress.pop(r, None)])
                 self._units_in_progress.remove(progress)
-                progress.loop.call_soon_threadsafe(_set_exception, progress.future, ValueError(str(error)))
+                progress.stream.fail(ValueError(str(error)))
 
     def _cancel_samples(self) -> None:
         """Abort what runs of cancelled problems, units that came after their cancellation included."""
@@ -312,7 +327,7 @@ class LLMShard:
             self._cancelled_problems.add(self._cancellations.get())
         unwanted = [p for p in self._units_in_progress if p.unit.problem_id in self._cancelled_problems]
         for progress in unwanted:
-            missing = [index for index in progress.unit.sample_indices if index not in progress.samples]
+            missing = [index for index in progress.unit.sample_indices if index not in progress.finished]
             request_ids = [progress.request_ids[index] for index in missing]
             self._engine.abort_request(request_ids)
             for request_id in request_ids:
@@ -327,9 +342,9 @@ class LLMShard:
     def _finish_sample(self, output: RequestOutput) -> None:
         progress, index = self._samples_in_progress.pop(output.request_id)
         unit = progress.unit
-        records = self._workers.records([output.request_id])[output.request_id]
         [completion] = output.outputs
-        progress.samples[index] = Sample(
+        records = self._workers.records([output.request_id])[output.request_id].first(len(completion.token_ids))
+        sample = Sample(
             problem_id=unit.problem_id,
             sample_index=index,
             seed=unit.seeds[unit.sample_indices.index(index)],
@@ -348,23 +363,25 @@ class LLMShard:
             distiller_version=records.version,
             shard=self.name,
             generation_seconds=time.monotonic() - progress.started,
+            group_resumed=unit.is_resumed,
         )
+        progress.stream.put(sample)
+        progress.finished.add(index)
         self._samples += 1
         self._truncated_samples += completion.finish_reason == "length"
         self._ended_tokens += len(completion.token_ids)
-        if len(progress.samples) == len(unit.sample_indices):
+        if len(progress.finished) == len(unit.sample_indices):
             self._finish_unit(progress)
 
     def _finish_unit(self, progress: UnitInProgress) -> None:
-        samples = [progress.samples[i] for i in progress.unit.sample_indices if i in progress.samples]
         self._units_in_progress.remove(progress)
-        progress.loop.call_soon_threadsafe(_set_result, progress.future, samples)
+        progress.stream.end()
 
     def _fail_all(self, error: BaseException) -> None:
         while not self._inbox.empty():
             self._units_in_progress.add(self._inbox.get())
         for progress in self._units_in_progress:
-            progress.loop.call_soon_threadsafe(_set_exception, progress.future, error)
+            progress.stream.fail(error)
         while not self._counter_requests.empty():
             request = self._counter_requests.get()
             request.loop.call_soon_threadsafe(_set_exception, request.future, error)

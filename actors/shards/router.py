@@ -2,18 +2,18 @@
 
     ShardPool.generate(unit) --acquire--> ShardRouter         waits until a live shard has room
           |                                                   a shard is live once it answers `join`,
-          +--generate(unit)--> shard                          until a call to it fails because it is lost
+          +--generate(unit)--> shard: sample, sample, ...     until a call to it fails because it is lost
           +--release, or report_lost--> ShardRouter
 
-Promise: a unit is generated once, by one shard, or fails with the reason. The units of a shard that died wait only until another shard, or
-the same one after its restart, is live. A unit that was running on `attempts` engines that died is given up, because it may be what kills
-them; its last attempt is exclusive, so that no unit is blamed for another.
+Promise: a sample is generated once, by one shard, or fails with the reason. Samples that came from a shard that died stay; the others of
+its units wait only until another shard, or the same one after its restart, is live. A unit that was running on `attempts` engines that died
+is given up, because it may be what kills them; its last attempt is exclusive, so that no unit is blamed for another.
 """
 
 import asyncio
 import itertools
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
 
 import ray
@@ -31,6 +31,8 @@ RETRY_S = 1.0
 MAX_JOIN_FAILURES = 5
 """Failures of `join` in a row after which a shard is dead for good. Not the first: Ray may report an actor dead for a moment while it
 decides to restart it."""
+CHECKS_PER_STALL = 4
+"""Times that a shard is asked for its last step within the time after which it counts as stalled."""
 CALLS_AT_A_TIME = 10_000
 """Concurrent calls of the router: nearly all of them wait for a shard."""
 
@@ -70,7 +72,10 @@ class KnownShard:
 class ShardRouter:
     """Knows the live shards and what each of them runs. One small Ray actor per session."""
 
-    def __init__(self, trainers: Sequence[ActorHandle], *, units_per_shard: int, spread: bool) -> None:
+    def __init__(
+        self, trainers: Sequence[ActorHandle], *, units_per_shard: int, spread: bool, stall_s: float = 0.0
+    ) -> None:
+        """`stall_s`: seconds without a step of its engine after which a shard with units is killed, and restarted by Ray; 0 for never."""
         self._trainers = list(trainers)
         self._loads = ShardLoads(units_per_shard=units_per_shard, spread=spread)
         self._shards: list[KnownShard] = []
@@ -80,13 +85,18 @@ class ShardRouter:
         self._changed = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
         self._cancelled: list[str] = []
+        self._draining = asyncio.Event()
+        self._stall_s = stall_s
         self._restarts = self._run_again = 0
         self._warnings = WarningLog("router")
 
     async def add(self, shard: ActorHandle) -> None:
         """Add a shard, which is live once it answers `join`."""
         self._shards.append(KnownShard(shard))
-        self._start_joining(self._loads.add())
+        index = self._loads.add()
+        self._start(self._join(index))
+        if self._stall_s:
+            self._start(self._watch(index))
 
     async def register_caller(self, caller: Caller) -> None:
         """A caller starts. Leases of its former incarnation are released: Ray Data gives the same units to the new one."""
@@ -96,7 +106,7 @@ class ShardRouter:
             await self.release(lease)
 
     async def acquire(self, problem_id: str, caller: Caller, *, exclusive: bool) -> Lease:
-        """A lease for a unit of this problem; waits for it. Raises NoShardLeft."""
+        """A lease for a unit of this problem; waits for it, for ever once the session drains. Raises NoShardLeft."""
         async with self._changed:
             shard = await (self._acquire_exclusive(caller) if exclusive else self._acquire_shared(problem_id, caller))
         handle = self._shards[shard].handle
@@ -118,7 +128,7 @@ class ShardRouter:
         self._warnings.record("shard_lost", f"shard-{lease.shard} was lost and its units run again: {reason}")
         self._loads.set_lost(lease.shard)
         self._leases = {number: held for number, held in self._leases.items() if held.shard != lease.shard}
-        self._start_joining(lease.shard)
+        self._start(self._join(lease.shard))
         await self._notify_change()
 
     async def cancel(self, problem_id: str) -> None:
@@ -126,6 +136,18 @@ class ShardRouter:
         self._cancelled.append(problem_id)
         for shard in self._shards:
             shard.handle.cancel.remote(problem_id)
+
+    async def drain(self) -> None:
+        """The session is about to stop: units under way go on, and no other is begun."""
+        self._draining.set()
+
+    async def wait_for_drain(self) -> None:
+        """Return when the session is about to stop."""
+        await self._draining.wait()
+
+    async def num_leases(self) -> int:
+        """Work units under way."""
+        return len(self._leases)
 
     async def counts(self) -> RouterCounts:
         """Counters and warnings so far."""
@@ -138,13 +160,13 @@ class ShardRouter:
         )
 
     async def _acquire_shared(self, problem_id: str, caller: Caller) -> int:
-        while (index := self._loads.acquire(problem_id)) is None:
+        while self._draining.is_set() or (index := self._loads.acquire(problem_id)) is None:
             await self._wait(caller)
         return index
 
     async def _acquire_exclusive(self, caller: Caller) -> int:
         while True:
-            if (shard := self._loads.reserve()) is None:
+            if self._draining.is_set() or (shard := self._loads.reserve()) is None:
                 await self._wait(caller)
                 continue
             try:
@@ -173,8 +195,8 @@ class ShardRouter:
         async with self._changed:
             self._changed.notify_all()
 
-    def _start_joining(self, index: int) -> None:
-        task = asyncio.get_running_loop().create_task(self._join(index))
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)  # asyncio holds tasks only weakly: without this one may be collected while it runs
         task.add_done_callback(self._tasks.discard)
 
@@ -202,15 +224,42 @@ class ShardRouter:
             self._warnings.record("shard_died", f"shard-{index} is dead for good: {reason}")
         await self._notify_change()
 
+    async def _watch(self, index: int) -> None:
+        """Kill the shard if its engine stands still while it has units. The calls of its units then fail, as with any shard that died."""
+        handle = self._shards[index].handle
+        while True:
+            await asyncio.sleep(self._stall_s / CHECKS_PER_STALL)
+            if not (self._loads.is_live(index) and any(lease.shard == index for lease in self._leases.values())):
+                continue
+            try:
+                # A step that never returns may hold Python's lock, and with it the shard's event loop: no answer is an answer.
+                seconds = await asyncio.wait_for(handle.seconds_without_step.remote(), timeout=self._stall_s)
+            except TimeoutError:
+                seconds = self._stall_s
+            except RayError:
+                continue  # it is lost already, which the calls of its units report
+            if seconds >= self._stall_s:
+                self._warnings.record(
+                    "shard_stalled",
+                    f"shard-{index} generated no token for {seconds / 60:.1f} minutes with samples running; it was killed, and what it had "
+                    "not finished is generated again",
+                )
+                ray.kill(handle, no_restart=False)
+
 
 def start_router(
-    shards: Sequence[ActorHandle], trainers: Sequence[ActorHandle], *, units_per_shard: int, spread: bool
+    shards: Sequence[ActorHandle],
+    trainers: Sequence[ActorHandle],
+    *,
+    units_per_shard: int,
+    spread: bool,
+    stall_s: float = 0.0,
 ) -> ActorHandle:
-    """A router for these shards."""
+    """A router for these shards; see ShardRouter."""
     router: ActorHandle = (
         ray.remote(ShardRouter)
         .options(num_cpus=0, max_concurrency=CALLS_AT_A_TIME, scheduling_strategy=drivers_node())
-        .remote(list(trainers), units_per_shard=units_per_shard, spread=spread)
+        .remote(list(trainers), units_per_shard=units_per_shard, spread=spread, stall_s=stall_s)
     )
     ray.get([router.add.remote(shard) for shard in shards])
     return router
@@ -226,24 +275,30 @@ class ShardPool:
         self._caller = Caller(actor=ray.get_runtime_context().get_actor_id() or "driver", incarnation=uuid.uuid4().hex)
         ray.get(router.register_caller.remote(self._caller))
 
-    async def generate(self, unit: WorkUnit) -> list[Sample]:
-        """Generate the samples of a unit. Raises ValueError if the model cannot take it, UnitGivenUp and NoShardLeft."""
-        reason = ""
+    async def generate(self, unit: WorkUnit) -> AsyncIterator[Sample]:
+        """Generate the samples of a unit; each comes when it is finished, in whatever order. What a lost shard has sent is kept, and
+        another is asked for the rest. Raises ValueError if the model cannot take the unit, UnitGivenUp and NoShardLeft."""
+        reason, done = "", set[int]()
         for attempt in range(1, self._attempts + 1):
             exclusive = attempt == self._attempts > 1
             lease: Lease = await self._router.acquire.remote(unit.problem_id, self._caller, exclusive=exclusive)
             try:
-                samples: list[Sample] = await lease.handle.generate.remote(unit)
+                async for reference in lease.handle.generate.remote(unit.without(done)):
+                    sample: Sample = await reference
+                    done.add(sample.sample_index)
+                    yield sample
             except SHARD_LOST as error:
                 reason = last_line(error)
                 await self._router.report_lost.remote(lease, reason)
+                if len(done) == len(unit.sample_indices):
+                    return  # all that was lost is the word that this was all
             except BaseException:
                 # ValueError of this unit, or cancellation: the shard is live, so its lease is released. Not awaited: nothing depends on it.
                 self._router.release.remote(lease)
                 raise
             else:
                 self._router.release.remote(lease)
-                return samples
+                return
         raise UnitGivenUp(
             f"{self._attempts} engine(s) died while they ran this work unit, the last of them with no other unit: {reason}"
         )

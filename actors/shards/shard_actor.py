@@ -7,7 +7,7 @@ import asyncio
 import logging
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 import ray
@@ -29,12 +29,13 @@ class Shard(Protocol):
 
     async def use_trainers(self, trainers: Sequence[ActorHandle]) -> None: ...
 
-    async def generate(self, unit: WorkUnit) -> list[Sample]: ...
+    def generate(self, unit: WorkUnit) -> AsyncIterator[Sample]: ...
 
     async def cancel(self, problem_id: str) -> None: ...
 
     async def stats(self) -> ShardStats: ...
 
+    async def seconds_without_step(self) -> float: ...
     async def activity(self) -> ShardActivity: ...
 
     async def trainer_spec(self) -> TrainerSpec: ...
@@ -72,12 +73,16 @@ class ShardActor:
             self._is_joined = True
         return self._incarnation
 
-    async def generate(self, unit: WorkUnit) -> list[Sample]:
-        """As LLMShard.generate; NotJoined before `join`. After EngineFailed this process ends, so that Ray restarts it."""
+    async def generate(self, unit: WorkUnit) -> AsyncIterator[Sample]:
+        """As LLMShard.generate; NotJoined before `join`. After EngineFailed this process ends, so that Ray restarts it.
+
+        To a caller elsewhere Ray gives a generator of references, one for each sample as it is finished.
+        """
         if not self._is_joined:
             raise NotJoined("the shard was started again and has not joined yet")
         try:
-            return await self._shard.generate(unit)
+            async for sample in self._shard.generate(unit):
+                yield sample
         except EngineFailed as error:
             self._failure = error
             asyncio.get_running_loop().call_later(EXIT_DELAY_S, os._exit, 1)
@@ -88,6 +93,9 @@ class ShardActor:
 
     async def stats(self) -> ShardStats:
         return await self._shard.stats()
+
+    async def seconds_without_step(self) -> float:
+        return await self._shard.seconds_without_step()
 
     async def activity(self) -> ShardActivity:
         return await self._shard.activity()

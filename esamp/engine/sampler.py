@@ -125,8 +125,11 @@ class FusedTopKTopPSampler(nn.Module):
     def draw_unfiltered(self, logits_BV: Tensor, generators: dict[int, torch.Generator]) -> Tensor:
         """Token ids [B] from the model's logits as they are, where nothing stands between them and the draw but temperature and
         Distiller. `can_draw_unfiltered` must be True. The logits are not changed."""
+        is_all_greedy = self.temperature_B is None
         temperature_B = torch.zeros(len(logits_BV)) if self.temperature_B is None else self.temperature_B
-        return self._draw(logits_BV, generators, temperature_B=temperature_B, is_divided=False)
+        return self._draw(
+            logits_BV, generators, temperature_B=temperature_B, is_divided=False, is_all_greedy=is_all_greedy
+        )
 
     @property
     def can_draw_unfiltered(self) -> bool:
@@ -140,9 +143,11 @@ class FusedTopKTopPSampler(nn.Module):
         *,
         temperature_B: Tensor,
         is_divided: bool,
+        is_all_greedy: bool = False,
     ) -> Tensor:
-        # vLLM draws for greedy rows as well, and drops what it drew: their seeds are spent.
-        seeds_B = draw_seeds(len(logits_BV), generators)
+        # vLLM draws for greedy rows as well, and drops what it drew: their seeds are spent. Not so if the whole batch is greedy.
+        size = len(logits_BV)
+        seeds_B = torch.zeros(size, dtype=torch.long) if is_all_greedy else draw_seeds(size, generators)
         is_greedy_B = temperature_B < GREEDY_TEMPERATURE
         divisor_B = torch.where(is_greedy_B, 1.0, temperature_B)
         adjustment: DistillerLogits | AdjustedLogits | None = None

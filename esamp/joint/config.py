@@ -21,6 +21,7 @@ class QuasiConfig(PolicyConfig):
     caveats: ClassVar[tuple[str, ...]] = (
         "Siblings are not exchangeable: pass@k is the mean over windows of k neighbouring samples, not over random subsets.",
     )
+    siblings_form_sequence: ClassVar[bool] = True
     start: str = "prompt"
     """Where a sample's code begins to choose its tokens: "prompt", at the first; "first-fork", at the first token whose most likely
     candidate has a probability below `fork_probability`; "code-fence", after the line that opens the reply's first code block; "token N",

@@ -67,9 +67,18 @@ class RunConfig(ProblemSettings):
     """Generate a problem's samples on several shards at a time; a trainer actor lets them share the problem's Distiller. By default only
     where they are more than a shard's batch (engine.max_num_seqs) and the sampler allows it."""
     work_units_per_file: int | None = None
-    """Work units per output file: what a kill can lose, besides the units under way. By default 4, and more in runs of thousands."""
+    """Work units per output file. By default 4, and more in runs of thousands. A kill loses no more by it: see save_every."""
     verifiers: int = 1
     """Processes that score samples."""
+    save_every: float = 10.0
+    """Seconds, > 0: a finished sample is on disk so long after its last token, and its verdict so long after it was given, whatever the
+    other samples of its work unit do."""
+    grace: float = 20.0
+    """Seconds, >= 0, that samples under way get after SIGTERM or Ctrl-C, before the session ends. Samples that are finished are saved at
+    once; a second signal ends the session at once. Keep it below what the cluster waits before it kills (Kubernetes: 30)."""
+    stall_after: float = 10.0
+    """Minutes without a token, with samples running, after which a shard is killed and started again, and what it had not finished is
+    generated again; 0 for never."""
     seed: int = 0
     """Seed of the run; every sample's seed follows from it, the problem's id and the sample's index."""
     stop: StoppingConfig = field(default_factory=StoppingConfig)
@@ -105,6 +114,10 @@ class RunConfig(ProblemSettings):
             value = asdict(self)[name]
             if value is not None and value < 1:
                 raise InputError(f"{name} must be >= 1; got {value}.")
+        if not self.save_every > 0:
+            raise InputError(f"save_every must be > 0 seconds; got {self.save_every}.")
+        if not (self.grace >= 0 and self.stall_after >= 0):
+            raise InputError(f"grace and stall_after must be >= 0; got {self.grace} s and {self.stall_after} minutes.")
         if isinstance(self.output, str) and "://" not in self.output:
             object.__setattr__(self, "output", Path(self.output))
         parse_partition(self.partition, self.partition_by)
@@ -137,6 +150,11 @@ class RunConfig(ProblemSettings):
         if rule is not None and self.verifier_name == "none":
             raise InputError(
                 "stop.successes needs a verifier that says what is correct; leave it out, or give --verifier."
+            )
+        if rule is not None and self.siblings_form_sequence:
+            raise InputError(
+                f"stop.successes needs exchangeable samples, which those of sampler {self.sampler} are not; leave --stop out, or use "
+                "another --sampler."
             )
         if rule is not None and self.partition is not None and self.partition_by == "samples":
             raise InputError(
@@ -226,6 +244,11 @@ class RunConfig(ProblemSettings):
     def policy(self) -> PolicyConfig | None:
         """What stands between the model's logits and the draw; None for vLLM's own draw."""
         return SAMPLERS[self.sampler].policy(self._sampler_config, self.seed)
+
+    @property
+    def siblings_form_sequence(self) -> bool:
+        """As PolicyConfig has it: pass@k is then estimated over windows of neighbours."""
+        return self.policy is not None and self.policy.siblings_form_sequence
 
     @property
     def effective_sampling(self) -> SamplingConfig:

@@ -1,11 +1,12 @@
 """Chaos: kills processes of one run at random, then compares its samples with the plan.
 
-    chaos (this process) -- starts --> a Ray of three nodes on this machine, and the driver: python -m jobs.passk ...
+    chaos (this process) -- starts --> a Ray of three nodes on this machine, and the driver: chaos_run.py
                          -- SIGKILL --> a shard, the trainer, a verifier, a generator, a node with all that runs on it, the driver
 
 A driver that ended is started again with the same command; a node that was killed is replaced. After the last kill the run finishes
 undisturbed. Promise: every reported kill was of a live process of this run, and samples are checked against the stored plan and the task's
-own verifier, not against the run's own summary.
+own verifier, not against the run's own summary. At each kill every sample that a shard had finished SAVED_WITHIN_S before must be on disk,
+by the shards' own notes; what is finished later may be lost and is generated again.
 """
 
 import os
@@ -25,24 +26,28 @@ import pyarrow.parquet
 from ray.cluster_utils import Cluster
 from rich.console import Console
 
+from pipelines.devtools.chaos_run import NOTES_VARIABLE, SHARDS
 from pipelines.errors import RunError
 from pipelines.problems.countdown import CountdownProblem, verify_answer
 from pipelines.runs.folder import PLAN, RunFolder
+from pipelines.runs.live_log import LiveSamples
 from pipelines.runs.plan import stored_work_units
 
 PROCESS_TITLES = {
-    "shard": "ray::ShardActor",
+    "shard": "ray::NotingShard",
     "trainer": "ray::TrainerActor",
-    "verifier": "ray::MapWorker(MapBatches(VerifySamples))",
+    "verifier": "ray::VerifierActor",
     "generator": "ray::MapWorker(MapBatches(GenerateSamples))",
 }
 """What Ray calls the worker processes that are killed."""
 TARGETS = (*PROCESS_TITLES, "node", "driver")
-HEAD_CPUS, NODE_CPUS, NODES = 2, 1, 2
+HEAD_CPUS, NODE_CPUS, NODES = 2, 1, SHARDS
 """Of the driver's node, which is spared, and of the others. Each shard and each stage takes one, so that together they just fit."""
 OBJECT_STORE_BYTES = 200 * 2**20
 NODE_COMES_BACK_S = 5.0
 LOOK_S = 0.5
+SAVED_WITHIN_S = 30.0
+"""Seconds after its last token within which a sample is on disk."""
 DRIVER_STARTS = 60
 """Drivers after which chaos gives up."""
 
@@ -88,6 +93,8 @@ class ChaosReport:
     """Rows that a reader of the run gets."""
     missing: int
     doubled: int
+    unsaved: int
+    """Samples that were on disk at no kill later than SAVED_WITHIN_S after they had finished."""
     failed: int
     """Rows that hold an error instead of an answer."""
     wrong_seed: int
@@ -99,7 +106,7 @@ class ChaosReport:
     @property
     def is_exact(self) -> bool:
         """True if every planned sample is there once, answered, from its seed, with its verdict."""
-        broken = self.missing + self.doubled + self.failed + self.wrong_seed + self.wrong_verdict
+        broken = self.missing + self.doubled + self.failed + self.unsaved + self.wrong_seed + self.wrong_verdict
         return broken == 0 and self.stored == self.planned
 
     def lines(self) -> list[str]:
@@ -110,9 +117,48 @@ class ChaosReport:
             + ", ".join(f"{kinds[t]} x {t}" for t in TARGETS if kinds[t]),
             f"driver starts: {self.driver_starts}",
             f"samples planned {self.planned}, stored {self.stored}, missing {self.missing}, doubled {self.doubled}, failed {self.failed}",
+            f"not on disk {SAVED_WITHIN_S:g} s after their end, at a kill: {self.unsaved}",
             f"wrong seeds {self.wrong_seed}, wrong verdicts {self.wrong_verdict}; rows in the output files: {self.rows_in_files}",
             "every sample is there once, with its verdict" if self.is_exact else "NOT EXACT",
         ]
+
+
+class SavedCheck:
+    """Compares, at each kill, what shards have noted with what is on disk."""
+
+    def __init__(self, folder: RunFolder, notes: Path) -> None:
+        self._folder = folder
+        self._notes = notes
+        self._kills: list[float] = []
+        self.unsaved: set[tuple[str, int]] = set()
+
+    def at_kill(self) -> None:
+        """Something was killed just now."""
+        now = time.time()
+        due = {key for at, key in self._finished() if at < now - SAVED_WITHIN_S and not self._may_be_lost(at)}
+        self._kills.append(now)
+        if due:
+            # In this order: a log is removed after its samples have reached an output file.
+            saved = set(LiveSamples(self._folder.storage).keys())
+            saved |= {(row["problem_id"], row["sample_index"]) for row in stored_keys(self._folder)}
+            self.unsaved |= due - saved
+
+    def _finished(self) -> list[tuple[float, tuple[str, int]]]:
+        lines = self._notes.read_text().splitlines() if self._notes.exists() else []
+        notes = (line.split(" ", 2) for line in lines)
+        return [(float(at), (problem_id, int(index))) for at, index, problem_id in notes]
+
+    def _may_be_lost(self, finished: float) -> bool:
+        """True if an earlier kill came before the sample had to be on disk."""
+        return any(finished <= kill < finished + SAVED_WITHIN_S for kill in self._kills)
+
+
+def stored_keys(folder: RunFolder) -> list[dict[str, Any]]:
+    """problem_id and sample_index of each sample in the output files; a run may have none yet."""
+    rows: list[dict[str, Any]] = []
+    if folder.has_run and folder.sample_index().num_rows:
+        rows = folder.read_samples(["problem_id", "sample_index"]).to_pylist()
+    return rows
 
 
 class ChaosCluster:
@@ -200,29 +246,34 @@ def workers_below(process: int, title: str) -> list[int]:
 def run_chaos(config: ChaosConfig, console: Console) -> ChaosReport:
     """Disturb one evaluation until the kills are done, let it finish, and look at what it left. Raises RunError if it never finishes."""
     folder = RunFolder(config.output)
+    notes = config.output.with_name(config.output.name + "-notes.txt").absolute()
+    notes.unlink(missing_ok=True)
+    os.environ[NOTES_VARIABLE] = str(notes)  # the cluster's processes inherit it
+    check = SavedCheck(folder, notes)
     cluster = ChaosCluster(driver_command(config), config.output.with_name(config.output.name + "-driver.log"))
     started = time.monotonic()
     try:
-        kills = disturb(cluster, config, folder, console)
+        kills = disturb(cluster, config, check, console)
         while not cluster.tend():
             time.sleep(LOOK_S)
     finally:
         cluster.stop()
-    return look_at(folder, kills=kills, driver_starts=cluster.driver_starts, seconds=time.monotonic() - started)
+    return look_at(
+        folder,
+        kills=kills,
+        driver_starts=cluster.driver_starts,
+        seconds=time.monotonic() - started,
+        unsaved=len(check.unsaved),
+    )
 
 
 def driver_command(config: ChaosConfig) -> list[str]:
-    """The evaluation: ESamp on the embedded model, small parts, a shard for each node but the driver's."""
-    return [
-        *(sys.executable, "-m", "jobs.passk", "--output", str(config.output), "--seed", str(config.seed)),
-        *("--limit", str(config.problems), "--samples", str(config.samples), "--sampler", "esamp"),
-        *("--esamp.trainer", "actor", "--work-units-per-file", "2", "--shards", str(NODES), "--min-shards", "1"),
-        *("--engine.enforce-eager", "--engine.dtype", "float32", "--engine.kv-cache-gib", "0.1"),
-        *("--engine.max-num-seqs", "32", "--sampling.max-tokens", "48", "--work-unit-attempts", "5"),
-    ]
+    """The evaluation."""
+    numbers = map(str, (config.seed, config.problems, config.samples))
+    return [sys.executable, "-m", "pipelines.devtools.chaos_run", str(config.output), *numbers]
 
 
-def disturb(cluster: ChaosCluster, config: ChaosConfig, folder: RunFolder, console: Console) -> list[Kill]:
+def disturb(cluster: ChaosCluster, config: ChaosConfig, check: SavedCheck, console: Console) -> list[Kill]:
     """Kill until enough was killed, or the run is through."""
     chance, started = random.Random(config.seed), time.monotonic()
     kills: list[Kill] = []
@@ -242,12 +293,15 @@ def disturb(cluster: ChaosCluster, config: ChaosConfig, folder: RunFolder, conso
             console.print(f"{now:6.1f} s  no {target} is alive just now", highlight=False)
         else:
             kills.append(Kill(target=target, at_s=now, what=what))
+            check.at_kill()
             console.print(f"{now:6.1f} s  kill {len(kills)}: {target}, {what}", highlight=False)
     return kills
 
 
-def look_at(folder: RunFolder, *, kills: list[Kill], driver_starts: int, seconds: float) -> ChaosReport:
-    """Compare the samples with the stored plan, and each verdict with the verifier's."""
+def look_at(
+    folder: RunFolder, *, kills: list[Kill], driver_starts: int, seconds: float, unsaved: int = 0
+) -> ChaosReport:
+    """Compare the samples with the stored plan, and each verdict with the verifier's. `unsaved`: see ChaosReport."""
     seeds = {
         (unit.work.problem_id, index): seed
         for unit in stored_work_units(pyarrow.parquet.read_table(Path(folder.path) / PLAN))
@@ -264,6 +318,7 @@ def look_at(folder: RunFolder, *, kills: list[Kill], driver_starts: int, seconds
         stored=len(rows),
         missing=len(seeds.keys() - found.keys()),
         doubled=sum(count - 1 for count in found.values()),
+        unsaved=unsaved,
         failed=sum(row["error"] is not None for row in rows),
         wrong_seed=sum(seeds.get((row["problem_id"], row["sample_index"])) != row["seed"] for row in rows),
         wrong_verdict=sum(

@@ -1,4 +1,4 @@
-"""The verification stage's metrics: every sample with its verdict, counted where the verdict is made."""
+"""Metrics of samples: each is counted when it has its verdict."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,15 @@ from ray.util.metrics import Counter, Histogram
 
 from pipelines.metrics.schema import SAMPLE_COUNTERS, SAMPLE_HISTOGRAMS, Metric, Row
 
+METRIC_COLUMNS = [
+    "run_id", "sampler", "shard", "status", "num_tokens", "intervened_tokens", "flipped_tokens", "verdict_ms", "generation_seconds",
+    "novelty_mean", "loss", "lag_mean",
+]  # fmt: skip
+"""Columns of a sample with its verdict that metrics are made of."""
+
 
 class SampleMetrics:
-    """Counts samples. One in every process that scores: Prometheus adds them up."""
+    """Counts samples. One in every actor that hands samples to verifiers: Prometheus adds them up."""
 
     def __init__(self) -> None:
         self._counters = [(entry, Counter(entry.name, entry.help, entry.labels)) for entry in SAMPLE_COUNTERS]

@@ -2,8 +2,8 @@
 
     esamp_tokens_per_s{run, sampler}            Prometheus: ray_esamp_tokens_per_s, with Ray's own labels (NodeAddress, WorkerId, ...)
 
-Two sources: the driver's poll of its run (RunProgress, also the live line's and progress.json's), and the verification stage, which sees
-every sample with its verdict.
+Two sources: the driver's poll of its run (RunProgress, also the live line's and progress.json's), and the stage that generates, which
+sees every sample with its verdict.
 """
 
 from collections.abc import Callable
@@ -184,7 +184,7 @@ SAMPLE_COUNTERS = (
         value=lambda row: row["flipped_tokens"] or 0,
     ),
 )
-"""Told by the verification stage."""
+"""Told by the stage that generates, of every sample that got its verdict."""
 
 SAMPLE_HISTOGRAMS = (
     SampleHistogram(
@@ -222,7 +222,7 @@ SAMPLE_HISTOGRAMS = (
         boundaries=(1, 2, 4, 8, 16, 32, 64, 128, 256),
     ),
 )
-"""Told by the verification stage."""
+"""Told by the stage that generates, of every sample that got its verdict."""
 
 
 def last_finite(values: list[float] | None) -> float | None:

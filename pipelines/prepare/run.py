@@ -1,7 +1,9 @@
 """A run before an engine starts: all that it is made of is loaded and checked, and nothing is written."""
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 
+from esamp.engine.arguments import engine_argument_names
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
 from pipelines.prepare.load_problems import load_problems
@@ -41,6 +43,7 @@ def prepare_run(config: RunConfig, *, extend: int | None = None) -> PreparedRun:
 
     config, extended_from = (config, ()) if extend is None else extended(config, extend)
     load_model_config(config)
+    check_engine_arguments(config)
     folder = RunFolder(config.run_folder)
     config, trainer_line = choose_trainer(config, folder.manifest().config if folder.has_run else None)
     verifier_line = check_verifier(verifier_settings(config))
@@ -70,6 +73,18 @@ def prepare_run(config: RunConfig, *, extend: int | None = None) -> PreparedRun:
         verifier_line=verifier_line,
         trainer_line=trainer_line,
     )
+
+
+def check_engine_arguments(config: RunConfig) -> None:
+    """Raise InputError at an argument of --engine.extra that this vLLM does not have. Without vLLM here, the shards find out."""
+    known = engine_argument_names()
+    for name in config.engine.extra_arguments:
+        if known and name not in known:
+            near = get_close_matches(name, known, n=1)
+            raise InputError(
+                f"engine.extra: vLLM has no engine argument {name}{f'; did you mean {near[0]}?' if near else '.'} They are those of "
+                "vllm.EngineArgs."
+            )
 
 
 def check_partition(manifest: Manifest) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from pipelines.statistics.interval import Interval
+from pipelines.statistics.sample_efficiency import SampleEfficiency
 
 
 def number(interval: Interval, unit: str) -> str:
@@ -31,6 +32,20 @@ def plain(value: float) -> str:
     if np.isinf(value):
         return "\u221e"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def efficiency(found: SampleEfficiency) -> str:
+    """A sample efficiency in words.
+
+    >>> efficiency(SampleEfficiency(k=4, independent=5.0, low=4.0, high=6.5, at_least=16))
+    'k = 4: 5 (4 to 6.5), 20% saved'
+    """
+    if found.independent == 0:
+        return f"k = {found.k}: \u2013"
+    if np.isinf(found.independent):
+        return f"k = {found.k}: more than {found.at_least}"
+    high = f"more than {found.at_least}" if np.isinf(found.high) else plain(found.high)
+    return f"k = {found.k}: {plain(found.independent)} ({plain(found.low)} to {high}), {100 * found.saved:.0f}% saved"
 
 
 def p_value(p: float) -> str:

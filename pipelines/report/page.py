@@ -85,6 +85,7 @@ def template() -> Template:
         "ends": number_format.ends,
         "plain": number_format.plain,
         "p_value": number_format.p_value,
+        "efficiency": number_format.efficiency,
         "points": number_format.signed_points,
     }
     return environment.get_template("page.html.j2")

@@ -22,6 +22,8 @@ class ReadableSample:
     """Place in launch order."""
     status: str
     extracted: str
+    extraction_rule: str
+    """How that was found in the text."""
     detail: str
     text: str
     marks: str
@@ -166,6 +168,7 @@ def read_sample(
         index=index,
         status=row["status"],
         extracted=row["extracted"] or "",
+        extraction_rule=row.get("extraction_rule") or "",
         detail=row["error"] or row["detail"] or "",
         text=shown_text(text),
         marks=marks,

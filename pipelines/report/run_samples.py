@@ -20,7 +20,18 @@ from pipelines.runs.reference_answers import Answers
 from pipelines.verifiers.verdict import VerdictStatus
 
 READABLE = ["problem_id", "sample_index", "problem", "prompt", "seed", "text", "token_ids", "num_tokens"]
-JUDGED = ["finish_reason", "error", "status", "score", "extracted", "detail", "novelty", "loss", "lag_mean"]
+JUDGED = [
+    "finish_reason",
+    "error",
+    "status",
+    "score",
+    "extracted",
+    "extraction_rule",
+    "detail",
+    "novelty",
+    "loss",
+    "lag_mean",
+]
 SCORED = ["policy_logprobs", "intervened_tokens"]
 MAX_SHOWN_ANSWER = 2000
 """Characters."""

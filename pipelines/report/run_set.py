@@ -16,7 +16,8 @@ from pipelines.problems.problem import Problem
 from pipelines.report.run_samples import RunSamples, read_run
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.manifest import Manifest
-from pipelines.statistics.pass_at_k import ks_up_to, pass_at_k_per_problem
+from pipelines.statistics.group_estimator import group_estimator
+from pipelines.statistics.pass_at_k import ks_up_to
 
 REPLICATE_SETTINGS = ("seed", "engine.", "data_fingerprint", "model_fingerprint")
 """Settings that may differ between the replicates of a condition."""
@@ -41,15 +42,19 @@ class Condition:
         return self.runs[0].group_size
 
     @property
+    def couples_samples(self) -> bool:
+        """True if the samples of a problem depend on each other."""
+        return self.config.policy is not None and self.config.policy.couples_samples
+
+    @property
     def correct_RPN(self) -> npt.NDArray[np.bool_]:
         """Verdicts in launch order."""
         return np.stack([run.correct_PN for run in self.runs])
 
     def pass_at_RP(self, k: int) -> npt.NDArray[np.float64]:
-        """pass@k of each problem in each run."""
-        counts_RP = self.correct_RPN.sum(axis=2)
-        samples_P = np.full(counts_RP.shape[1], self.group_size)
-        return np.stack([pass_at_k_per_problem(samples_P, correct_P, k) for correct_P in counts_RP])
+        """pass@k of each problem in each run, by the estimator that fits the sampler."""
+        estimate = group_estimator(siblings_form_sequence=self.config.siblings_form_sequence)
+        return np.stack([estimate(list(run.correct_PN), k) for run in self.runs])
 
     def pass_at_P(self, k: int) -> npt.NDArray[np.float64]:
         """pass@k of each problem, mean over runs."""

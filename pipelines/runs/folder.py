@@ -7,6 +7,7 @@
         samples/          Parquet files, one row per sample; a unit counts as finished once all its samples lie here without an error,
                           or its problem has stopped early by the run's rule, which follows from the samples that lie here
         verdicts/         verdicts of jobs.verify, a folder for each verifier; run.json says whose count
+        live/             finished samples of work units that are under way; see live_log.py
         sessions.jsonl    one line per completed session (a run that was stopped and went on has several): time, tokens, shard counters
         todo/             while a session runs: the work units it generates, or the answers it scores
         merged/           where jobs.merge took the samples from, with the sha256 of every file
@@ -37,12 +38,13 @@ from actors.types import ShardStats
 from pipelines.errors import InputError
 from pipelines.runs.early_stopping import stops_of
 from pipelines.runs.finished_sample import FINISHED_COLUMNS, FinishedSample, finished_sample
+from pipelines.runs.live_log import LIVE
 from pipelines.runs.manifest import Manifest, differing
 from pipelines.runs.plan import GROUP_UNITS, Plan, work_unit_groups, write_plan
 from pipelines.runs.reference_answers import write_answers
 from pipelines.runs.rescored_verdicts import VERDICTS, StoredVerdicts
 from pipelines.runs.sample_index import SampleIndex, find_samples
-from pipelines.runs.schema import VERDICT_SCHEMA
+from pipelines.runs.schema import VERDICT_SCHEMA, read_stored
 from pipelines.runs.storage import storage_at
 
 logger = logging.getLogger(__name__)
@@ -155,8 +157,8 @@ class RunFolder:
         """Begin the run, go on with it or extend it: its manifest, with the id and the start it had. Checks first, then writes."""
         self.check(wanted)
         manifest = self.manifest().grown_to(wanted) if self.has_run else wanted
-        self.storage.make_folder(SAMPLES)
-        self.storage.make_folder(PLAN)
+        for name in (SAMPLES, PLAN, LIVE):
+            self.storage.make_folder(name)
         self.write_manifest(manifest)
         if not self.storage.is_file(ANSWERS):
             with self.storage.atomic_file(ANSWERS) as file:
@@ -284,7 +286,7 @@ class RunFolder:
     def read_rows(self, name: str, rows: npt.ArrayLike, columns: list[str] | None = None) -> pa.Table:
         """Some rows of an output file; by default all columns."""
         with self.storage.open(name) as file:
-            return pa.parquet.read_table(file, columns=columns).take(pa.array(rows, pa.int32()))
+            return read_stored(file, columns).take(pa.array(rows, pa.int32()))
 
     def read_finished(self) -> list[FinishedSample]:
         """All samples in short, one each, failed ones included. Raises InputError if there is none."""

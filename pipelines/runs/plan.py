@@ -136,7 +136,7 @@ def work_units_in_flight(config: RunConfig) -> int:
 def work_units_per_file(config: RunConfig, num_units: int) -> int:
     """Work units that are drawn in one call and saved together. By default few in a small run, which then loses little to a kill, and
     in a large one as many as keep it at some thousand files; never more than half of what is under way, so that a shard does not run dry.
-    Few where problems stop early: verdicts come when the last unit of a call has ended."""
+    Few where problems stop early: the units of a call are launched together, so none of them waits for verdicts on the others."""
     if config.work_units_per_file is not None:
         return config.work_units_per_file
     if config.stopping_rule is not None:
@@ -145,8 +145,8 @@ def work_units_per_file(config: RunConfig, num_units: int) -> int:
 
 
 def concurrent_problems(config: RunConfig) -> int:
-    """Problems whose units are taken in turns: as many as are in flight, and as units are drawn in one call, since their verdicts come
-    when the last of them has ended."""
+    """Problems whose units are taken in turns: as many as are in flight, and as units are drawn in one call, since those are
+    launched together."""
     if config.stopping_rule is None:
         return 1
     return max(work_units_per_file(config, 0), config.shards * work_units_in_flight(config))

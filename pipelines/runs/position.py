@@ -3,12 +3,14 @@
 Legend: P problems, N samples of each in launch order.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.runs.finished_sample import FinishedSample
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.manifest import Manifest
 from pipelines.runs.plan import work_unit_groups
@@ -40,19 +42,28 @@ class RunPosition:
     """A row of each problem that lacks samples: its id, their indices, and whether it has a correct one already."""
 
 
-def run_position(folder: RunFolder, manifest: Manifest) -> RunPosition:
-    """Where the run is, over all its extension rounds. Reads four small columns of the samples, a file at a time."""
+def run_position(folder: RunFolder, manifest: Manifest, *, saved: Sequence[FinishedSample] = ()) -> RunPosition:
+    """Where the run is, over all its extension rounds. Reads four small columns of the samples, a file at a time.
+
+    `saved`: samples that hold an answer and are not in the output files yet.
+    """
     index, ids = folder.sample_index(), folder.problem_ids()
+    has_answer_PN = index.answered_PN.copy()
+    saved_problem = pc.index_in(pa.array([sample.problem_id for sample in saved], pa.string()), value_set=ids)
+    has_answer_PN[saved_problem.to_numpy(zero_copy_only=False), [sample.sample_index for sample in saved]] = True
     num_problems, num_samples = index.answered_PN.shape
     starts = [unit.start for units in work_unit_groups(manifest.config, manifest.rounds) for unit in units]
     unit_N = np.searchsorted(starts, np.arange(num_samples), side="right") - 1
     here_PN = np.broadcast_to(
         manifest.config.run_partition.holds(np.arange(num_problems)[:, None], unit_N[None, :]), index.answered_PN.shape
     )
-    answered_PN = here_PN & index.answered_PN
-    missing_PN = here_PN & ~index.answered_PN & ~folder.stopped(manifest)[:, None]
-    solved_ids: set[str] = set()
-    tokens = squared = truncated = timeouts = 0
+    answered_PN = here_PN & has_answer_PN
+    missing_PN = here_PN & ~has_answer_PN & ~folder.stopped(manifest)[:, None]
+    solved_ids = {sample.problem_id for sample in saved if sample.is_correct}
+    tokens = sum(sample.num_tokens for sample in saved)
+    squared = sum(sample.num_tokens**2 for sample in saved)
+    truncated = sum(sample.is_truncated for sample in saved)
+    timeouts = sum(sample.is_timeout for sample in saved)
     for table in folder.sample_tables(COLUMNS) if index.num_rows else ():
         answers = table.filter(table["error"].is_null())
         lengths = answers["num_tokens"].to_numpy().astype(np.int64)

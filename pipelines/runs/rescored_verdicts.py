@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 
 from pipelines.runs.sample_index import NOWHERE, SampleIndex, find_samples
-from pipelines.runs.schema import SAMPLE_SCHEMA, VERDICT_SCHEMA
+from pipelines.runs.schema import SAMPLE_SCHEMA, VERDICT_SCHEMA, read_stored
 from pipelines.runs.storage import Storage
 from pipelines.verifiers.verdict import VerdictStatus
 
@@ -30,6 +30,7 @@ NOT_YET: dict[str, Any] = {
     "extracted": "",
     "detail": "generated after the last jobs.verify",
     "verdict_ms": 0.0,
+    "extraction_rule": "",
 }
 """What is said of an answer that the verification has not seen."""
 
@@ -55,7 +56,7 @@ class StoredVerdicts:
         end = 0
         for found in self._found.rows_by_file():
             with self._storage.open(found.name) as file:
-                tables.append(pa.parquet.read_table(file, columns=columns).take(pa.array(found.rows)))
+                tables.append(read_stored(file, columns).take(pa.array(found.rows)))
             place_to_row[found.places] = np.arange(end, end + len(found.rows))
             end += len(found.rows)
         return VerdictColumns(pa.concat_tables(tables), place_to_row)

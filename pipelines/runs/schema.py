@@ -5,12 +5,12 @@ Legend: T tokens of the answer.
 """
 
 import math
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.parquet
 
 from actors.types import Sample, WorkUnit
 from pipelines.config.identity import config_hash
@@ -76,6 +76,7 @@ SAMPLE_SCHEMA = pa.schema(
         "distiller_version": pa.string(),
         "shard": pa.string(),
         "generation_seconds": pa.float32(),
+        "group_resumed": pa.bool_(),  # the samples of its work unit were generated in more than one go
         "sampler": pa.string(),
         "beta": pa.float32(),
         "temperature": pa.float32(),
@@ -98,6 +99,7 @@ VERDICT_SCHEMA = pa.schema(
         "extracted": pa.string(),  # what the verifier took for the answer
         "detail": pa.string(),
         "verdict_ms": pa.float32(),
+        "extraction_rule": pa.string(),  # how that was found in the text; null in runs from before the column was there
     }
 )
 """What verification adds."""
@@ -106,15 +108,50 @@ STORED_SCHEMA = pa.schema([*SAMPLE_SCHEMA, *VERDICT_SCHEMA])
 """A row of samples/*.parquet."""
 
 
-def samples_table(samples: Iterable[Sample], unit: WorkUnit, *, problem: str, labels: RunLabels) -> pa.Table:
-    """Rows of a unit that was generated; `problem` is its text."""
-    return pa.Table.from_pylist(
-        [{**_common(unit, problem, labels), **_drawn(sample)} for sample in samples], schema=SAMPLE_SCHEMA
-    )
+def sample_row(sample: Sample, unit: WorkUnit, *, problem: str, labels: RunLabels) -> pa.Table:
+    """[1] the row of a sample that has no verdict yet; `problem` is its text."""
+    return pa.Table.from_pylist([{**_common(unit, problem, labels), **_drawn(sample)}], schema=STORED_SCHEMA)
 
 
-def failed_table(error: str, unit: WorkUnit, *, problem: str, labels: RunLabels) -> pa.Table:
-    """Rows of a unit that could not be generated: one per sample that is missing, each with the reason."""
+ADDED_COLUMNS: dict[str, Any] = {"extraction_rule": None, "group_resumed": False}
+"""Columns that files of earlier versions do not have, with what holds for their rows: an earlier version ran a work unit again as a whole,
+so that none of its groups was resumed."""
+
+
+def read_stored(file: BinaryIO, columns: list[str] | None = None) -> pa.Table:
+    """A file of samples or verdicts, by default all of its columns. Columns that came after it was written have the values of
+    ADDED_COLUMNS."""
+    with pa.parquet.ParquetFile(file) as stored:
+        names = stored.schema_arrow.names
+        missing = [name for name in columns or () if name not in names and name in ADDED_COLUMNS]
+        table = stored.read(None if columns is None else [name for name in columns if name not in missing])
+    for name in missing:
+        field = STORED_SCHEMA.field(name)
+        table = table.append_column(field, pa.array([ADDED_COLUMNS[name]] * table.num_rows, field.type))
+    return table if columns is None else table.select(columns)
+
+
+def with_verdict(row: pa.Table, verdict: dict[str, Any]) -> pa.Table:
+    """[1] the same row with the columns of VERDICT_SCHEMA."""
+    for field in VERDICT_SCHEMA:
+        column = pa.array([verdict[field.name]], field.type)
+        row = row.set_column(row.schema.get_field_index(field.name), field, column)
+    return row
+
+
+def has_verdict(row: pa.Table) -> bool:
+    """True if a verifier has seen this sample."""
+    return bool(row["status"][0].is_valid)
+
+
+def as_resumed_group(rows: pa.Table) -> pa.Table:
+    """The rows of a work unit whose samples were generated in more than one go."""
+    field = STORED_SCHEMA.field("group_resumed")
+    return rows.set_column(rows.schema.get_field_index(field.name), field, pa.array([True] * rows.num_rows))
+
+
+def failed_rows(error: str, unit: WorkUnit, *, problem: str, labels: RunLabels) -> list[pa.Table]:
+    """[1] each: the rows of samples that could not be generated, with the reason, and without a verdict yet."""
     common = _common(unit, problem, labels)
     rows = [
         {
@@ -124,11 +161,12 @@ def failed_table(error: str, unit: WorkUnit, *, problem: str, labels: RunLabels)
             "text": "",
             "num_tokens": 0,
             "finish_reason": "error",
+            "group_resumed": False,
             "error": error,
         }
         for index, seed in zip(unit.sample_indices, unit.seeds, strict=True)
     ]
-    return pa.Table.from_pylist(rows, schema=SAMPLE_SCHEMA)
+    return [pa.Table.from_pylist([row], schema=STORED_SCHEMA) for row in rows]
 
 
 def _common(unit: WorkUnit, problem: str, labels: RunLabels) -> dict[str, Any]:
@@ -165,5 +203,6 @@ def _drawn(sample: Sample) -> dict[str, Any]:
         "distiller_version": sample.distiller_version,
         "shard": sample.shard,
         "generation_seconds": sample.generation_seconds,
+        "group_resumed": sample.group_resumed,
         "error": None,
     }

@@ -25,7 +25,8 @@ from pipelines.runs.early_stopping_summary import StoppingSummary, adaptive_pass
 from pipelines.runs.finished_sample import FINISHED_COLUMNS, finished_sample
 from pipelines.runs.folder import SUMMARY, RunFolder, Session
 from pipelines.runs.progress_file import MANY_TRUNCATED
-from pipelines.statistics.pass_at_k import PassAtK, ks_up_to, pass_at_k_curve
+from pipelines.statistics.group_estimator import over_windows
+from pipelines.statistics.pass_at_k import PassAtK, ks_up_to, pass_at_k_curve, pass_at_k_points
 from pipelines.statistics.stopping_rule import StoppingRule
 from pipelines.verifiers.verdict import VerdictStatus
 
@@ -212,7 +213,28 @@ class Outcome:
 def run_outcome(config: RunConfig, samples: pa.Table, sessions: list[Session], ks: Sequence[int]) -> Outcome:
     """pass@k by the estimator that fits how the run drew its samples."""
     rule = config.stopping_rule
-    return fixed_outcome(config.samples, samples, ks) if rule is None else adaptive_outcome(rule, samples, sessions, ks)
+    if rule is not None:
+        return adaptive_outcome(rule, samples, sessions, ks)
+    if config.siblings_form_sequence:
+        return sequence_outcome(config.samples, samples, ks)
+    return fixed_outcome(config.samples, samples, ks)
+
+
+def sequence_outcome(num_samples: int, samples: pa.Table, ks: Sequence[int]) -> Outcome:
+    """Of a run whose siblings form a low-discrepancy sequence: their order counts."""
+    in_order = samples.select(["problem_id", "sample_index", "status"]).sort_by(
+        [("problem_id", "ascending"), ("sample_index", "ascending")]
+    )
+    is_correct = pc.equal(in_order["status"], VerdictStatus.CORRECT.value).to_numpy()
+    counts = in_order.group_by("problem_id", use_threads=False).aggregate([("status", "count")])["status_count"]
+    ends = np.cumsum(counts.to_numpy())
+    groups = [group for group in np.split(is_correct, ends[:-1]) if len(group) == num_samples]
+    return Outcome(
+        problems=len(groups),
+        pass_at=pass_at_k_points([over_windows(groups, k) for k in ks], ks, group_size=None, confidence=CONFIDENCE),
+        solved=sum(bool(group.any()) for group in groups),
+        stopping=None,
+    )
 
 
 def fixed_outcome(num_samples: int, samples: pa.Table, ks: Sequence[int]) -> Outcome:

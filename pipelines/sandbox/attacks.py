@@ -1,9 +1,9 @@
 """What a sandbox has to stop, as programs: each defines attack(), which returns True if it got through.
 
 A program may use the constants of a Target, which name real things outside the sandbox. Whoever runs an attack looks at those
-things as well (proof.py): an attack is not asked alone whether it was stopped.
+things as well (self_test.py): an attack is not asked alone whether it was stopped.
 
-They are run to find out whether a level works, so none does harm where it does not: bombs are small, signals to anybody but the grader
+They are run to find out whether a backend works, so none does harm where it does not: bombs are small, signals to anybody but the grader
 are signal 0, what is written is removed.
 """
 
@@ -11,7 +11,7 @@ import secrets
 import textwrap
 from dataclasses import dataclass
 
-from pipelines.sandbox.exam import Exam
+from pipelines.sandbox.job import ScriptJob
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,13 +41,15 @@ class Attack:
     is_forgery: bool = False
     """It wants a pass from tests that expect what only they know, and no harm besides."""
 
-    def exam(self, target: Target) -> Exam:
+    def job(self, target: Target) -> ScriptJob:
         """Passed only if the attack got through."""
         program = target.constants() + textwrap.dedent(self.source)
         if self.is_forgery:
             token = secrets.token_hex()
-            return Exam(program=program, test=f"expected = '{token}'\nassert attack(21) == expected", names=("attack",))
-        return Exam(program=program, test="assert attack() is True", names=("attack",))
+            return ScriptJob(
+                program=program, test=f"expected = '{token}'\nassert attack(21) == expected", names=("attack",)
+            )
+        return ScriptJob(program=program, test="assert attack() is True", names=("attack",))
 
 
 ATTACKS = (
@@ -180,7 +182,7 @@ ATTACKS = (
         """
         def attack():
             import os
-            for _ in range(100):
+            for _ in range(20):
                 if os.fork() == 0:
                     os._exit(0)
             return True
@@ -384,6 +386,23 @@ ATTACKS = (
         class Anything(str):
             __eq__ = lambda self, other: True
             __ne__ = lambda self, other: False
+
+        def attack(value):
+            return Anything()
+        """,
+        is_forgery=True,
+    ),
+    Attack(
+        "an object for every comparison",
+        """
+        class Anything:
+            __eq__ = __lt__ = __le__ = __gt__ = __ge__ = __contains__ = __instancecheck__ = lambda self, other: True
+            __ne__ = lambda self, other: False
+            __sub__ = __rsub__ = __abs__ = lambda self, *other: 0
+            __enter__ = lambda self: self
+            __exit__ = lambda self, *error: True
+            __iter__ = lambda self: iter(())
+            __hash__ = lambda self: 0
 
         def attack(value):
             return Anything()

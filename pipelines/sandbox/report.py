@@ -1,42 +1,45 @@
-"""What was proved, for a terminal."""
+"""The self-test and the soak, for a terminal."""
 
 from rich.table import Table
 
 from pipelines.sandbox.attacks import ATTACKS
-from pipelines.sandbox.choice import LEVELS
-from pipelines.sandbox.levels import Level
-from pipelines.sandbox.proof import Proof, prove
+from pipelines.sandbox.backends import IsolationBackend
+from pipelines.sandbox.choice import BACKENDS
+from pipelines.sandbox.self_test import SelfTest, run_self_test
 from pipelines.sandbox.soak import SoakResult
 
 
-def level_table() -> Table:
-    """Every level tried on this machine: a row per attack, a column per level."""
-    table = Table("attack", *(level.name for level in LEVELS), title="what each level stops on this machine")
-    columns = [column(level) for level in LEVELS]
+def backend_table() -> Table:
+    """Every backend tried on this machine: a row per attack, a column per backend."""
+    table = Table("attack", *(backend.name for backend in BACKENDS), title="what each backend stops on this machine")
+    columns = [column(backend) for backend in BACKENDS]
     for row in zip(("an honest program", *(attack.name for attack in ATTACKS)), *columns, strict=True):
         table.add_row(*row)
     return table
 
 
-def column(level: type[Level]) -> list[str]:
-    """What happened at one level, a cell per row of the table."""
+def column(backend: type[IsolationBackend]) -> list[str]:
+    """What happened in one backend, a cell per row of the table."""
     try:
-        proof = prove(level())
+        self_test = run_self_test(backend())
     except FileNotFoundError as error:
         return [str(error)] + ["not tried"] * len(ATTACKS)
-    return [honest_cell(proof), *trial_cells(proof)]
+    return [honest_cell(self_test), *attack_cells(self_test)]
 
 
-def honest_cell(proof: Proof) -> str:
+def honest_cell(self_test: SelfTest) -> str:
     """How the honest program fared."""
-    return " ".join(filter(None, (proof.honest.status.value, proof.honest.detail)))
+    return " ".join(filter(None, (self_test.honest.status.value, self_test.honest.detail)))
 
 
-def trial_cells(proof: Proof) -> list[str]:
+def attack_cells(self_test: SelfTest) -> list[str]:
     """How the attacks fared; not tried where the honest program already failed."""
-    if not proof.trials:
+    if not self_test.attacks:
         return ["not tried"] * len(ATTACKS)
-    return [f"{'stopped' if trial.is_stopped else '[red]GOT THROUGH[/red]'}: {trial.outcome}" for trial in proof.trials]
+    return [
+        f"{'stopped' if result.is_stopped else '[red]GOT THROUGH[/red]'}: {result.outcome}"
+        for result in self_test.attacks
+    ]
 
 
 def soak_lines(result: SoakResult) -> str:

@@ -1,109 +1,165 @@
-"""The supervisor's side: one fresh grader per sample, one verdict, and nothing left behind.
+"""The supervisor's side: one grader per sample, one verdict, and nothing left behind.
 
-Any thread may call `Sandbox.run`, several at once: there is no state but the processes of each call.
+Any thread may call `Sandbox.run`, several at once. Graders are forked by a zygote (inside/zygote.py), which is replaced after some hundred
+samples, and where it fails.
 """
 
 import compileall
-import contextlib
 import json
-import os
-import signal
-import subprocess
-from collections.abc import Iterator
+import logging
+import threading
 from pathlib import Path
 from typing import Any
 
-from pipelines.sandbox.exam import AnyExam, CallExam, Exam, ExamResult, ExamStatus, StdinExam
-from pipelines.sandbox.levels import PACKAGE_ROOT, Level, package_folders, readable_paths
+from pipelines.errors import RunError
+from pipelines.sandbox.backends import PACKAGE_ROOT, IsolationBackend, package_folders, readable_paths
+from pipelines.sandbox.job import CallJob, JobResult, JobStatus, ScriptJob, StdinJob, TestJob
 from pipelines.sandbox.limits import Limits
+from pipelines.sandbox.turns import alone, together
+from pipelines.sandbox.zygote import GraderEndedError, GraderTimeoutError, Zygote
+
+logger = logging.getLogger(__name__)
 
 INSIDE = Path(__file__).parent / "inside"
 START_GRACE_S = 20.0
 """The grader keeps the sample's time limit itself; this long after it, a grader that has not spoken is killed. A loaded machine can
 take seconds to start a process."""
+SAMPLES_PER_ZYGOTE = 256
+"""Samples that share a seed of str hashes and a layout of memory. A new zygote costs about as much as three samples."""
+BUSY_SHARE = 0.8
+"""Of its time a sample must have computed for a time-out to count at once. Others may have been starved by a busy machine."""
+MAX_FAILURES = 3
+"""Samples in a row that may end without a verdict, each tried twice, before the run stops: it is the machine that fails, not they."""
 
 
 class Sandbox:
-    """Runs exams at one level."""
+    """Runs test jobs in one backend."""
 
-    def __init__(self, level: Level, limits: Limits) -> None:
-        """Raises FileNotFoundError if the level's program is not installed."""
-        self.level = level
+    def __init__(self, backend: IsolationBackend, limits: Limits) -> None:
+        """Raises FileNotFoundError if the backend's program is not installed."""
+        self.backend = backend
         self.limits = limits
-        self._command = level.command(limits)
-        # A grader may not write its byte code; without, a fifth of its start goes into compiling.
+        self._command = backend.command(limits)
+        self._lock = threading.Lock()
+        self._zygote: Zygote | None = None
+        self._failures = 0
+        """Samples in a row that ended without a verdict."""
+        # A zygote may not write its byte code; without, most of its start goes into compiling.
         compileall.compile_dir(INSIDE, quiet=2)
 
-    def run(self, exam: AnyExam) -> ExamResult:
-        """The verdict on one program. Never raises for what the program does."""
-        clocks = num_clocks(exam)
-        frames = frame(self._job(exam, clocks)) + test_frames(exam)
-        with started(self._command) as process:
-            try:
-                output, errors = process.communicate(frames, timeout=clocks * self.limits.timeout_s + START_GRACE_S)
-            except subprocess.TimeoutExpired:
-                return ExamResult(ExamStatus.TIMEOUT, "the tests could not be interrupted and were killed")
-        return read_verdict(output, errors, process.returncode)
+    def run(self, job: TestJob) -> JobResult:
+        """The verdict on one program. Never raises for what the program does.
 
-    def _job(self, exam: AnyExam, clocks: int) -> dict[str, Any]:
+        A time-out counts if the program had the processor for most of its time, or has another one alone on this machine.
+        """
+        with together():
+            result = self._run(job)
+        if result.status is JobStatus.TIMEOUT and result.busy_share < BUSY_SHARE:
+            with alone():
+                return self._run(job)
+        return result
+
+    def _run(self, job: TestJob) -> JobResult:
+        """One try. A sample without a verdict is tried once more by another zygote. Raises RunError if several in a row have none."""
+        clocks = num_clocks(job)
+        frames = frame(self._job(job, clocks)) + test_frames(job)
+        reason = ""
+        for _ in range(2):
+            zygote = self._current()
+            try:
+                verdict = zygote.grade(frames, timeout_s=clocks * self.limits.timeout_s + START_GRACE_S)
+            except GraderTimeoutError:
+                return JobResult(JobStatus.TIMEOUT, "the tests could not be interrupted and were killed")
+            except GraderEndedError as error:
+                reason = str(error)
+                self._replace(zygote)
+                continue
+            result = read_verdict(verdict)
+            if result.status is not JobStatus.SANDBOX_FAILED:
+                self._failures = 0
+                return result
+            reason = result.detail
+            self._replace(zygote)
+        return self._failed(reason)
+
+    def close(self) -> None:
+        """End the zygote."""
+        with self._lock:
+            zygote, self._zygote = self._zygote, None
+        if zygote is not None:
+            zygote.retire()
+
+    def _current(self) -> Zygote:
+        """The zygote to ask, a new one where the last has had its samples."""
+        with self._lock:
+            old = self._zygote
+            if old is not None and old.started < SAMPLES_PER_ZYGOTE:
+                return old
+            new = self._zygote = Zygote(self._command)
+        if old is not None:
+            old.retire()
+        return new
+
+    def _replace(self, failed: Zygote) -> None:
+        """Have the next sample start a new zygote, unless another thread has done so."""
+        with self._lock:
+            is_current = self._zygote is failed
+            if is_current:
+                self._zygote = None
+        if is_current:
+            failed.retire()
+
+    def _failed(self, reason: str) -> JobResult:
+        """What becomes of a sample that has no verdict twice."""
+        self._failures += 1
+        logger.warning("the code sandbox (%s) gave no verdict on a sample, twice: %s", self.backend.name, reason)
+        if self._failures >= MAX_FAILURES:
+            raise RunError(
+                f"the code sandbox ({self.backend.name}) fails on this machine: {self._failures} samples in a row ended without a verdict, "
+                f"each in two tries, the last with: {reason}. What is saved is kept; look for limits on processes (pids) and memory, then "
+                "start the same command again."
+            )
+        return JobResult(JobStatus.SANDBOX_FAILED, reason)
+
+    def _job(self, job: TestJob, clocks: int) -> dict[str, Any]:
         """What the grader and the program's process need, and nothing of the tests."""
         return {
-            "kind": KINDS[type(exam)],
-            "source": exam.program,
+            "kind": KINDS[type(job)],
+            "source": job.program,
             "timeout_s": self.limits.timeout_s,
             "cpu_s": self.limits.cpu_s(clocks),
             "memory_bytes": self.limits.memory_mib * 2**20,
             "file_bytes": self.limits.file_mib * 2**20,
             "open_files": self.limits.open_files,
-            "confinement": self.level.confinement,
+            "confinement": self.backend.confinement,
             "readable": [str(path) for path in (*readable_paths(), *LIBRARIES)],
             "package_root": str(PACKAGE_ROOT),
         }
 
 
-KINDS: dict[type[AnyExam], str] = {Exam: "script", StdinExam: "runs", CallExam: "calls"}
+KINDS: dict[type[TestJob], str] = {ScriptJob: "script", StdinJob: "runs", CallJob: "calls"}
 
 
-def num_clocks(exam: AnyExam) -> int:
+def num_clocks(job: TestJob) -> int:
     """How often the wall clock starts: once for a script, for cases once each, and once for what comes before the first."""
-    return 1 if isinstance(exam, Exam) else len(exam.cases) + 1
+    return 1 if isinstance(job, ScriptJob) else len(job.cases) + 1
 
 
-def test_frames(exam: AnyExam) -> bytes:
+def test_frames(job: TestJob) -> bytes:
     """The tests: a frame, and one more for each case."""
-    match exam:
-        case Exam():
-            packages = {name: str(package_folders(name)[0]) for name in exam.packages}
-            return frame({"setup": exam.setup, "test": exam.test, "names": exam.names, "packages": packages})
-        case StdinExam():
-            head: dict[str, Any] = {"cases": len(exam.cases)}
-        case CallExam():
-            head = {"cases": len(exam.cases), "holder": exam.holder, "function": exam.function}
-    return b"".join((frame(head), *(frame({"input": case.input, "output": case.output}) for case in exam.cases)))
+    match job:
+        case ScriptJob():
+            packages = {name: str(package_folders(name)[0]) for name in job.packages}
+            return frame({"setup": job.setup, "test": job.test, "names": job.names, "packages": packages})
+        case StdinJob():
+            head: dict[str, Any] = {"cases": len(job.cases)}
+        case CallJob():
+            head = {"cases": len(job.cases), "holder": job.holder, "function": job.function}
+    return b"".join((frame(head), *(frame({"input": case.input, "output": case.output}) for case in job.cases)))
 
 
 LIBRARIES = ("/lib", "/lib64")
 """Links into /usr, or folders of their own."""
-
-
-@contextlib.contextmanager
-def started(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process group of its own with an empty environment, killed whole on the way out."""
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={},
-        cwd="/",
-        start_new_session=True,
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
 
 
 def frame(message: object) -> bytes:
@@ -112,11 +168,7 @@ def frame(message: object) -> bytes:
     return len(body).to_bytes(4, "big") + body
 
 
-def read_verdict(output: bytes, errors: bytes, exit_status: int) -> ExamResult:
-    """What the grader said; a grader without a verdict is the sandbox's failure, never a pass."""
-    length = int.from_bytes(output[:4], "big")
-    if len(output) < 4 or len(output) != 4 + length:
-        last_words = errors.decode(errors="replace").strip().splitlines()[-1:] or ["nothing on standard error"]
-        return ExamResult(ExamStatus.SANDBOX_FAILED, f"no verdict, exit status {exit_status}: {last_words[0][:300]}")
-    verdict: dict[str, Any] = json.loads(output[4:])
-    return ExamResult(ExamStatus(verdict["status"]), verdict["detail"])
+def read_verdict(body: bytes) -> JobResult:
+    """What the grader said."""
+    verdict: dict[str, Any] = json.loads(body)
+    return JobResult(JobStatus(verdict["status"]), verdict["detail"], verdict["busy_share"])

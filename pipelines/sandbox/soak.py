@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.sandbox.attacks import ATTACKS
-from pipelines.sandbox.exam import Exam, ExamStatus
-from pipelines.sandbox.levels import supervisor_argument
-from pipelines.sandbox.proof import ATTACK_LIMITS, attempt, proof_prefix
+from pipelines.sandbox.backends import supervisor_argument
+from pipelines.sandbox.job import JobStatus, ScriptJob
 from pipelines.sandbox.sandbox import Sandbox
+from pipelines.sandbox.self_test import ATTACK_LIMITS, attempt, self_test_prefix
 
 TCP_LISTEN = "0A"
 """The state of a listening socket in /proc/net/tcp."""
@@ -40,7 +40,7 @@ class SoakResult:
 
 def soak(sandbox: Sandbox, count: int, *, workers: int) -> SoakResult:
     """Run `count` attacks and `count` honest samples, shuffled, half of the honest ones wrong and known to be."""
-    attacking = Sandbox(sandbox.level, ATTACK_LIMITS)
+    attacking = Sandbox(sandbox.backend, ATTACK_LIMITS)
     before, started = Surroundings.now(), time.perf_counter()
     samples = [(kind, number) for kind in ("attack", "honest") for number in range(count)]
     random.Random(0).shuffle(samples)
@@ -54,6 +54,8 @@ def soak(sandbox: Sandbox, count: int, *, workers: int) -> SoakResult:
         outcomes = list(pool.map(is_as_it_should_be, *zip(*samples, strict=True)))
     right = Counter(kind for (kind, _), outcome in zip(samples, outcomes, strict=True) if outcome)
     seconds = time.perf_counter() - started
+    for used in (attacking, sandbox):
+        used.close()
     return SoakResult(
         attacks=count,
         attacks_stopped=right["attack"],
@@ -68,8 +70,8 @@ def is_judged_rightly(sandbox: Sandbox, number: int) -> bool:
     """An honest program that adds, or one that is off by one, gets the verdict it deserves."""
     is_right = number % 2 == 0
     program = f"def add(a, b):\n    return a + b + {0 if is_right else 1}"
-    exam = Exam(program=program, test=f"assert add({number}, 1) == {number + 1}", names=("add",))
-    return sandbox.run(exam).status is (ExamStatus.PASSED if is_right else ExamStatus.FAILED)
+    job = ScriptJob(program=program, test=f"assert add({number}, 1) == {number + 1}", names=("add",))
+    return sandbox.run(job).status is (JobStatus.PASSED if is_right else JobStatus.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ def grader_processes() -> frozenset[str]:
 def temporary_files() -> frozenset[str]:
     """What our attacks are known to write, wherever they try to."""
     folders = {tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm", "/etc", "/usr", "/dev", "/"}
-    names = (f"{proof_prefix()}*", "written-by-an-attack", "block[0-9]*", "large", "link[0-9]*")
+    names = (f"{self_test_prefix()}*", "written-by-an-attack", "block[0-9]*", "large", "link[0-9]*")
     return frozenset(str(path) for folder in folders for name in names for path in Path(folder).glob(name))
 
 

@@ -1,6 +1,6 @@
 """Early stopping while a run generates: a problem that is solved often enough, or given up, is cancelled on every shard.
 
-    VerifySamples --verdicts--> StoppingActor --stop--> ShardRouter --> shards: cancel what is in flight
+    GenerateSamples --verdicts--> StoppingActor --stop--> ShardRouter --> shards: cancel what is in flight
                                     ^        \\--stop--> Progress
     GenerateSamples: may this work unit be launched? (StoppingGate)
 

@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow as pa
 from ray.actor import ActorHandle
 
-from pipelines.metrics.sample_metrics import SampleMetrics
 from pipelines.problems.problem import Problem
 from pipelines.runs.finished_sample import finished_sample
 from pipelines.runs.reference_answers import Answers
@@ -28,25 +27,28 @@ class VerifySamples:
         self._answers = Answers(answers)
         self._scorer = start_scorer(settings)
         self._listeners = listeners
-        self._metrics = SampleMetrics()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Score every row that holds an answer."""
         rows = batch.to_pylist()
         for row in rows:
-            started = time.perf_counter()
-            verdict = self._verdict(row)
-            row |= {
-                "status": verdict.status.value,
-                "score": verdict.score,
-                "extracted": verdict.extracted,
-                "detail": verdict.detail,
-                "verdict_ms": 1000 * (time.perf_counter() - started),
-            }
-        self._metrics.add(rows)
+            row |= self.verdict_columns(row)
         for listener in self._listeners:
             listener.add.remote([finished_sample(row) for row in rows])
         return pa.Table.from_pylist(rows, schema=STORED_SCHEMA)
+
+    def verdict_columns(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The columns of VERDICT_SCHEMA for a row with problem_id, problem, text and error."""
+        started = time.perf_counter()
+        verdict = self._verdict(row)
+        return {
+            "status": verdict.status.value,
+            "score": verdict.score,
+            "extracted": verdict.extracted,
+            "detail": verdict.detail,
+            "extraction_rule": verdict.rule,
+            "verdict_ms": 1000 * (time.perf_counter() - started),
+        }
 
     def _verdict(self, row: dict[str, Any]) -> Verdict:
         if row["error"] is not None:

@@ -36,7 +36,8 @@ class PassAtK:
     num_problems: int
     """Problems in the mean, P."""
     group_size: int | None
-    """Samples per problem, n; None if problems differ in it, or there are none. Dependent samples: see the top of this file."""
+    """Samples per problem, n, of whose random k-subsets this is pass@k; None if problems differ in it, there are none, or it is pass@k of
+    groups of k themselves (windows.py)."""
     method: IntervalMethod
     """How the interval was found: see `pipelines.statistics.interval.mean_interval`."""
 
@@ -97,22 +98,37 @@ def pass_at_k_curve(
     """
     samples_P, correct_P = checked_counts(num_samples_P, num_correct_P).T
     group_sizes = np.unique(samples_P).tolist()
+    return pass_at_k_points(
+        [pass_at_k_per_problem(samples_P, correct_P, k) for k in ks],
+        ks,
+        group_size=group_sizes[0] if len(group_sizes) == 1 else None,
+        confidence=confidence,
+        num_resamples=num_resamples,
+        seed=seed,
+    )
+
+
+def pass_at_k_points(
+    values_KP: Sequence[npt.NDArray[np.float64]],
+    ks: Sequence[int],
+    *,
+    group_size: int | None,
+    confidence: float = 0.95,
+    num_resamples: int = 10_000,
+    seed: int = 0,
+) -> list[PassAtK]:
+    """The curve from pass@k of each problem at each k, by whatever estimator; `group_size` as in PassAtK."""
     curve = []
-    for k in ks:
-        interval = mean_interval(
-            pass_at_k_per_problem(samples_P, correct_P, k),
-            confidence=confidence,
-            num_resamples=num_resamples,
-            seed=seed,
-        )
+    for k, values_P in zip(ks, values_KP, strict=True):
+        interval = mean_interval(values_P, confidence=confidence, num_resamples=num_resamples, seed=seed)
         curve.append(
             PassAtK(
                 k=k,
                 estimate=interval.estimate,
                 low=interval.low,
                 high=interval.high,
-                num_problems=len(samples_P),
-                group_size=group_sizes[0] if len(group_sizes) == 1 else None,
+                num_problems=len(values_P),
+                group_size=group_size,
                 method=interval.method,
             )
         )

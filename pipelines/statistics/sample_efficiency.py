@@ -29,8 +29,8 @@ class SampleEfficiency:
 
     @property
     def saved(self) -> float:
-        """Share of samples saved, 1 - k/m; negative if the sampler needs more."""
-        return 1 - self.k / self.independent
+        """Share of samples saved, 1 - k/m; negative if the sampler needs more, NaN if it solved nothing."""
+        return 1 - self.k / self.independent if self.independent > 0 else float("nan")
 
 
 def sample_efficiency(

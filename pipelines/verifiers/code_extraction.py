@@ -1,35 +1,37 @@
-"""The program in what a model wrote: the last fenced code block that defines what the tests call, else the last fenced code block, else
-the whole text, which is how a base model continues a prompt.
+"""The program in what a model wrote, and the rule that found it.
+
+A reply is cleaned and cut at its fences (reply_segments.py); the first shape that it has (reply_shapes.py) says which statements are the
+program. What only uses the program, as examples and tests of the model's own, is left out: it is not what was asked for.
 """
 
-import re
+from dataclasses import dataclass
 
-FENCED_BLOCK = re.compile(
-    r"^[ \t]*```[ \t]*(?P<language>[\w+.-]*)[^\n]*\n(?P<code>.*?)(?:^[ \t]*```[ \t]*$|\Z)", re.DOTALL | re.MULTILINE
-)
-"""A block that is never closed ends with the text: the model was cut off."""
-FUTURE_IMPORT = re.compile(r"^from __future__ import [\w, ]+$", re.MULTILINE)
-PYTHON_LANGUAGES = ("python", "python3", "py", "")
+from pipelines.verifiers.reply_segments import clean
+from pipelines.verifiers.reply_shapes import FALLBACKS, SHAPES, Reply
 
 
-def extract_code(text: str, names: tuple[str, ...]) -> str:
-    """The program in a model's text, "" if there is none; `names` are what the tests call."""
-    blocks = [match["code"] for match in FENCED_BLOCK.finditer(text) if match["language"].lower() in PYTHON_LANGUAGES]
-    if not blocks:
-        return text if text.strip() else ""
-    defining = [block for block in blocks if any(defines(block, name) for name in names)]
-    return (defining or blocks)[-1]
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """A program, "" if there is none."""
+
+    program: str
+    rule: str
+    """How it was found, in a few words."""
 
 
-def defines(code: str, name: str) -> bool:
-    """Whether code binds the name at its top level, by the look of it: it need not compile."""
-    return (
-        re.search(rf"^(?:(?:async\s+)?def|class)\s+{re.escape(name)}\b|^{re.escape(name)}\s*[:=]", code, re.MULTILINE)
-        is not None
-    )
-
-
-def with_future_imports_first(source: str) -> str:
-    """The source with `from __future__` at its top, where Python wants it: models that write whole files put it behind the prompt."""
-    imports = FUTURE_IMPORT.findall(source)
-    return "".join(f"{line}\n" for line in imports) + FUTURE_IMPORT.sub("", source)
+def extract_program(text: str, names: tuple[str, ...], prompt: str = "") -> Extraction:
+    """The program in a model's reply. `names`: what the tests call; `prompt`: the code it continues, "" if none."""
+    text = clean(text)
+    if names:
+        for minds_strings in (True, False):
+            reply = Reply(text=text, names=names, prompt=prompt, minds_strings=minds_strings)
+            for shape in SHAPES:
+                program = shape.program(reply)
+                if program is not None:
+                    return Extraction(program, shape.rule)
+    reply = Reply(text=text, names=names, prompt=prompt)
+    for shape in FALLBACKS:
+        program = shape.program(reply)
+        if program is not None:
+            return Extraction(program if program.strip() else "", shape.rule)
+    raise AssertionError("the last shape fits every reply")

@@ -5,7 +5,7 @@
     {"stdin_tests": [{"input", "output"}, ...]}                       LiveCodeBench, programs that read standard input
     {"entry_point", "functional_tests": [{"input", "output"}, ...]}   LiveCodeBench, functions
 
-Each form is a type that knows what the tests call and how a program is examined.
+Each form is a type that knows what the tests call and how a program is tested.
 """
 
 import ast
@@ -18,10 +18,10 @@ from typing import Any, Protocol
 
 from pipelines.errors import InputError
 from pipelines.problems.problem import Problem
-from pipelines.sandbox.exam import AnyExam, CallExam, Case, Exam, StdinExam
+from pipelines.sandbox.backends import TEST_PACKAGES
 from pipelines.sandbox.inside.prelude import PRELUDE
-from pipelines.sandbox.levels import TEST_PACKAGES
-from pipelines.verifiers.code_extraction import defines, with_future_imports_first
+from pipelines.sandbox.job import CallJob, Case, ScriptJob, StdinJob, TestJob
+from pipelines.verifiers.python_source import defines, with_future_imports_first
 
 
 class CodeTests(Protocol):
@@ -32,8 +32,13 @@ class CodeTests(Protocol):
         """What the tests call in the program; empty where they run it whole."""
         ...
 
-    def exam(self, code: str) -> AnyExam:
-        """How this program is examined."""
+    @property
+    def prompt(self) -> str:
+        """The code that the program continues, "" if it stands alone."""
+        ...
+
+    def job(self, code: str) -> TestJob:
+        """How this program is tested."""
         ...
 
 
@@ -51,9 +56,9 @@ class HumanEvalTests:
         """What the tests call in the program."""
         return (self.entry_point,)
 
-    def exam(self, code: str) -> Exam:
+    def job(self, code: str) -> ScriptJob:
         """The tests see the prompt's own helpers, not what the program made of them."""
-        return Exam(
+        return ScriptJob(
             program=with_future_imports_first(self.prompt + code),
             setup=self.prompt,
             test=f"{self.test}\ncheck({self.entry_point})",
@@ -78,10 +83,15 @@ class AssertTests:
         source = "\n".join((*self.test_imports, *self.test_list))
         return unbound_names(source) or called_names(source)
 
-    def exam(self, code: str) -> Exam:
+    @property
+    def prompt(self) -> str:
+        """The program stands alone."""
+        return ""
+
+    def job(self, code: str) -> ScriptJob:
         """The imports of the tests are there for the program too."""
         imports = "\n".join(self.test_imports)
-        return Exam(
+        return ScriptJob(
             program=with_future_imports_first(f"{imports}\n{code}"),
             setup=imports,
             test="\n".join(self.test_list),
@@ -101,9 +111,14 @@ class StdinTests:
         """None: the program runs whole."""
         return ()
 
-    def exam(self, code: str) -> StdinExam:
+    @property
+    def prompt(self) -> str:
+        """The program stands alone."""
+        return ""
+
+    def job(self, code: str) -> StdinJob:
         """With the imports that the benchmark gives to every program."""
-        return StdinExam(program=with_future_imports_first(f"{PRELUDE}\n{code}"), cases=self.cases)
+        return StdinJob(program=with_future_imports_first(f"{PRELUDE}\n{code}"), cases=self.cases)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,9 +133,14 @@ class FunctionTests:
         """Either will do."""
         return (HOLDER, self.entry_point)
 
-    def exam(self, code: str) -> CallExam:
+    @property
+    def prompt(self) -> str:
+        """The program stands alone."""
+        return ""
+
+    def job(self, code: str) -> CallJob:
         """With the imports that the benchmark gives to every program. A program that defines a Solution is asked for its method."""
-        return CallExam(
+        return CallJob(
             program=with_future_imports_first(f"{PRELUDE}\n{code}"),
             holder=HOLDER if defines(code, HOLDER) else None,
             function=self.entry_point,
@@ -186,7 +206,7 @@ def strings(problem: Problem, name: str, values: Any) -> tuple[str, ...]:
 
 
 def bad_tests(problem: Problem, what: str) -> InputError:
-    """What to say of a problem that cannot be examined."""
+    """What to say of a problem that cannot be tested."""
     return InputError(
         f"problem {problem.problem_id}: the answer of a code problem must be a JSON object with entry_point, prompt and test, with "
         "test_imports and a test_list, with stdin_tests, or with entry_point and functional_tests, of which no list may be empty; "

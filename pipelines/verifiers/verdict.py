@@ -36,8 +36,10 @@ class Verdict:
     """What was taken for the answer."""
     detail: str = ""
     """Why, in a few words."""
+    rule: str = ""
+    """How that was found in the text, where a verifier has more than one way: see pipelines/verifiers/reply_shapes.py."""
 
 
-def plain_verdict(status: VerdictStatus, extracted: str = "", detail: str = "") -> Verdict:
+def plain_verdict(status: VerdictStatus, extracted: str = "", detail: str = "", *, rule: str = "") -> Verdict:
     """A verdict whose score follows from its status."""
-    return Verdict(status, float(status is VerdictStatus.CORRECT), extracted, detail)
+    return Verdict(status, float(status is VerdictStatus.CORRECT), extracted, detail, rule)

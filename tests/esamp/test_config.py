@@ -24,7 +24,10 @@ from esamp.config import Scope
         ({"candidate_cap": 0}, "candidate_cap must be >= 1; got 0"),
         ({"max_shift": 0.0}, "max_shift must be finite and > 0; got 0.0"),
         ({"init_scale": -1.0}, "init_scale must be finite and > 0; got -1.0"),
-        ({"fusion": "product"}, "fusion must be one of proposed, subtraction, clamped, entropy_matched; got 'product'"),
+        (
+            {"fusion": "product"},
+            "fusion must be one of proposed, subtraction, clamped, directional, entropy_matched; got 'product'",
+        ),
         ({"prediction": "oracle"}, "prediction must be one of"),
         ({"scope": "world"}, "scope must be one of"),
         ({"warmup": "slow"}, "warmup must be one of none, fit; got 'slow'"),

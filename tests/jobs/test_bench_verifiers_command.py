@@ -8,14 +8,14 @@ import pytest
 from jobs import bench_verifiers
 from pipelines.devtools.bench.verifier_samples import COMPLETION, HEAD, SAMPLES
 from pipelines.errors import InputError
-from pipelines.sandbox.choice import choose_level
+from pipelines.sandbox.choice import choose_backend
 
 
 def test_every_verifier_is_measured_and_its_verdicts_are_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     try:
-        choose_level(allow_unsafe_execution=False)
+        choose_backend(allow_unsafe_execution=False)
     except InputError as error:
         pytest.skip(str(error))
     monkeypatch.setenv("COLUMNS", "200")

@@ -23,10 +23,11 @@ from pipelines.config.run import EMBEDDED_MODEL, RunConfig
 from pipelines.errors import InputError
 from pipelines.passk import run_passk, run_side_by_side
 from pipelines.problems.countdown import CountdownProblem, evaluation_problems, verify_answer
-from pipelines.rollouts.export import write_rollouts
+from pipelines.rollouts.config import ExportConfig
+from pipelines.rollouts.export import export_rollouts
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.summary import summary_table
-from pipelines.sandbox.choice import choose_level
+from pipelines.sandbox.choice import choose_backend
 from tests.interruptible import hear_ctrl_c
 
 pytestmark = [pytest.mark.ray, pytest.mark.engine]
@@ -123,7 +124,7 @@ def test_a_finished_run_is_not_drawn_again(runs: dict[str, RunConfig]) -> None:
 
 def test_samples_become_rollouts(runs: dict[str, RunConfig], tmp_path: Path) -> None:
     folder = RunFolder(runs["actor"].run_folder)
-    assert write_rollouts(folder, tmp_path / "rollouts.parquet") == PROBLEMS * SAMPLES
+    assert export_rollouts(folder, tmp_path / "rollouts.parquet", ExportConfig()).rows == PROBLEMS * SAMPLES
     by_group: dict[str, list[dict[str, Any]]] = {}
     for row in pyarrow.parquet.read_table(tmp_path / "rollouts.parquet").to_pylist():
         assert len(row["response_token_ids"]) == len(row["behaviour_logprobs"]) == len(row["policy_logprobs"])
@@ -141,7 +142,7 @@ def test_a_code_task_from_the_command_line_to_its_verdicts(
 ) -> None:
     """Whatever the Countdown model goes on with is a comment of these programs."""
     try:
-        choose_level(allow_unsafe_execution=False)
+        choose_backend(allow_unsafe_execution=False)
     except InputError as error:
         pytest.skip(str(error))
     monkeypatch.setenv("COLUMNS", "400")

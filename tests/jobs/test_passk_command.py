@@ -37,6 +37,10 @@ def write_rows(path: Path, rows: list[dict[str, object]]) -> str:
         (["--verifier", "no_such_module:f"], ["module no_such_module cannot be imported"]),
         (["--config", "missing.yaml"], ["config file missing.yaml cannot be read"]),
         (["--no-such-flag", "3"], ["--no-such-flag"]),
+        (
+            ["--engine.extra", '{"quantisation": "fp8"}'],
+            ["no engine argument quantisation; did you mean quantization?"],
+        ),
         (["--samples", "many"], ["--samples", "'many'"]),
     ],
 )
@@ -60,7 +64,7 @@ def test_bad_input_ends_with_code_2_and_leaves_nothing(
 def test_code_without_a_sandbox_is_refused_before_anything_starts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.sandbox.choice.LEVELS", ())
+    monkeypatch.setattr("pipelines.sandbox.choice.BACKENDS", ())
     row: dict[str, object] = {"task_id": "t/0", "prompt": "def f():\n", "entry_point": "f", "test": "def check(f): f()"}
     dataset = write_rows(tmp_path / "code.jsonl", [row])
     flags = ["--task", "humaneval", "--dataset", dataset, "--output", str(tmp_path / "run")]

@@ -1,4 +1,4 @@
-"""The command that proves the sandbox."""
+"""The command that tests the sandbox."""
 
 import pytest
 
@@ -13,14 +13,14 @@ def test_it_shows_every_attack_and_the_level_that_code_gets(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     try:
-        level = choose_sandbox(Limits(), allow_unsafe_execution=False).level.name
+        backend = choose_sandbox(Limits(), allow_unsafe_execution=False).backend.name
     except InputError as error:
         pytest.skip(str(error))
     monkeypatch.setenv("COLUMNS", "400")
     main(["--soak", "4"])
     out = capsys.readouterr().out
     assert all(attack.name in out for attack in ATTACKS)
-    assert f"code runs at level: {level}" in out
+    assert f"isolation backend: {backend}" in out
     assert "attacks stopped: 4 of 4" in out
     assert "honest samples judged rightly: 4 of 4" in out
     assert "left behind: nothing" in out

@@ -5,6 +5,10 @@ sample's seed is even, and with "no idea" where it is odd. Prompts say what else
     "slow ..."          takes SLOW_SECONDS
     "breaks ..."        RuntimeError, as from a bug of ours
     "kills ..."         ends its process by SIGKILL
+    "uneven ..."        sample 3 takes STAND_IN_SAMPLE_3_S seconds (an environment variable; 0 by default), or until its problem is
+                        cancelled; the shard writes a line to the file STAND_IN_WITNESS when it comes to it
+    "endless ..."       sample 3 takes until its problem is cancelled
+    "stalls ..."        its process stands still before its last sample, until Ray has restarted it
 """
 
 import asyncio
@@ -13,6 +17,8 @@ import os
 import signal
 import time
 import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
 from types import TracebackType
 
 import ray
@@ -37,6 +43,8 @@ class StandInShard:
         self.cancelled_samples = 0
         self.under_way = 0
         self.incarnation = uuid.uuid4().hex
+        self.is_restarted: bool = ray.get_runtime_context().was_current_actor_reconstructed
+        self.stalled_since: float | None = None
 
     async def join(self, trainers: list[ActorHandle]) -> str:
         return self.incarnation
@@ -45,7 +53,7 @@ class StandInShard:
         """Process id, and units under way."""
         return os.getpid(), self.under_way
 
-    async def generate(self, unit: WorkUnit) -> list[Sample]:
+    async def generate(self, unit: WorkUnit) -> AsyncIterator[Sample]:
         started = time.monotonic()
         if unit.prompt.startswith("impossible"):
             raise ValueError(f"the prompt {unit.prompt!r} is too long.")
@@ -58,12 +66,33 @@ class StandInShard:
         if unit.problem_id in self.cancelled:
             self.cancelled_samples += len(unit.sample_indices)
             self.under_way -= 1
-            return []
-        samples = [self.sample(unit, index, seed) for index, seed in zip(unit.sample_indices, unit.seeds, strict=True)]
-        self.samples += samples
+            return
+        for index, seed in zip(unit.sample_indices, unit.seeds, strict=True):
+            if index == 3 and not await self.is_sample_3_wanted(unit):
+                self.cancelled_samples += 1
+                break
+            if unit.prompt.startswith("stalls") and index == unit.sample_indices[-1] and not self.is_restarted:
+                self.stalled_since = time.monotonic()
+                await asyncio.Event().wait()
+            sample = self.sample(unit, index, seed)
+            self.samples.append(sample)
+            yield sample
         self.under_way -= 1
         self.busy_seconds += time.monotonic() - started
-        return samples
+
+    async def is_sample_3_wanted(self, unit: WorkUnit) -> bool:
+        """Returns when it is finished, or cancelled."""
+        kind, started = unit.prompt.split()[0], time.monotonic()
+        seconds = {"endless": math.inf, "uneven": float(os.environ.get("STAND_IN_SAMPLE_3_S", "0"))}.get(kind, 0.0)
+        if seconds and "STAND_IN_WITNESS" in os.environ:
+            with Path(os.environ["STAND_IN_WITNESS"]).open("a") as witness:
+                witness.write(f"{unit.unit_id} {unit.sample_indices}\n")
+        while time.monotonic() < started + seconds and unit.problem_id not in self.cancelled:
+            await asyncio.sleep(0.05)
+        return unit.problem_id not in self.cancelled
+
+    async def seconds_without_step(self) -> float:
+        return 0.0 if self.stalled_since is None else time.monotonic() - self.stalled_since
 
     def sample(self, unit: WorkUnit, index: int, seed: int) -> Sample:
         text = unit.prompt.split()[-1] if seed % 2 == 0 else "no idea"
@@ -87,6 +116,7 @@ class StandInShard:
             distiller_version="abc:3:24" if self.explores else "",
             shard=self.name,
             generation_seconds=0.01,
+            group_resumed=unit.is_resumed,
         )
 
     async def cancel(self, problem_id: str) -> None:

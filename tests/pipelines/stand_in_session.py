@@ -1,6 +1,6 @@
 """One session of a run on stand-in shards, in a process of its own that a test may stop.
 
-python -m tests.pipelines.stand_in_session DATASET OUTPUT
+python -m tests.pipelines.stand_in_session DATASET OUTPUT [SETTING=NUMBER ...]
 """
 
 import sys
@@ -14,7 +14,7 @@ from pipelines.stages.progress import run_console
 from tests.pipelines.stand_in import StandInFleet
 
 
-def session_config(dataset: Path, output: Path) -> RunConfig:
+def session_config(dataset: Path, output: Path, **settings: float) -> RunConfig:
     """Two units at a time, each saved by itself."""
     return RunConfig(
         dataset=str(dataset),
@@ -23,10 +23,13 @@ def session_config(dataset: Path, output: Path) -> RunConfig:
         samples=4,
         work_units_per_file=1,
         engine=EngineConfig(max_num_seqs=4),
+        **settings,  # type: ignore[arg-type]
     )
 
 
 if __name__ == "__main__":
     with one_line_errors():
-        config = session_config(Path(sys.argv[1]), Path(sys.argv[2]))
+        _, dataset, output, *numbers = sys.argv
+        settings = {name: float(value) for name, _, value in (number.partition("=") for number in numbers)}
+        config = session_config(Path(dataset), Path(output), **settings)
         run_passk(config, console=run_console(), start_fleet=StandInFleet)

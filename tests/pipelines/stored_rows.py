@@ -52,6 +52,7 @@ ROW: dict[str, Any] = {
     "extracted": "0",
     "detail": "",
     "verdict_ms": 0.1,
+    "extraction_rule": "",
 }
 """A correct ESamp sample of two tokens."""
 

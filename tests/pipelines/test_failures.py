@@ -125,7 +125,7 @@ def test_a_unit_that_ends_its_engine_is_given_up_and_no_other_is_blamed(tmp_path
     assert session.shard_restarts >= 1
 
 
-@pytest.mark.parametrize("stage", ["VerifySamples", pytest.param("GenerateSamples", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stage", ["VerifierActor", pytest.param("GenerateSamples", marks=pytest.mark.slow)])
 def test_what_a_killed_stage_had_under_way_is_done_again(tmp_path: Path, stage: str) -> None:
     config = config_for(tmp_path, slow_problems(), verifier="tests.pipelines.verifiers.slow_verifier:verify")
 

@@ -21,7 +21,8 @@ from pipelines.config.run import RunConfig
 from pipelines.errors import InputError, RunError
 from pipelines.passk import run_passk, run_side_by_side
 from pipelines.prepare.run import prepare_run
-from pipelines.rollouts.export import write_rollouts
+from pipelines.rollouts.config import ExportConfig
+from pipelines.rollouts.export import export_rollouts
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.plan import sample_seed
 from pipelines.runs.position import run_position
@@ -136,7 +137,7 @@ def test_a_task_without_a_verifier_leaves_samples_without_a_verdict(tmp_path: Pa
     assert isinstance(console.file, io.StringIO)
     assert "There was once a king" in console.file.getvalue(), "the first prompt is shown before the run"
     with pytest.raises(InputError, match="no sample of this run has a verdict"):
-        write_rollouts(RunFolder(tmp_path / "run"), tmp_path / "rollouts.parquet")
+        export_rollouts(RunFolder(tmp_path / "run"), tmp_path / "rollouts.parquet", ExportConfig())
 
 
 @pytest.mark.usefixtures("local_ray")

@@ -60,7 +60,7 @@ class UnitCallers:
         while not self._is_stopping:
             unit = self._next_unit()
             started = time.monotonic()
-            samples = await self._pool.generate(unit)
+            samples = [sample async for sample in self._pool.generate(unit)]
             if samples:
                 self._waits.append(time.monotonic() - started - max(sample.generation_seconds for sample in samples))
             self._returned_again += unit.unit_id in self._returned

@@ -15,7 +15,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,7 +90,7 @@ class SimulatedShard:
             bank, trainers, shard=self.name, spread=self.config.spread, config=self.config.exchange
         )
 
-    async def generate(self, unit: WorkUnit) -> list[Sample]:
+    async def generate(self, unit: WorkUnit) -> AsyncIterator[Sample]:
         """The unit's samples, once `max_tokens` steps are made; none if its problem is cancelled."""
         if self._failure is not None:
             raise self._failure
@@ -98,7 +98,12 @@ class SimulatedShard:
         running = RunningUnit(unit, loop.create_future(), loop, time.monotonic())
         self._inbox.put(running)
         self._wake.set()
-        return await running.future
+        for sample in await running.future:
+            yield sample
+
+    async def seconds_without_step(self) -> float:
+        """It never stands still."""
+        return 0.0
 
     async def cancel(self, problem_id: str) -> None:
         """End the problem's units at the next step."""

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from esamp.devtools.bench.engine_bench import BenchPoint
+from esamp.devtools.bench.model_cost import PolicyCost
 from esamp.devtools.bench.shape import Shape
 from esamp.devtools.bench.slot_scaling import SlotCost
 
@@ -163,3 +164,30 @@ def plot_points(points: list[PointSummary], costs: list[SlotCost], path: Path) -
         axes.set_xlabel("tokens/s by those of stock vLLM in turns with it (bar: median)", fontsize=9)
         axes.set_title(f"{point.label}\n{point.device}, {point.threads} thread(s)", fontsize=9)
     figure.savefig(path, dpi=150)
+
+
+def cost_table(costs: list[PolicyCost], caption: str) -> Table:
+    """Policies on one model against stock vLLM: medians over rounds, and the range that holds 90% of them."""
+    table = Table(title="relative to stock vLLM with seeds", caption=caption)
+    for column in (
+        "policy",
+        "processor time",
+        "5-95%",
+        "tokens/s",
+        "ms per step (processor)",
+        "stock",
+        "unfused steps",
+    ):
+        table.add_column(column, justify="left" if column == "policy" else "right")
+    for cost in costs:
+        low, middle, high = np.percentile(cost.cpu_ratios, [5, 50, 95])
+        table.add_row(
+            cost.name,
+            f"{middle:.3f}",
+            f"{low:.3f}-{high:.3f}",
+            f"{np.median(cost.speed_ratios):.2f}",
+            f"{cost.cpu_ms:.1f}",
+            f"{cost.stock_cpu_ms:.1f}",
+            f"{cost.unfused_steps}",
+        )
+    return table

@@ -19,7 +19,10 @@ from pipelines.report.measures.measure import Measure
 from pipelines.report.run_set import RunSet
 from pipelines.statistics.interval import Interval
 
-CAPTION = "pass@k of a random k-subset (lines, 95% bands) and of the first k launched (crosses)"
+CAPTION = (
+    "pass@k of a random k-subset (lines, 95% bands) and of the first k launched (crosses). The thin grey line is the most that joint draws "
+    "with the baseline's marginals could reach"
+)
 
 
 def pass_at_k_figure(run_set: RunSet, measures: list[Measure]) -> RenderedFigure | None:
@@ -35,6 +38,8 @@ def pass_at_k_figure(run_set: RunSet, measures: list[Measure]) -> RenderedFigure
             axes.fill_between(ks_K, low_K, high_K, color=colour(index), alpha=0.13, linewidth=0)
             ks_K, first_K = curve(measures, "first ", index)
             axes.plot(ks_K, [100 * value.estimate for value in first_K], "x", color=colour(index), markersize=7)
+        ks_K, bound_K = curve(measures, "bound of pass@", 0)
+        axes.plot(ks_K, [100 * value.estimate for value in bound_K], color="0.55", linewidth=0.8, linestyle="--")
         log_k_axis(axes, run_set.ks)
         axes.yaxis.set_major_formatter(PercentFormatter(decimals=0))
         axes.set(xlabel="k", title="pass@k of a group")

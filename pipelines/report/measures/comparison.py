@@ -1,13 +1,14 @@
 """Conditions against the baseline, paired by problem, and the conclusion in words."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from pipelines.report.run_set import Condition, RunSet
 from pipelines.statistics.paired import PairedComparison, SolvedByOne, compare_paired, holm, mcnemar
+from pipelines.statistics.sample_efficiency import SampleEfficiency, sample_efficiency
 
 LEVEL = 0.05
 """Adjusted p-values below this count as more than chance."""
@@ -41,6 +42,8 @@ class ConditionComparison:
     """By rising k."""
     solved: SolvedByOne | None
     """Problems solved by one and not the other; None with replicates, where a problem has more than one result."""
+    efficiency: list[SampleEfficiency] = field(default_factory=list)
+    """By rising k: how many independent samples are worth k of the condition's. Empty unless the baseline's samples are independent."""
 
 
 def compare_conditions(run_set: RunSet) -> list[ConditionComparison]:
@@ -64,6 +67,18 @@ def compare_condition(condition: Condition, baseline: Condition, ks: tuple[int, 
         solved=mcnemar(condition.correct_RPN[0].any(axis=1), baseline.correct_RPN[0].any(axis=1))
         if has_one_run
         else None,
+        efficiency=[] if baseline.couples_samples else [efficiency_at(condition, baseline, k) for k in ks if k > 1],
+    )
+
+
+def efficiency_at(condition: Condition, baseline: Condition, k: int) -> SampleEfficiency:
+    """Independent samples that give the condition's pass@k; a baseline of several runs counts as one group of all their samples."""
+    correct_RPN = baseline.correct_RPN
+    return sample_efficiency(
+        condition.pass_at_P(k),
+        k,
+        baseline_samples_P=np.full(correct_RPN.shape[1], correct_RPN.shape[0] * correct_RPN.shape[2]),
+        baseline_correct_P=correct_RPN.sum(axis=(0, 2)),
     )
 
 

@@ -12,9 +12,10 @@ from pipelines.report.measures.measure import Measure
 from pipelines.report.run_samples import RunSamples
 from pipelines.report.run_set import RunSet
 from pipelines.statistics.best_of_k import best_of_k, pass_hat_k
+from pipelines.statistics.group_estimator import group_estimator
 from pipelines.statistics.interval import UNDEFINED, mean_interval
 from pipelines.statistics.majority import maj_curve
-from pipelines.statistics.pass_at_k import pass_at_k_per_problem
+from pipelines.statistics.marginal_bound import marginal_bound_per_problem
 from pipelines.statistics.prefix import solved_within
 from pipelines.verifiers.verdict import VerdictStatus
 
@@ -22,10 +23,15 @@ VOTING = (VerdictStatus.CORRECT, VerdictStatus.WRONG)
 """Verdicts on samples that gave an answer."""
 
 
+SUBSETS = "a random {k}-subset of the group holds a correct sample; of jointly drawn siblings, {k} neighbours"
+BOUND = "no sampler with these samples' marginals can exceed it at {k}: mean of min(1, k c/n), which understates it where n is small"
+
+
 def correctness_at_k(run_set: RunSet) -> list[Measure]:
     """Every measure of k samples, at every k."""
     return [
-        *by_k(run_set, "pass@{k} | group={n}", "a random {k}-subset of the group holds a correct sample", pass_at),
+        *by_k(run_set, "pass@{k} | group={n}", SUBSETS, pass_at),
+        *by_k(run_set, "bound of pass@{k}", BOUND, marginal_bound),
         *by_k(run_set, "first {k}", "one of the first {k} launched is correct", first_k),
         *by_k(run_set, "maj@{k}", "the majority of {k} votes is right", majority),
         *by_k(run_set, "pass^{k}", "all of {k} are correct", all_of_k),
@@ -58,9 +64,15 @@ def by_k(run_set: RunSet, name: str, question: str, per_problem: PerProblem) -> 
 
 
 def pass_at(run: RunSamples, ks: list[int]) -> list[npt.NDArray[np.float64]]:
-    """pass@k of each problem."""
+    """pass@k of each problem, by the estimator that fits the sampler."""
+    estimate = group_estimator(siblings_form_sequence=run.manifest.config.siblings_form_sequence)
+    return [estimate(list(run.correct_PN), k) for k in ks]
+
+
+def marginal_bound(run: RunSamples, ks: list[int]) -> list[npt.NDArray[np.float64]]:
+    """The most that joint draws with this run's marginals can reach, of each problem."""
     samples_P = np.full(len(run.problems), run.group_size)
-    return [pass_at_k_per_problem(samples_P, run.correct_PN.sum(axis=1), k) for k in ks]
+    return [marginal_bound_per_problem(samples_P, run.correct_PN.sum(axis=1), k) for k in ks]
 
 
 def first_k(run: RunSamples, ks: list[int]) -> list[npt.NDArray[np.float64]]:

@@ -1,7 +1,7 @@
 """Grading by cases, as LiveCodeBench does (lcb_runner/evaluation/testing_util.py): an input, and what must come of it.
 
-The wall clock starts anew for each case, and the first case that fails ends the exam. Cases come one frame at a time, each after the one
-before was passed.
+The wall clock starts anew for each case, and the first case that fails ends the test job. Cases come one frame at a time, each after
+the one before was passed.
 """
 
 import json
@@ -27,8 +27,8 @@ def grade_runs(
         start_clock(where)
         try:
             status, printed = runner.run(case["input"])
-        except WireError as error:
-            status, printed = runner.how_it_ended(error)
+        except WireError as error:  # it runs nothing of the model's: whatever ended it is the machine's fault
+            return "sandbox_failed", f"the runner is gone: {error} in {where}"
         if status != "passed":
             return status, f"{printed} in {where}"
         difference = output_difference(printed, case["output"])
@@ -82,13 +82,13 @@ def grade_calls(
     except Unreadable as error:
         return "unreadable", str(error)
     except CannotCross as error:
-        return "tests_broken", f"{text_of(error)} in {where}"
+        return "undecided", f"{text_of(error)} in {where}"
     except WireError as error:
         status, detail = program.how_it_ended(error)
         return status, f"{detail} in {where}"
     except MemoryError:
         return "out_of_memory", f"MemoryError in {where}"
-    except Exception as error:
+    except BaseException as error:  # SystemExit crosses too
         return "failed", f"{type(error).__name__}: {text_of(error)} in {where}"
     return "passed", ""
 

@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from functools import partial
 from types import FrameType
 from typing import Any, Never
@@ -19,12 +20,14 @@ from pipelines.sandbox.inside.script import StartClock, grade_script
 from pipelines.sandbox.inside.wire import MAX_TRUSTED_BYTES, receive, send
 
 SUPERVISOR = 0
+MAX_DETAIL_BYTES = 4096
+LINE_ENDS = {ord(end): " " for end in "\n\r\t"}
 
 Program = RemoteProgram | RemoteRunner
 
 
 def main() -> None:
-    """Grade one sample. The only way out is `finish`."""
+    """Grade one sample. The only way out is `finish`, or an exception, which is no verdict."""
     job = receive(SUPERVISOR, max_bytes=MAX_TRUSTED_BYTES)
     confine_grader(job)
     answers = os.dup(1)
@@ -137,6 +140,19 @@ def confine_program(job: dict[str, Any]) -> None:
     sys.path[:] = [path for path in sys.path if path != job["package_root"]]
 
 
+def printable(text: str) -> str:
+    """A detail as it may be stored and shown: bounded, in one line, without what a terminal would obey. The program has a say in it."""
+    shown = text[:MAX_DETAIL_BYTES].translate(LINE_ENDS)
+    shown = "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in shown)
+    return shown.encode(errors="replace")[:MAX_DETAIL_BYTES].decode(errors="ignore")
+
+
+def processor_s() -> float:
+    """Seconds of this process and of its children that have ended."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
+
+
 class Grading:
     """The clock, and the verdict that ends this process."""
 
@@ -145,10 +161,13 @@ class Grading:
         self._answers = answers
         self._timeout_s = timeout_s
         self._where = ""
+        self._began: tuple[float, float] | None = None
+        """Processor time and wall clock at the first start of the clock."""
 
     def start_clock(self, where: str) -> None:
         """From here the program has its time, or has it again; `where` is told if that runs out."""
         self._where = where
+        self._began = self._began or (processor_s(), time.monotonic())
         signal.signal(signal.SIGALRM, self._time_up)
         signal.setitimer(signal.ITIMER_REAL, self._timeout_s)
 
@@ -156,8 +175,15 @@ class Grading:
         """Say the verdict and end both processes."""
         signal.setitimer(signal.ITIMER_REAL, 0)
         self._program.kill()
-        send(self._answers, {"status": status, "detail": detail})
+        send(self._answers, {"status": status, "detail": printable(detail), "busy_share": self._busy_share()})
         os._exit(0)
+
+    def _busy_share(self) -> float:
+        """Processor time over wall clock, since the clock first started; the program counts, since it is gone by now."""
+        if self._began is None:
+            return 1.0
+        processor, wall = self._began
+        return (processor_s() - processor) / max(1e-3, time.monotonic() - wall)
 
     def _time_up(self, signum: int, frame: FrameType | None) -> None:
         self.finish("timeout", f"the time limit ran out{self._where and f' in {self._where}'}")

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Never
 
 from pipelines.sandbox.inside.prelude import PRELUDE
-from pipelines.sandbox.inside.program import text_of
+from pipelines.sandbox.inside.program import give_quit, text_of
 from pipelines.sandbox.inside.wire import MAX_FRAME_BYTES, MAX_TRUSTED_BYTES, WireError, receive_bytes, send, send_bytes
 
 RAISED, OUT_OF_MEMORY, UNREADABLE = 101, 102, 103
@@ -136,6 +136,10 @@ def become_program(source: str, streams: tuple[int, int, int], locked_in: int, c
     try:
         for standard, fd in enumerate(streams):
             os.dup2(fd, standard)
+        if "thread" in source or "concurrent" in source:
+            from pipelines.sandbox.inside.threads import provide
+
+            provide(confine)
         confine()
         os.write(locked_in, b"1")
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
@@ -149,6 +153,7 @@ def execute(source: str) -> int:
     module = ModuleType("__main__")
     sys.modules["__main__"] = module
     sys.argv = ["program"]
+    give_quit()
     try:
         code = compile(source, "<program>", "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -156,6 +161,8 @@ def execute(source: str) -> int:
     try:
         with contextlib.suppress(SystemExit):
             exec(code, vars(module))
+        if "threading" in sys.modules:
+            vars(sys.modules["threading"])["_shutdown"]()  # waits for the threads that are no daemons
         atexit._run_exitfuncs()
         for stream in {sys.stdout, sys.__stdout__}:
             if stream is not None:

@@ -5,7 +5,7 @@ from types import CodeType
 from typing import Any
 
 from pipelines.sandbox.inside.program import text_of
-from pipelines.sandbox.inside.remote import RemoteProgram, Unreadable
+from pipelines.sandbox.inside.remote import Remote, RemoteProgram, Unreadable
 from pipelines.sandbox.inside.values import CannotCross
 from pipelines.sandbox.inside.wire import WireError
 
@@ -26,20 +26,41 @@ def grade_script(
         return "tests_broken", f"{type(error).__name__}: {text_of(error)}"
     try:
         program.run(source)
-        for name in tests["names"]:
-            namespace[name] = program.named(name)
-        exec(code, namespace)
+        run_tests(program, code, namespace, tests)
     except Unreadable as error:
         return "unreadable", str(error)
     except CannotCross as error:
-        return "tests_broken", text_of(error)
+        return "undecided", text_of(error)
     except WireError as error:
         return program.how_it_ended(error)
     except MemoryError as error:
         return "out_of_memory", failure(error, tests["test"])
     except BaseException as error:
+        if program.obstacle:
+            return "undecided", program.obstacle
         return "failed", failure(error, tests["test"])
-    return "passed", ""
+    return ("undecided", program.obstacle) if program.obstacle else ("passed", "")
+
+
+def run_tests(program: RemoteProgram, code: CodeType, namespace: dict[str, Any], tests: dict[str, Any]) -> None:
+    """Run the tests with the program's names in their namespace."""
+    namespace |= {name: program.named(name) for name in tests["names"]}
+    plain = [name for name in tests["names"] if not isinstance(namespace[name], Remote | type)]
+    if not plain:
+        exec(code, namespace)
+        return
+    for statement in statements(tests["test"]):
+        # A global of the program's may be another value after each: it is asked for again.
+        namespace |= {name: program.named(name) for name in plain}
+        exec(statement, namespace)
+
+
+def statements(source: str) -> list[CodeType]:
+    """The statements of a source, each compiled by itself."""
+    import ast  # late: it takes as long as all other imports of a grader together
+
+    nodes = ast.parse(source, TESTS_FILE).body
+    return [compile(ast.Module([node], []), TESTS_FILE, "exec", dont_inherit=True) for node in nodes]
 
 
 def prepare(tests: dict[str, Any]) -> tuple[CodeType, dict[str, Any]]:

@@ -41,8 +41,6 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "pidfd_open": (434, 434),
     "pidfd_getfd": (438, 438),
     "kcmp": (312, 272),
-    "setrlimit": (160, 164),
-    "prlimit64": (302, 261),
     "setpriority": (141, 140),
     "ioprio_set": (251, 30),
     "sched_setaffinity": (203, 122),
@@ -133,6 +131,8 @@ DENIED_COMMANDS = {
     "fcntl": ((72, 25), (8, 10, 15)),  # F_SETOWN, F_SETSIG, F_SETOWN_EX
     "ioctl": ((16, 29), (0x8901, 0x8902, 0x5412, 0x541C)),  # FIOSETOWN, SIOCSPGRP, TIOCSTI, TIOCLINUX
 }
+PRLIMIT = (302, 261)
+"""prlimit64, for this process only: it has no privilege to exceed what it was given, and programs of contests set their stack."""
 CLONE3 = 435
 """ENOSYS, not EPERM: the C library then falls back to clone, which is denied like any other."""
 
@@ -142,7 +142,12 @@ LOAD, JUMP_EQUAL, JUMP_AT_LEAST, RETURN = (
     0x35,
     0x06,
 )  # BPF_LD|W|ABS, BPF_JMP|JEQ|K, BPF_JMP|JGE|K, BPF_RET|K
-NUMBER_AT, ARCHITECTURE_AT, SECOND_ARGUMENT_AT = 0, 4, 24  # offsets in struct seccomp_data, little-endian
+NUMBER_AT, ARCHITECTURE_AT, FIRST_ARGUMENT_AT, SECOND_ARGUMENT_AT = (
+    0,
+    4,
+    16,
+    24,
+)  # offsets in struct seccomp_data, little-endian
 ALLOW, FAIL, KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
 EPERM, ENOSYS = 1, 38
 
@@ -188,4 +193,11 @@ def filter_instructions(machine: str, *, may_signal: bool) -> list[tuple[int, in
             *checks,
             (LOAD, 0, 0, NUMBER_AT),
         ]
+    instructions += [
+        (JUMP_EQUAL, 0, 4, PRLIMIT[column]),
+        (LOAD, 0, 0, FIRST_ARGUMENT_AT),  # a process id, of which 0 is this process
+        (JUMP_EQUAL, 1, 0, 0),
+        fail,
+        (LOAD, 0, 0, NUMBER_AT),
+    ]
     return [*instructions, (RETURN, 0, 0, ALLOW)]

@@ -15,7 +15,7 @@ from actors.shards.fleet import Fleet
 from actors.types import Sample
 from esamp.config import ESampConfig
 from tests.actors.exchange.exchanges import is_taught, make_bank, make_rows, start_trainer, wait_until
-from tests.actors.shards.test_llm_shard import draw, shard_config, units
+from tests.actors.shards.test_llm_shard import all_of, draw, shard_config, units
 
 pytestmark = pytest.mark.ray
 
@@ -160,7 +160,7 @@ def test_a_real_shard_decodes_on_and_continues_from_the_published_weights(local_
         first, step, rows = version_but("initial")
         under_way = [fleet.shards[0].generate.remote(unit) for unit in units("killed ", samples=4)]
         os.kill(ray.get(trainer.__ray_call__.remote(lambda self: os.getpid())), signal.SIGKILL)
-        assert all(len(samples) == 4 for samples in ray.get(under_way)), "decoding never stopped"
+        assert all(len(all_of(stream)) == 4 for stream in under_way), "decoding never stopped"
         second, step_after, rows_after = version_but("initial", first)
         [stats] = fleet.stats()
         assert second == ray.get(trainer.ping.remote())

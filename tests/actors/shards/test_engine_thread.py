@@ -90,6 +90,10 @@ def unit(number: int) -> WorkUnit:
     return WorkUnit(unit_id=f"u{number}", problem_id="p", prompt="3 4 ->", sample_indices=(0,), seeds=(1,))
 
 
+async def samples_of(shard: LLMShard, wanted: WorkUnit) -> list[Sample]:
+    return [sample async for sample in shard.generate(wanted)]
+
+
 def within(seconds: float, work: Coroutine[Any, Any, list[Any]]) -> list[Any]:
     """What `work` returns. An event loop that hangs cannot time out by itself, so it runs in a thread."""
     results: list[Any] = []
@@ -106,7 +110,7 @@ def test_counters_are_read_between_steps_of_a_tensor_parallel_engine(monkeypatch
     shard = start_shard(monkeypatch, engine)
 
     async def ask_meanwhile() -> list[Any]:
-        drawing = asyncio.ensure_future(shard.generate(unit(0)))
+        drawing = asyncio.ensure_future(samples_of(shard, unit(0)))
         stats = []
         while not drawing.done():
             stats.append(await shard.stats())
@@ -137,10 +141,52 @@ def test_units_that_arrive_while_the_engine_breaks_fail_and_nobody_hangs(monkeyp
         async def keep_coming(shard: LLMShard = shard) -> list[Any]:
             calls = []
             for number in range(30):
-                calls.append(asyncio.ensure_future(shard.generate(unit(number))))
+                calls.append(asyncio.ensure_future(samples_of(shard, unit(number))))
                 await asyncio.sleep(0.0005)
             return await asyncio.gather(*calls, return_exceptions=True)
 
         assert {type(result) for result in within(10, keep_coming())} == {EngineFailed}
         with pytest.raises(EngineFailed, match="out of blocks"):
             asyncio.run(shard.stats())
+
+
+class StandingEngine(TensorParallelEngine):
+    """Its second step does not return before it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(num_steps=2)
+        self.go_on = threading.Event()
+
+    def step(self) -> list[Output]:
+        if any(left == 1 for left in self._requests.values()):
+            self.go_on.wait()
+        return super().step()
+
+
+def test_a_sample_is_sent_before_its_siblings_are_finished_and_a_step_that_does_not_return_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = StandingEngine()
+    shard = start_shard(monkeypatch, engine)
+    add = engine.add_request
+
+    def add_uneven(request_id: str, prompt: object, params: object) -> None:
+        add(request_id, prompt, params)
+        engine._requests[request_id] = 1 if "/0/" in request_id else 3
+
+    monkeypatch.setattr(engine, "add_request", add_uneven)
+    engine.go_on.set()
+
+    async def ask() -> list[Any]:
+        assert await shard.seconds_without_step() == 0.0, "it has nothing to do"
+        stream = shard.generate(WorkUnit(unit_id="u", problem_id="p", prompt="", sample_indices=(1, 0), seeds=(1, 2)))
+        first = await anext(stream)
+        engine.go_on.clear()
+        await asyncio.sleep(0.3)
+        waited = await shard.seconds_without_step()
+        engine.go_on.set()
+        return [first, waited, *[sample async for sample in stream]]
+
+    first, waited, second = within(10, ask())
+    assert (first.sample_index, second.sample_index) == (0, 1)
+    assert waited > 0.1

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import ray
+from ray import ObjectRefGenerator
 
 from actors.config import EngineConfig, SamplingConfig, ShardConfig
 from actors.shards.fleet import EngineStartError, Fleet
@@ -50,8 +51,14 @@ def units(tag: str = "", samples: int = 8) -> list[WorkUnit]:
 
 
 def draw(fleet: Fleet, wanted: list[WorkUnit]) -> list[list[Sample]]:
-    drawn: list[list[Sample]] = ray.get([fleet.shards[0].generate.remote(unit) for unit in wanted])
-    return drawn
+    streams = [fleet.shards[0].generate.remote(unit) for unit in wanted]
+    return [all_of(stream) for stream in streams]
+
+
+def all_of(stream: ObjectRefGenerator) -> list[Sample]:
+    """The samples of a unit, in its order."""
+    samples: list[Sample] = ray.get(list(stream))
+    return sorted(samples, key=lambda sample: sample.sample_index)
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +90,8 @@ def test_a_prompt_the_model_cannot_take_fails_its_own_unit_only(vanilla: Fleet) 
     impossible = WorkUnit(unit_id="long", problem_id="long", prompt="1 " * 400, sample_indices=(0, 1), seeds=(1, 2))
     calls = [vanilla.shards[0].generate.remote(unit) for unit in [impossible, units("ok-")[0]]]
     with pytest.raises(ValueError, match=r"(?i)length|longer|maximum"):
-        ray.get(calls[0])
-    assert len(ray.get(calls[1])) == 8
+        all_of(calls[0])
+    assert len(all_of(calls[1])) == 8
 
 
 def cancel_in_flight(fleet: Fleet, unit: WorkUnit) -> list[Sample]:
@@ -94,8 +101,7 @@ def cancel_in_flight(fleet: Fleet, unit: WorkUnit) -> list[Sample]:
     while fleet.stats()[0].samples == before:
         time.sleep(0.01)
     ray.get(shard.cancel.remote(unit.problem_id))
-    finished: list[Sample] = ray.get(call)
-    return finished
+    return all_of(call)
 
 
 def many_samples(problem: int) -> WorkUnit:
@@ -113,7 +119,7 @@ def test_cancelling_a_problem_gives_back_what_was_finished_and_changes_nothing_f
     assert 0 < len(finished) < 400 and {s.problem_id for s in finished} == {wanted.problem_id}
     assert stats.cancelled_samples == 400 - len(finished)
     assert 0 < stats.cancelled_tokens < 16 * 40, "those in the batch had begun"
-    assert [s.token_ids for s in ray.get(other)] == [s.token_ids for s in undisturbed]
+    assert [s.token_ids for s in all_of(other)] == [s.token_ids for s in undisturbed]
     assert draw(vanilla, [replace(wanted, unit_id="late")]) == [[]], "a unit that comes late is not drawn"
     assert len(draw(vanilla, units("after-")[:1])[0]) == 8
 
@@ -178,7 +184,8 @@ def test_shards_share_a_gpu_or_take_several(local_ray: None, num_gpus: float) ->
     """Untested: no machine with GPUs has run it yet."""
     esamp = ESampConfig(trainer="local", max_groups=8, inner_width=64)
     with Fleet(shard_config(esamp, num_gpus=num_gpus, gpu_memory_utilization=0.4), num_shards=2) as fleet:
-        drawn = ray.get([shard.generate.remote(unit) for shard in fleet.shards for unit in units()])
+        streams = [shard.generate.remote(unit) for shard in fleet.shards for unit in units()]
+        drawn = [all_of(stream) for stream in streams]
         assert sum(stats.intervened_tokens for stats in fleet.stats()) == sum(
             len(sample.token_ids) - 1 for samples in drawn for sample in samples
         )

@@ -3,8 +3,8 @@
 import asyncio
 import random
 import uuid
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NamedTuple
 
 import pytest
 from ray.exceptions import ActorUnavailableError, RayTaskError
@@ -25,15 +25,37 @@ class Calls:
         self.remote = lambda *args, **named: asyncio.ensure_future(method(*args, **named))
 
 
+class FakeSample(NamedTuple):
+    unit_id: str
+    sample_index: int
+
+
+class Streams:
+    """A method that yields, as an actor handle has it: a generator of references, of which Ray's last one holds the error."""
+
+    def __init__(self, method: Callable[..., AsyncIterator[Any]]) -> None:
+        self._method = method
+
+    async def remote(self, *args: Any) -> AsyncIterator[Awaitable[Any]]:
+        try:
+            async for item in self._method(*args):
+                yield asyncio.sleep(0, item)
+        except Exception as error:
+            failed = asyncio.get_running_loop().create_future()
+            failed.set_exception(error)
+            yield failed
+
+
 class FakeShard:
     """Draws a unit in some milliseconds. A unit whose prompt is "poison" ends it; it is back after a while, as another incarnation."""
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
         self._incarnation: str | None = "first"
-        self._under_way: set[asyncio.Future[list[str]]] = set()
+        self._under_way: set[asyncio.Future[None]] = set()
         self.most_under_way = 0
-        self.join, self.generate = Calls(self._join), Calls(self._generate)
+        self.finished: list[tuple[str, int]] = []
+        self.join, self.generate = Calls(self._join), Streams(self._generate)
 
     def end(self) -> None:
         if self._incarnation is not None:
@@ -51,23 +73,26 @@ class FakeShard:
             raise GONE
         return self._incarnation
 
-    async def _generate(self, unit: WorkUnit) -> list[str]:
-        if self._incarnation is None:
-            raise GONE
-        drawn: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
-        self._under_way.add(drawn)
-        self.most_under_way = max(self.most_under_way, len(self._under_way))
-        asyncio.get_running_loop().call_later(self._chance.uniform(0.002, 0.02), self._finish, unit, drawn)
-        try:
-            return await drawn
-        finally:
-            self._under_way.discard(drawn)
+    async def _generate(self, unit: WorkUnit) -> AsyncIterator[FakeSample]:
+        for index in unit.sample_indices:
+            if self._incarnation is None:
+                raise GONE
+            drawn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._under_way.add(drawn)
+            self.most_under_way = max(self.most_under_way, len(self._under_way))
+            asyncio.get_running_loop().call_later(self._chance.uniform(0.001, 0.01), self._finish, unit, drawn)
+            try:
+                await drawn
+            finally:
+                self._under_way.discard(drawn)
+            self.finished.append((unit.unit_id, index))
+            yield FakeSample(unit.unit_id, index)
 
-    def _finish(self, unit: WorkUnit, drawn: asyncio.Future[list[str]]) -> None:
+    def _finish(self, unit: WorkUnit, drawn: asyncio.Future[None]) -> None:
         if unit.prompt == "poison" and not drawn.done():
             self.end()
         elif not drawn.done():
-            drawn.set_result([unit.unit_id])
+            drawn.set_result(None)
 
 
 class LocalPool(ShardPool):
@@ -87,11 +112,19 @@ def units(poison: set[int]) -> list[WorkUnit]:
             unit_id=f"u{i}",
             problem_id=f"p{i // 2}",
             prompt="poison" if i in poison else "fine",
-            sample_indices=(i % 2,),
-            seeds=(i,),
+            sample_indices=(2 * (i % 2), 2 * (i % 2) + 1),
+            seeds=(2 * i, 2 * i + 1),
         )
         for i in range(30)
     ]
+
+
+async def keys_of(pool: ShardPool, unit: WorkUnit) -> list[tuple[str, int]]:
+    return [(sample.unit_id, sample.sample_index) async for sample in pool.generate(unit)]  # type: ignore[attr-defined]
+
+
+def keys(unit: WorkUnit) -> list[tuple[str, int]]:
+    return [(unit.unit_id, index) for index in unit.sample_indices]
 
 
 async def draw_all(seed: int, *, poison: set[int], shards: int, kills: int) -> tuple[list[Any], list[FakeShard]]:
@@ -109,7 +142,7 @@ async def draw_all(seed: int, *, poison: set[int], shards: int, kills: int) -> t
             chance.choice(fakes).end()
 
     killing = asyncio.ensure_future(kill_at_random())
-    drawing = asyncio.gather(*(pool.generate(unit) for unit in units(poison)), return_exceptions=True)
+    drawing = asyncio.gather(*(keys_of(pool, unit) for unit in units(poison)), return_exceptions=True)
     results = await asyncio.wait_for(drawing, timeout=60)
     await killing
     return results, fakes
@@ -124,7 +157,7 @@ def ask_often(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_every_unit_comes_back_whatever_shards_end(seed: int, shards: int) -> None:
     results, fakes = asyncio.run(draw_all(seed, poison=set(), shards=shards, kills=4))
-    assert results == [[f"u{i}"] for i in range(30)]
+    assert results == [keys(unit) for unit in units(set())], "each sample once, whatever its shard sent before it ended"
     assert max(fake.most_under_way for fake in fakes) <= UNITS_PER_SHARD
 
 
@@ -135,7 +168,7 @@ def test_units_that_end_their_shards_are_given_up_and_no_other(seed: int, shards
     results, _ = asyncio.run(draw_all(seed, poison=poison, shards=shards, kills=0))
     given_up = {index for index, result in enumerate(results) if isinstance(result, UnitGivenUp)}
     assert given_up == poison
-    assert all(results[index] == [f"u{index}"] for index in range(30) if index not in poison)
+    assert all(results[i] == keys(unit) for i, unit in enumerate(units(poison)) if i not in poison)
 
 
 class ShardThatCannotJoin(FakeShard):
@@ -154,7 +187,7 @@ def test_a_shard_that_cannot_join_is_given_up_with_its_reason() -> None:
         pool = LocalPool(router, attempts=3)
         await router.register_caller(pool._caller)
         with pytest.raises(NoShardLeft, match="the model has 6 layers"):
-            await asyncio.wait_for(pool.generate(units(set())[0]), timeout=5)
+            await asyncio.wait_for(keys_of(pool, units(set())[0]), timeout=5)
         return await router.counts()
 
     [warning] = asyncio.run(ask()).warnings
@@ -168,10 +201,89 @@ def test_a_shard_that_was_lost_is_a_warning_of_the_router() -> None:
         await router.add(shard)  # type: ignore[arg-type]
         pool = LocalPool(router, attempts=3)
         await router.register_caller(pool._caller)
-        await pool.generate(units(set())[0])
+        await keys_of(pool, units(set())[0])
         shard.end()
-        await pool.generate(units(set())[1])
+        await keys_of(pool, units(set())[1])
         return await router.counts()
 
     [warning] = asyncio.run(lose_one()).warnings
     assert (warning.kind, warning.count) == ("shard_lost", 1) and "shard-0" in warning.message
+
+
+def test_samples_that_came_before_a_shard_ended_are_not_generated_again() -> None:
+    """Of 200 samples of a unit whose shard ends halfway, each is generated once, but for the one that was under way."""
+
+    async def end_halfway() -> tuple[list[tuple[str, int]], FakeShard]:
+        router = ShardRouter([], units_per_shard=1, spread=False)
+        shard = FakeShard(random.Random(0))
+        await router.add(shard)  # type: ignore[arg-type]
+        pool = LocalPool(router, attempts=3)
+        await router.register_caller(pool._caller)
+        unit = WorkUnit(
+            unit_id="u", problem_id="p", prompt="fine", sample_indices=tuple(range(200)), seeds=tuple(range(200))
+        )
+        drawing = asyncio.ensure_future(keys_of(pool, unit))
+        while len(shard.finished) < 100:
+            await asyncio.sleep(0.001)
+        shard.end()
+        return await asyncio.wait_for(drawing, timeout=30), shard
+
+    drawn, shard = asyncio.run(end_halfway())
+    assert drawn == [("u", index) for index in range(200)]
+    assert len(shard.finished) <= 201, "a sample that had ended may have been on its way"
+
+
+def test_a_shard_that_stands_still_with_samples_running_is_killed_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shard without units may stand still; so may one that answers in time."""
+
+    class Standing(FakeShard):
+        def __init__(self, chance: random.Random) -> None:
+            super().__init__(chance)
+            self.seconds_without_step = Calls(self._seconds)
+            self.stands = True
+
+        async def _seconds(self) -> float:
+            return 9.0 if self.stands else 0.0
+
+        def _finish(self, unit: WorkUnit, drawn: asyncio.Future[None]) -> None:
+            if not self.stands:
+                super()._finish(unit, drawn)
+
+        def kill(self, *, no_restart: bool) -> None:
+            assert not no_restart, "Ray must restart it"
+            self.stands = False
+            self.end()
+
+    monkeypatch.setattr(router_module.ray, "kill", lambda shard, no_restart: shard.kill(no_restart=no_restart))
+
+    async def stand_still() -> tuple[list[tuple[str, int]], RouterCounts]:
+        router = ShardRouter([], units_per_shard=1, spread=False, stall_s=0.2)
+        shard = Standing(random.Random(0))
+        await router.add(shard)  # type: ignore[arg-type]
+        pool = LocalPool(router, attempts=3)
+        await router.register_caller(pool._caller)
+        await asyncio.sleep(0.3)
+        assert (await router.counts()).warnings == (), "it has nothing to do"
+        drawn = await asyncio.wait_for(keys_of(pool, units(set())[0]), timeout=10)
+        return drawn, await router.counts()
+
+    drawn, counts = asyncio.run(stand_still())
+    assert drawn == keys(units(set())[0])
+    assert [warning.kind for warning in counts.warnings] == ["shard_stalled", "shard_lost"]
+    assert "shard-0 generated no token" in counts.warnings[0].message
+
+
+def test_no_unit_is_begun_once_the_session_is_stopping() -> None:
+    async def drain() -> None:
+        router = ShardRouter([], units_per_shard=2, spread=False)
+        await router.add(FakeShard(random.Random(0)))  # type: ignore[arg-type]
+        pool = LocalPool(router, attempts=3)
+        await router.register_caller(pool._caller)
+        await router.acquire("p0", pool._caller, exclusive=False)
+        await router.drain()
+        await asyncio.wait_for(router.wait_for_drain(), timeout=1)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(keys_of(pool, units(set())[0]), timeout=0.2)
+        assert await router.num_leases() == 1, "the unit under way goes on"
+
+    asyncio.run(drain())

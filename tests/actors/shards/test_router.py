@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -33,9 +34,14 @@ def unit(number: int, samples: int = 16) -> WorkUnit:
     )
 
 
+async def samples_of(pool: ShardPool, unit: WorkUnit) -> list[Sample]:
+    """In their order."""
+    return sorted([sample async for sample in pool.generate(unit)], key=lambda sample: sample.sample_index)
+
+
 def draw(pool: ShardPool, units: list[WorkUnit]) -> list[list[Sample]]:
     async def all_of_them() -> list[list[Sample]]:
-        return await asyncio.gather(*(pool.generate(unit) for unit in units))
+        return await asyncio.gather(*(samples_of(pool, unit) for unit in units))
 
     return asyncio.run(all_of_them())
 
@@ -51,11 +57,12 @@ class EngineThatBreaks:
     def __init__(self, marker: Path) -> None:
         self._marker = marker
 
-    async def generate(self, unit: WorkUnit) -> list[Sample]:
+    async def generate(self, unit: WorkUnit) -> AsyncIterator[Sample]:
         if not self._marker.exists():
             self._marker.touch()
             raise EngineFailed("the engine of shard-0 failed: out of blocks")
-        return []
+        for sample in ():
+            yield sample
 
 
 class BreakingShard(ShardActor):
@@ -93,8 +100,9 @@ class ShardThatCannotComeBack:
     async def join(self, trainers: list[ActorHandle]) -> str:
         return "first"
 
-    async def generate(self, unit: WorkUnit) -> list[Sample]:
+    async def generate(self, unit: WorkUnit) -> AsyncIterator[Sample]:
         os._exit(1)
+        yield
 
 
 def test_a_run_whose_last_shard_is_gone_for_good_is_told_why() -> None:
@@ -123,7 +131,7 @@ def test_an_engine_that_was_killed_draws_its_units_again_as_if_nothing_had_been(
         undisturbed = draw(pool, units)
 
         async def draw_and_kill() -> list[list[Sample]]:
-            drawing = [asyncio.create_task(pool.generate(unit)) for unit in units]
+            drawing = [asyncio.create_task(samples_of(pool, unit)) for unit in units]
             await asyncio.sleep(0)
             await asyncio.to_thread(wait_until, lambda: bool(workers("ShardActor.generate")))
             kill(workers("ShardActor")[0])

@@ -1,7 +1,7 @@
 """A shard actor takes units only once its trainers are known to its engine."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import cast
 
 import pytest
@@ -28,8 +28,10 @@ class ShardWithoutMemory:
         if self.attempts <= self.failures:
             raise MemoryError("no room for the send queue")
 
-    async def generate(self, unit: WorkUnit) -> list[Sample]:
-        return []
+    async def generate(self, unit: WorkUnit) -> AsyncIterator[Sample]:
+        for _ in unit.sample_indices:
+            raise AssertionError("there is no engine")
+            yield
 
 
 class ActorOf(ShardActor):
@@ -39,6 +41,10 @@ class ActorOf(ShardActor):
         self._serve(cast(Shard, shard))
 
 
+async def generated(actor: ShardActor) -> list[Sample]:
+    return [sample async for sample in actor.generate(UNIT)]
+
+
 def test_a_shard_whose_trainers_could_not_be_used_has_not_joined() -> None:
     async def join_twice() -> None:
         shard = ShardWithoutMemory(failures=1)
@@ -46,9 +52,9 @@ def test_a_shard_whose_trainers_could_not_be_used_has_not_joined() -> None:
         with pytest.raises(MemoryError):
             await actor.join(TRAINERS)
         with pytest.raises(NotJoined):
-            await actor.generate(UNIT)
+            await generated(actor)
         await actor.join(TRAINERS)
-        assert await actor.generate(UNIT) == [] and shard.attempts == 2
+        assert await generated(actor) == [] and shard.attempts == 2
 
     asyncio.run(join_twice())
 

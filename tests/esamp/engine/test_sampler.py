@@ -224,6 +224,15 @@ def test_an_all_greedy_batch_needs_no_temperature(kernel: CompiledDraw | None) -
     assert sampler.draw is not None and not sampler.draw.behaviour_logprobs_B.any()
 
 
+def test_an_all_greedy_batch_spends_no_random_numbers(kernel: CompiledDraw | None) -> None:
+    """Stock vLLM's does not, and what its neighbours draw in later steps depends on it."""
+    sampler = ESampSampler(Sampler(), kernel)
+    sampler.prepare(None, is_recording=True, sees_plain_model=True)
+    before = torch.get_rng_state()
+    sampler(LOGITS.clone(), replace(metadata(top_p=None), temperature=None, all_greedy=True, all_random=False))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_the_processor_of_one_step_is_gone_in_the_next(kernel: CompiledDraw | None) -> None:
     sampler = ESampSampler(Sampler(), kernel)
     sampler.prepare(adjustment(Z_DIST, slice(None), 3.0), is_recording=True, sees_plain_model=True)

@@ -34,6 +34,7 @@ from pipelines.verifiers.settings import verifier_settings
         ({"stop": StoppingConfig(successes=1, give_up_after=32)}, r"got 1, 32 and 16"),
         ({"stop": StoppingConfig(successes=1, give_up_after=4), "pass_at": (8,)}, r"given up after 4 samples.*k=8"),
         ({"stop": StoppingConfig(successes=1), "verifier": "none"}, "stop.successes needs a verifier"),
+        ({"stop": StoppingConfig(successes=1), "sampler": "quasi"}, "exchangeable samples.*sampler quasi"),
         ({"trainers": 0}, "trainers must be >= 1"),
         ({"trainers": 2, "esamp": ESampConfig(trainer="local")}, "trainers=2 needs esamp.trainer actor; got 'local'"),
         ({"trainers": 2, "esamp": ESampConfig(trainer="actor", scope="cluster")}, "'cluster' has one Distiller"),

@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from pipelines.config.run import RunConfig
-from pipelines.devtools.chaos import ChaosReport, look_at
+from pipelines.devtools.chaos import ChaosReport, SavedCheck, look_at
 from pipelines.passk import run_passk
 from pipelines.runs.folder import RunFolder
 from tests.pipelines.stand_in import StandInFleet
@@ -74,3 +75,19 @@ def test_an_output_file_that_is_there_twice_is_read_once_and_counted(finished: P
     shutil.copy(file, file.with_name("again.parquet"))
     report = judged(folder)
     assert report.is_exact and report.rows_in_files == 8
+
+
+def test_a_sample_that_is_not_on_disk_in_time_is_found_at_the_next_kill(finished: Path, tmp_path: Path) -> None:
+    stored = RunFolder(finished).read_samples(["problem_id", "sample_index"]).to_pylist()
+    notes = tmp_path / "notes.txt"
+    now = time.time()
+    lines = [f"{now - 60} {row['sample_index']} {row['problem_id']}" for row in stored]
+    lines += [f"{now - 60} 7 of another problem", f"{now - 20} 8 of another problem"]
+    notes.write_text("\n".join(lines))
+    check = SavedCheck(RunFolder(finished), notes)
+    check.at_kill()
+    assert check.unsaved == {("of another problem", 7)}, "the other one has 10 s more"
+    excused = SavedCheck(RunFolder(finished), notes)
+    excused._kills = [now - 50]
+    excused.at_kill()
+    assert excused.unsaved == set(), "the kill 10 s after its end may have lost it"

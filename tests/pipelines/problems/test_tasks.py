@@ -330,3 +330,20 @@ def test_a_prompt_must_hold_the_problem() -> None:
 
 def test_options_default_to_those_of_a_run() -> None:
     assert RunConfig().task_options == TaskOptions()
+
+
+def test_rows_of_the_full_mbpp_become_problems_with_their_setup_in_the_tests(tmp_path: Path) -> None:
+    row = {
+        "task_id": 11,
+        "text": "Write a function to sum a tree.",
+        "code": "def f(n): return n.v",
+        "test_list": ["assert f(root) == 1", "assert f(root) > 0"],
+        "test_setup_code": "root = Node(1)",
+        "challenge_test_list": ["assert f(root) == 7"],
+    }
+    [problem, plain] = problems_of("mbpp", tmp_path, [row, {**row, "task_id": 12, "test_setup_code": ""}])
+    assert problem.text == '"""\nWrite a function to sum a tree.\nassert f(root) == 1\n"""'
+    assert json.loads(problem.answer) == {"test_imports": [], "test_list": ["root = Node(1)", *row["test_list"]]}
+    assert json.loads(plain.answer)["test_list"] == row["test_list"]
+    with pytest.raises(InputError, match="prompt or text"):
+        problems_of("mbpp", tmp_path, [{"task_id": 1, "test_list": ["assert f()"]}])

@@ -9,7 +9,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
-from pipelines.rollouts.export import write_rollouts
+from pipelines.rollouts.config import ExportConfig
+from pipelines.rollouts.export import export_rollouts
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.merge import merge_runs
 from pipelines.runs.storage import LocalStorage, Storage, storage_at
@@ -35,7 +36,7 @@ def test_a_run_on_an_object_store_is_written_read_and_summarised(store: str, tmp
     folder.clear_todo()
     summary = summarise(folder)
     assert read_summary(folder) == summary
-    assert write_rollouts(folder, tmp_path / "rollouts.parquet") == 3
+    assert export_rollouts(folder, tmp_path / "rollouts.parquet", ExportConfig()).rows == 3
     with pytest.raises(InputError, match="holds another run: seed"):
         folder.check(replace(folder.manifest(), config=replace(CONFIG, seed=5)))
 

@@ -33,6 +33,18 @@ def test_pass_at_k_counts_by_problem(tmp_path: Path) -> None:
     assert read_summary(RunFolder(tmp_path)) == summary
 
 
+def test_jointly_drawn_siblings_are_counted_over_windows_of_neighbours(tmp_path: Path) -> None:
+    """The first of four samples is correct: of the three windows of two one holds it, of the six subsets three do."""
+    rows = [wrong(0, 3), wrong(0, 2), row(0, 0), wrong(0, 1)]
+    estimates = {}
+    for sampler in ("vanilla", "quasi"):
+        folder = make_run(tmp_path / sampler, RunConfig(samples=4, sampler=sampler), [rows], num_problems=1)
+        [estimates[sampler]] = summarise(folder, pass_at=(2,)).pass_at
+    assert estimates["vanilla"].estimate == pytest.approx(1 / 2)
+    assert estimates["quasi"].estimate == pytest.approx(1 / 3)
+    assert estimates["quasi"].label == "pass@2"
+
+
 def test_ks_can_be_chosen(tmp_path: Path) -> None:
     folder = make_run(tmp_path, CONFIG, [[row(0, 0), wrong(0, 1)]])
     assert [point.k for point in summarise(folder, pass_at=(2,)).pass_at] == [2]
@@ -163,6 +175,13 @@ def test_warnings_of_actors_are_in_the_summary_with_their_counts(tmp_path: Path)
         "warning: esamp (beta 0.25): shard-0: the trainer is gone (trainer failed: 4)",
     ]
     assert read_summary(folder) == summary
+
+
+def test_many_samples_that_were_cut_off_are_a_warning_with_the_way_out(tmp_path: Path) -> None:
+    cut_off = [row(0, 0, finish_reason="length"), row(0, 1), row(1, 0), row(1, 1)]
+    [warning] = summarise(make_run(tmp_path / "cut", CONFIG, [cut_off])).warnings
+    assert "25% of samples were cut off at max_tokens" in warning and "Raise --sampling.max-tokens" in warning
+    assert summarise(make_run(tmp_path / "full", CONFIG, [[row(0, 0), row(0, 1)]])).warnings == []
 
 
 def test_a_counter_is_read_and_shown_from_its_one_field(tmp_path: Path) -> None:

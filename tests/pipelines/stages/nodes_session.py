@@ -16,6 +16,7 @@ import sys
 import sysconfig
 import threading
 import traceback
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,10 +53,11 @@ class PatientShard(StandInShard):
             self._joined.touch()
         return await super().join(trainers)
 
-    async def generate(self, unit: WorkUnit) -> list[Sample]:
+    async def generate(self, unit: WorkUnit) -> AsyncIterator[Sample]:
         while unit.problem_id not in ("p0", "p1") and not self._joined.exists():
             await asyncio.sleep(0.1)
-        return await super().generate(unit)
+        async for sample in super().generate(unit):
+            yield sample
 
 
 class NodesFleet(Fleet):

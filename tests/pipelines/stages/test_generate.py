@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ from pipelines.config.run import RunConfig
 from pipelines.problems.problem import Problem
 from pipelines.runs.plan import plan_run, plan_table, work_units_in_flight, work_units_per_file
 from pipelines.runs.schema import run_labels
-from pipelines.stages.generate import GenerateSamples
+from pipelines.stages.generate import GenerateSamples, LogSettings
 
 
 class ClosedGate:
@@ -21,12 +22,13 @@ class ClosedGate:
 
 
 @pytest.mark.ray
-def test_a_unit_of_a_problem_that_has_stopped_is_not_launched(local_ray: None) -> None:
+def test_a_unit_of_a_problem_that_has_stopped_is_not_launched(local_ray: None, tmp_path: Path) -> None:
     """There is no shard: to ask for one would raise."""
     config = RunConfig(samples=2)
     labels = run_labels(config, run_id="r", model_fingerprint="f")
     router = start_router([], [], units_per_shard=1, spread=False)
-    stage = GenerateSamples(router, labels, ClosedGate(), attempts=1)
+    log = LogSettings(folder=str(tmp_path), session="s", save_every_s=10.0)
+    stage = GenerateSamples(router, labels, ClosedGate(), attempts=1, verifiers=[], listeners=[], log=log)
     plan = plan_table(plan_run([Problem("p", "say 0", "0")], lambda problem: problem.text, config).work_units())
 
     async def generated_rows() -> list[int]:

@@ -1,4 +1,4 @@
-"""Three ways to start a grader, from the strongest down. Which one a machine gets is decided in choice.py, by trying.
+"""Three ways to start graders, from the strongest down. Which one a machine gets is decided in choice.py, by trying.
 
 Bubblewrap   namespaces of its own for files, network, processes, users and IPC, and the seccomp filter
 Landlock     the machine's namespaces; reading a few system folders, writing nothing, and the seccomp filter
@@ -17,8 +17,13 @@ from pipelines.sandbox.limits import Limits
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 PYTHON = Path(sys.executable).resolve()
-START_GRADER = (
-    f"import sys; sys.path.insert(0, {str(PACKAGE_ROOT)!r}); from pipelines.sandbox.inside.grader import main; main()"
+START_ZYGOTE = "; ".join(
+    (
+        "import sys",
+        f"sys.path.insert(0, {str(PACKAGE_ROOT)!r})",
+        "from pipelines.sandbox.inside.zygote import main",
+        "main(int(sys.argv[1]))",
+    )
 )
 NOBODY = "65534"
 
@@ -29,20 +34,20 @@ Confinement = Literal["seccomp", "landlock", "none"]
 """What grader and program put on themselves, inside."""
 
 
-class Level(Protocol):
-    """One way to start a grader."""
+class IsolationBackend(Protocol):
+    """One way to start graders."""
 
     name: str
     confinement: Confinement
 
     def command(self, limits: Limits) -> list[str]:
-        """The command line of a grader."""
+        """The command line of a zygote, which forks the graders: see inside/zygote.py."""
         ...
 
 
-def python_command() -> list[str]:
-    """Python without site packages, environment or user folders, running the grader."""
-    return [str(PYTHON), "-I", "-S", "-B", "-X", "utf8", "-c", START_GRADER, supervisor_argument()]
+def python_command(*, scratch_bytes: int = 0) -> list[str]:
+    """Python without site packages, environment or user folders, running the zygote."""
+    return [str(PYTHON), "-I", "-S", "-B", "-X", "utf8", "-c", START_ZYGOTE, str(scratch_bytes), supervisor_argument()]
 
 
 def supervisor_argument() -> str:
@@ -72,7 +77,7 @@ def package_folders(name: str) -> tuple[Path, Path]:
 
 
 class Bubblewrap:
-    """A container per sample: a system without home, network or neighbours, and one small scratch folder."""
+    """A container: a system without home, network or neighbours. In it, each sample has namespaces and a scratch folder of its own."""
 
     name = "bubblewrap"
     confinement: Confinement = "seccomp"
@@ -92,13 +97,16 @@ class Bubblewrap:
                 "--unshare-uts",
                 "--unshare-cgroup-try",
             ),
-            *("--uid", NOBODY, "--gid", NOBODY, "--hostname", "sandbox", "--cap-drop", "ALL", "--clearenv"),
-            *("--die-with-parent",),
-            *("--size", str(max(4096, limits.file_mib * 2**20)), "--tmpfs", "/tmp", "--chdir", "/tmp"),
+            *("--uid", NOBODY, "--gid", NOBODY, "--hostname", "sandbox", "--clearenv"),
+            # The zygote makes namespaces with it, and drops it in each sample before that reads anything.
+            *("--cap-drop", "ALL", "--cap-add", "CAP_SYS_ADMIN"),
+            # Bubblewrap's own first process would be left to the machine's, which need not bury it.
+            *("--as-pid-1",),
+            *("--size", "4096", "--tmpfs", "/tmp", "--chdir", "/tmp"),
             *read_only_binds(),  # after /tmp, which may hold this Python or this checkout
             *("--dev-bind", "/dev/null", "/dev/null"),
             *("--remount-ro", "/", "--"),
-            *python_command(),
+            *python_command(scratch_bytes=max(4096, limits.file_mib * 2**20)),
         ]
 
 

@@ -1,11 +1,11 @@
 """What is run for one sample, and what comes back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Exam:
+class ScriptJob:
     """One program and a script that tests it. They run in two processes: see docs/sandbox.md."""
 
     program: str
@@ -17,7 +17,7 @@ class Exam:
     names: tuple[str, ...] = ()
     """What the tests call by name in the program; nothing else of the program is seen by them."""
     packages: tuple[str, ...] = ()
-    """Packages that the tests import beside the standard library: of levels.TEST_PACKAGES. The program cannot import them."""
+    """Packages that the tests import beside the standard library: of backends.TEST_PACKAGES. The program cannot import them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Case:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StdinExam:
+class StdinJob:
     """A program that reads standard input and prints: run anew for each case, in a process of its own. Passed if every case is."""
 
     program: str
@@ -38,7 +38,7 @@ class StdinExam:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CallExam:
+class CallJob:
     """A function, or a method of a class, called once per case; a case's input has one argument per line, as JSON."""
 
     program: str
@@ -48,11 +48,11 @@ class CallExam:
     cases: tuple[Case, ...]
 
 
-AnyExam = Exam | StdinExam | CallExam
+TestJob = ScriptJob | StdinJob | CallJob
 
 
-class ExamStatus(StrEnum):
-    """Every exam ends in exactly one of these."""
+class JobStatus(StrEnum):
+    """Every test job ends in exactly one of these."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -62,15 +62,19 @@ class ExamStatus(StrEnum):
     TIMEOUT = "timeout"
     OUT_OF_MEMORY = "out_of_memory"
     TESTS_BROKEN = "tests_broken"
-    """The tests do not compile, their setup fails, or they need what cannot cross between the processes."""
+    """The tests do not compile, or their setup fails."""
+    UNDECIDED = "undecided"
+    """The verdict depends on a value that cannot cross between the processes, or on what only the program could say of its own values."""
     SANDBOX_FAILED = "sandbox_failed"
     """The grader did not start, or ended without a verdict."""
 
 
 @dataclass(frozen=True, slots=True)
-class ExamResult:
-    """How an exam ended."""
+class JobResult:
+    """How a test job ended."""
 
-    status: ExamStatus
+    status: JobStatus
     detail: str = ""
     """Why, in a line: the exception, and the line of the tests it came from."""
+    busy_share: float = field(default=1.0, compare=False)
+    """Processor time of program and tests, over the time that passed."""

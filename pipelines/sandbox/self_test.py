@@ -1,4 +1,4 @@
-"""Proof that a level holds on this machine: an honest program passes in it, and every attack is seen to fail."""
+"""Self-test of an isolation backend on this machine: an honest program passes in it, and every attack is seen to fail."""
 
 import contextlib
 import functools
@@ -7,25 +7,26 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.sandbox.attacks import ATTACKS, Attack, Target
-from pipelines.sandbox.exam import Exam, ExamResult, ExamStatus
-from pipelines.sandbox.levels import Level
+from pipelines.sandbox.backends import IsolationBackend
+from pipelines.sandbox.job import JobResult, JobStatus, ScriptJob
 from pipelines.sandbox.limits import Limits
 from pipelines.sandbox.sandbox import Sandbox
 
 HONEST_LIMITS = Limits(timeout_s=10.0)
-"""A loaded machine is no reason to call a level broken."""
+"""A loaded machine is no reason to call a backend broken."""
 ATTACK_LIMITS = Limits(timeout_s=1.0, memory_mib=256)
 """Some attacks never end by themselves, and one fills what memory it gets."""
-HONEST = Exam(program="def double(x): return 2 * x", test="assert double(21) == 42", names=("double",))
+HONEST = ScriptJob(program="def double(x): return 2 * x", test="assert double(21) == 42", names=("double",))
 WORKERS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class AttackResult:
     """One attack, and what came of it."""
 
     attack: str
@@ -35,52 +36,52 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
-    """What was tried at one level."""
+class SelfTest:
+    """What was tried in one backend."""
 
-    level: str
-    honest: ExamResult
+    backend: str
+    honest: JobResult
     """The honest program: if even that fails, attacks that fail prove nothing."""
-    trials: tuple[Trial, ...]
+    attacks: tuple[AttackResult, ...]
 
     @property
     def holds(self) -> bool:
         """The honest program passed, and every attack was stopped."""
-        return self.honest.status is ExamStatus.PASSED and all(trial.is_stopped for trial in self.trials)
+        return self.honest.status is JobStatus.PASSED and all(result.is_stopped for result in self.attacks)
 
     @property
     def objection(self) -> str:
         """Why it does not hold, in a line; "" if it does."""
-        if self.honest.status is not ExamStatus.PASSED:
+        if self.honest.status is not JobStatus.PASSED:
             return f"an honest program ends as {self.honest.status}: {self.honest.detail}"
-        return "; ".join(f"{trial.attack}: {trial.outcome}" for trial in self.trials if not trial.is_stopped)
+        return "; ".join(f"{result.attack}: {result.outcome}" for result in self.attacks if not result.is_stopped)
 
 
-def prove(level: Level) -> Proof:
-    """Try everything at this level; some 3 s. Raises FileNotFoundError if the level's program is not installed."""
-    honest = Sandbox(level, HONEST_LIMITS).run(HONEST)
-    if honest.status is not ExamStatus.PASSED:
-        return Proof(level.name, honest, ())
-    sandbox = Sandbox(level, ATTACK_LIMITS)
-    with ThreadPoolExecutor(WORKERS) as pool:
-        return Proof(level.name, honest, tuple(pool.map(functools.partial(attempt, sandbox), ATTACKS)))
+def run_self_test(backend: IsolationBackend) -> SelfTest:
+    """Try everything in this backend; some 3 s. Raises FileNotFoundError if the backend's program is not installed."""
+    with closing(Sandbox(backend, HONEST_LIMITS)) as sandbox:
+        honest = sandbox.run(HONEST)
+    if honest.status is not JobStatus.PASSED:
+        return SelfTest(backend.name, honest, ())
+    with closing(Sandbox(backend, ATTACK_LIMITS)) as sandbox, ThreadPoolExecutor(WORKERS) as pool:
+        return SelfTest(backend.name, honest, tuple(pool.map(functools.partial(attempt, sandbox), ATTACKS)))
 
 
-def attempt(sandbox: Sandbox, attack: Attack) -> Trial:
+def attempt(sandbox: Sandbox, attack: Attack) -> AttackResult:
     """Run one attack against targets of its own, then look at the targets."""
-    with target_with_witnesses() as (target, witnesses):
-        result = sandbox.run(attack.exam(target))
-        traces = witnesses.traces()
+    with target_with_canaries() as (target, canaries):
+        result = sandbox.run(attack.job(target))
+        traces = canaries.traces()
     if traces:
-        return Trial(attack.name, False, traces)
-    if result.status in (ExamStatus.PASSED, ExamStatus.SANDBOX_FAILED, ExamStatus.TESTS_BROKEN):
-        return Trial(attack.name, False, f"{result.status} {result.detail}".strip())
+        return AttackResult(attack.name, False, traces)
+    if result.status in (JobStatus.PASSED, JobStatus.SANDBOX_FAILED, JobStatus.TESTS_BROKEN):
+        return AttackResult(attack.name, False, f"{result.status} {result.detail}".strip())
     reason = result.detail.partition(" at assert")[0]
-    return Trial(attack.name, True, reason if reason not in ("", "AssertionError") else result.status.value)
+    return AttackResult(attack.name, True, reason if reason not in ("", "AssertionError") else result.status.value)
 
 
 @dataclass(frozen=True, slots=True)
-class Witnesses:
+class Canaries:
     """Things outside that show whether an attack reached them."""
 
     listener: socket.socket
@@ -103,15 +104,15 @@ class Witnesses:
 SECRET = "nobody else's business\n"
 
 
-def proof_prefix() -> str:
+def self_test_prefix() -> str:
     """How this process's temporary folders begin."""
-    return f"sandbox-proof-{os.getpid()}-"
+    return f"sandbox-self-test-{os.getpid()}-"
 
 
 @contextlib.contextmanager
-def target_with_witnesses() -> Iterator[tuple[Target, Witnesses]]:
+def target_with_canaries() -> Iterator[tuple[Target, Canaries]]:
     """A port, a secret and a folder to aim at, gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix=proof_prefix()) as root, socket.socket() as listener:
+    with tempfile.TemporaryDirectory(prefix=self_test_prefix()) as root, socket.socket() as listener:
         secret_file, folder = Path(root) / "secret", Path(root) / "open"
         secret_file.write_text(SECRET)
         secret_file.chmod(0o600)
@@ -123,4 +124,4 @@ def target_with_witnesses() -> Iterator[tuple[Target, Witnesses]]:
         target = Target(
             port=listener.getsockname()[1], secret_file=str(secret_file), folder=str(folder), process_id=os.getpid()
         )
-        yield target, Witnesses(listener, secret_file, folder)
+        yield target, Canaries(listener, secret_file, folder)

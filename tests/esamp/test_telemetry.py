@@ -1,0 +1,84 @@
+"""Per-token records: cut into requests at their end, whatever the batches did meanwhile."""
+
+import torch
+
+from esamp.batch import BatchStep, Draw
+from esamp.telemetry import PolicyMeasures, TelemetryRecorder
+
+
+def step_of(*request_ids: str, draws: tuple[bool, ...] | None = None) -> BatchStep:
+    size = len(request_ids)
+    return BatchStep(
+        request_ids,
+        (True,) * size,
+        draws or (True,) * size,
+        (9,) * size,
+        source_BH=torch.empty(0),
+        target_BH=torch.empty(size, 1),
+    )
+
+
+def append(recorder: TelemetryRecorder, step: BatchStep, *numbers: float, version: str = "") -> None:
+    """A step whose rows have these behaviour log-probabilities; a row with an odd place was adjusted."""
+    size = len(numbers)
+    behaviour_B = torch.tensor(numbers)
+    is_odd_B = torch.arange(size) % 2 == 1
+    draw = Draw(behaviour_B, behaviour_B - 1, torch.full((size,), 151_936.0), is_odd_B)
+    measures = PolicyMeasures(is_odd_B.float(), behaviour_B, behaviour_B, (3,) * size, (version,) * size)
+    recorder.append(step, draw, measures)
+
+
+def following(**tags: str) -> TelemetryRecorder:
+    recorder = TelemetryRecorder()
+    for request_id, tag in tags.items():
+        recorder.follow(request_id, tag)
+    return recorder
+
+
+def test_rows_are_cut_into_requests_as_they_move_and_leave() -> None:
+    recorder = following(a="A", b="B", c="C")
+    append(recorder, step_of("a", "b", "c"), 1, 2, 3)
+    append(recorder, step_of("b", "a", "c"), 4, 5, 6, version="7")
+    recorder.forget("a")
+    first = recorder.pop(["A"])["A"]
+    append(recorder, step_of("c", "b"), 7, 8)
+    rest = recorder.pop(["B", "C", "never"])
+    assert first.behaviour_logprobs == [1, 5] and first.policy_logprobs == [0, 4] and first.version == "7"
+    assert first.flipped == first.intervened == [False, True] and first.lag == [-1, 3]
+    assert first.num_candidates == [151_936] * 2
+    assert rest["B"].behaviour_logprobs == [2, 4, 8] and rest["C"].behaviour_logprobs == [3, 6, 7]
+    assert rest["never"].behaviour_logprobs == []
+
+
+def test_rows_that_draw_no_token_or_were_not_asked_for_leave_no_record() -> None:
+    recorder = following(a="A")
+    partly_read = step_of("a", "x", draws=(False, True))
+    assert not recorder.wants(partly_read)
+    assert recorder.wants(step_of("a", "x"))
+    append(recorder, step_of("a", "x"), 1, 2)
+    append(recorder, partly_read, 3, 4)
+    assert recorder.pop(["A"])["A"].behaviour_logprobs == [1]
+
+
+def test_the_row_in_flight_when_a_request_stops_belongs_to_no_token_and_is_not_kept() -> None:
+    """Asynchronous scheduling: the next step runs before the scheduler knows that the last token was the end-of-text token."""
+    recorder = following(a="A", b="B")
+    append(recorder, step_of("a", "b"), 1, 2)
+    append(recorder, step_of("a", "b"), 3, 4)
+    assert recorder.pop(["A"])["A"].first(1).behaviour_logprobs == [1]
+    append(recorder, step_of("a", "b"), 5, 6)
+    recorder.forget("a")
+    recorder.follow("a2", "A")
+    append(recorder, step_of("a2", "b"), 7, 8)
+    assert recorder.pop(["A", "B"])["A"].behaviour_logprobs == [7]
+
+
+def test_the_first_tokens_of_a_record_have_all_its_columns() -> None:
+    recorder = following(a="A")
+    for number in range(4):
+        append(recorder, step_of("a"), number, version="v")
+    record = recorder.pop(["A"])["A"]
+    first = record.first(3)
+    lengths = {name: len(column) for name, column in first.to_dict().items() if isinstance(column, list)}
+    assert set(lengths.values()) == {3} and len(lengths) == 8 and first.version == "v"
+    assert len(record.lag) == 4

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -22,6 +22,7 @@ from jobs.exit_codes import one_line_errors
 from pipelines.config.renamed import check_options
 from pipelines.config.run import RunConfig
 from pipelines.config.yaml_flags import flags_from_yaml
+from pipelines.deploy.retries import bad_input_ends_retries
 
 if TYPE_CHECKING:
     from pipelines.prepare.defaults import RunDefaults
@@ -40,13 +41,15 @@ class PasskCommand:
     extend: int | None = None
     """Give the run that is in --output so many samples per problem. Those it has stay; the new ones are a group of their own, and settings
     that are not given are the run's."""
+    log_to: tuple[Literal["wandb", "mlflow", "tensorboard"], ...] = ()
+    """Send curves and results to these too, beside the run folder; each needs the extra of its name. One that fails is left out."""
     run: Annotated[RunConfig, tyro.conf.arg(name="")]
     """The run."""
 
 
 def main(args: list[str]) -> None:
     """Parse, run, report."""
-    with one_line_errors():
+    with one_line_errors(), bad_input_ends_retries(run_folder_of(args), args):
         command, defaults = parse_with_defaults(args)
         # Imported late: Ray and torch take seconds that --help and a mistyped flag need not wait for.
         from pipelines.capacity.run import exchange_warning
@@ -63,7 +66,7 @@ def main(args: list[str]) -> None:
         if command.dry_run:
             dry_run(command.run, console, extend=command.extend)
             return
-        summary = run_passk(command.run, extend=command.extend, console=console)
+        summary = run_passk(command.run, extend=command.extend, console=console, log_to=command.log_to)
         console.print(summary_table([summary]))
         console.print(f"run folder: {summary.run_folder}", highlight=False, soft_wrap=True)
         if command.report:
@@ -98,6 +101,11 @@ def values_of(flag: str, args: list[str]) -> list[str]:
     """What is given for a flag, before the command line is parsed: it decides how."""
     after = [value for name, value in pairwise(args) if name == flag]
     return after + [arg.partition("=")[2] for arg in args if arg.startswith(f"{flag}=")]
+
+
+def run_folder_of(args: list[str]) -> str | None:
+    """What --output says, before the command line is parsed; None if it says nothing."""
+    return next(iter(values_of("--output", args)[-1:]), None)
 
 
 def stored_config(folder: str, *, samples: str) -> RunConfig:

@@ -16,8 +16,10 @@ from typing import Annotated
 import tyro
 
 from jobs.exit_codes import one_line_errors
+from jobs.passk import values_of
 from pipelines.config.renamed import check_options
 from pipelines.config.run import RunConfig
+from pipelines.deploy.retries import bad_input_ends_retries
 from pipelines.errors import InputError
 from pipelines.rollouts.config import ExportConfig
 from pipelines.rollouts.formats.registry import trainer_commands
@@ -39,7 +41,7 @@ class RolloutsCommand:
 
 def main(args: list[str]) -> None:
     """Parse, run where asked for, write, say what was written."""
-    with one_line_errors():
+    with one_line_errors(), bad_input_ends_retries(run_folder_of(args), args):
         check_options(args)
         description = f"{__doc__}\n{trainer_commands()}"
         command = tyro.cli(RolloutsCommand, prog="python -m jobs.rollouts", description=description, args=args)
@@ -59,6 +61,11 @@ def main(args: list[str]) -> None:
         print(f"{command.export.format}: {command.output}")
         for line in summary.lines():
             print(line)
+
+
+def run_folder_of(args: list[str]) -> str | None:
+    """What --run.output says, before the command line is parsed; None if it says nothing."""
+    return next(iter(values_of("--run.output", args)[-1:]), None)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,15 @@ Promises: bad input is refused before anything is written. A sample is on disk s
 however, goes on from there with the same command. A work unit that fails leaves rows that say why, and is tried again next time.
 """
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 
 from rich.console import Console
 
 from actors.shards.fleet import Fleet
 from pipelines.config.run import RunConfig
+from pipelines.loggers.registry import start_loggers
+from pipelines.loggers.results import log_results, logged_run
 from pipelines.prepare.run import PreparedRun, prepare_run
 from pipelines.runs.summary import RunSummary, summarise
 from pipelines.session import StartFleet, generate_work_units
@@ -22,14 +25,22 @@ from pipelines.stages.ray_session import ray_session
 
 
 def run_passk(
-    config: RunConfig, *, extend: int | None = None, console: Console, start_fleet: StartFleet = Fleet
+    config: RunConfig,
+    *,
+    extend: int | None = None,
+    console: Console,
+    start_fleet: StartFleet = Fleet,
+    log_to: Sequence[str] = (),
 ) -> RunSummary:
-    """Make the run, or go on with it, and summarise it; `extend`: give the run that is there so many samples per problem.
+    """Make the run, or go on with it, and summarise it; `extend`: give the run that is there so many samples per problem; `log_to`: names
+    of pipelines.loggers.registry.LOGGERS that get its curves and results.
 
     Raises InputError (nothing was written), RunError (what was finished stays), and KeyboardInterrupt with a message that says what was
     finished.
     """
-    [summary] = complete_runs([prepare_run(config, extend=extend)], console=console, start_fleet=start_fleet)
+    [summary] = complete_runs(
+        [prepare_run(config, extend=extend)], console=console, start_fleet=start_fleet, log_to=log_to
+    )
     return summary
 
 
@@ -40,19 +51,27 @@ def run_side_by_side(
     return complete_runs([prepare_run(config) for config in configs], console=console, start_fleet=start_fleet)
 
 
-def complete_runs(runs: list[PreparedRun], *, console: Console, start_fleet: StartFleet) -> list[RunSummary]:
+def complete_runs(
+    runs: list[PreparedRun], *, console: Console, start_fleet: StartFleet, log_to: Sequence[str] = ()
+) -> list[RunSummary]:
     """Complete runs, one after the other, on one Ray; none is started if there is nothing to do."""
     is_finished = all(not run.count_work_units().unfinished for run in runs)
     if not is_finished:
         console.print("connecting to Ray ...", highlight=False)
     with nullcontext() if is_finished else ray_session([run.config for run in runs]):
-        return [complete_run(run, console=console, start_fleet=start_fleet) for run in runs]
+        return [complete_run(run, console=console, start_fleet=start_fleet, log_to=log_to) for run in runs]
 
 
-def complete_run(run: PreparedRun, *, console: Console, start_fleet: StartFleet) -> RunSummary:
+def complete_run(
+    run: PreparedRun, *, console: Console, start_fleet: StartFleet, log_to: Sequence[str] = ()
+) -> RunSummary:
     """Generate what is not finished, then summarise; needs Ray."""
     run.folder.move_corrupt_files()
+    loggers = start_loggers(log_to, logged_run(run)) if log_to else None
     if run.count_work_units().unfinished:
         with failures_in_one_line(run):
-            generate_work_units(run, console=console, start_fleet=start_fleet)
-    return summarise(run.folder, pass_at=run.config.pass_at)
+            generate_work_units(run, console=console, start_fleet=start_fleet, log_progress=loggers)
+    summary = summarise(run.folder, pass_at=run.config.pass_at)
+    if loggers is not None:
+        log_results(loggers, summary, run.folder)
+    return summary

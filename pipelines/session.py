@@ -10,10 +10,9 @@ todo/ -> GenerateSamples -> samples/*.parquet                        a work unit
 import math
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any, Protocol
 
 import ray
@@ -29,13 +28,14 @@ from actors.types import RouterCounts, ShardStats, TrainerStats
 from esamp.config import ESampConfig
 from pipelines.config.run import RunConfig
 from pipelines.errors import RunError
+from pipelines.metrics.run_metrics import RunMetrics
 from pipelines.prepare.run import PreparedRun
 from pipelines.runs.finished_sample import FinishedSample
 from pipelines.runs.folder import SAMPLES, TODO, RunFolder, Session
 from pipelines.runs.live_log import LiveSamples
 from pipelines.runs.plan import work_units_in_flight, work_units_per_file
 from pipelines.runs.position import run_position
-from pipelines.runs.progress_file import write_progress
+from pipelines.runs.progress_file import RunProgress, write_progress
 from pipelines.runs.provenance import now
 from pipelines.runs.saved_logs import SavedLogs
 from pipelines.runs.schema import RunLabels, run_labels
@@ -72,8 +72,17 @@ class StartFleet(Protocol):
     ) -> AbstractContextManager[ShardFleet]: ...
 
 
-def generate_work_units(run: PreparedRun, *, console: Console, start_fleet: StartFleet) -> None:
-    """One session: generate, score and save the work units that are not finished. Raises RunError if the session did not do its work."""
+def generate_work_units(
+    run: PreparedRun,
+    *,
+    console: Console,
+    start_fleet: StartFleet,
+    log_progress: Callable[[RunProgress], None] | None = None,
+) -> None:
+    """One session: generate, score and save the work units that are not finished. Raises RunError if the session did not do its work.
+
+    `log_progress` is given every poll of the run beside its metrics and progress.json.
+    """
     config = run.config
     show_first_prompt(run, console)
     console.print(f"starting {config.shards} shard(s) of {config.model} for {run.folder.path} ...", highlight=False)
@@ -116,7 +125,15 @@ def generate_work_units(run: PreparedRun, *, console: Console, start_fleet: Star
         )
         position = run_position(run.folder, manifest, saved=saved)
         ray.get(progress.expect.remote(position.missing))
-        sink = partial(write_progress, run.folder.storage)
+        metrics = RunMetrics(run=manifest.run_id, sampler=config.sampler)
+
+        def sink(progress: RunProgress) -> None:
+            """For whoever sees the folder, and whoever sees the cluster."""
+            metrics(progress)
+            if log_progress is not None:
+                log_progress(progress)
+            write_progress(run.folder.storage, progress)
+
         started, clock_start = now(), time.monotonic()
         with live.following(progress, position=position, router=router, fleet=fleet, sink=sink), saved_logs:
             try:

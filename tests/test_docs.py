@@ -9,7 +9,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), ROOT / "cluster.yaml", ROOT / "jobs" / "kuberay_passk.yaml"]
+PAGES = [
+    ROOT / "README.md",
+    *sorted(DOCS.glob("*.md")),
+    ROOT / "cluster.yaml",
+    *sorted((ROOT / "deploy" / "kubernetes").glob("*.yaml")),
+]
 
 REPOSITORY_PATH = re.compile(r"(?<![\w/.~-])(?:esamp|actors|pipelines|jobs|tests|docs)/[\w./-]*\w/?")
 RELATIVE_LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")

@@ -20,7 +20,6 @@ DATA = [
         for path in sorted((ROOT / "pipelines" / "report").glob("*.*"))
         if path.suffix in {".j2", ".css", ".js"}
     ),
-    *(path.relative_to(ROOT) for path in sorted((ROOT / "jobs").glob("*.yaml"))),
 ]
 """What the project reads beside its modules."""
 JOBS = sorted(path.stem for path in (ROOT / "jobs").glob("*.py") if "__main__" in path.read_text())

@@ -80,6 +80,10 @@ class RunProgress:
     """None while nothing can be said."""
     live_shards: int = 0
     wanted_shards: int = 0
+    shard_restarts: int = 0
+    """Times a shard came back as another process, in this session."""
+    units_run_again: int = 0
+    """Work units that a lost shard or stage had under way, in this session."""
     shards: tuple[ShardProgress, ...] = field(default=())
     warnings: tuple[str, ...] = field(default=())
     """What actors warned of so far."""

@@ -27,6 +27,7 @@ from ray.actor import ActorHandle
 from actors.errors import UnitGivenUp
 from actors.shards.router import ShardPool
 from pipelines.errors import root_cause
+from pipelines.metrics.sample_metrics import METRIC_COLUMNS, SampleMetrics
 from pipelines.runs.finished_sample import FINISHED_COLUMNS, finished_sample
 from pipelines.runs.live_log import LiveLog, LiveSamples
 from pipelines.runs.plan import StoredWorkUnit, stored_work_units
@@ -77,6 +78,7 @@ class GenerateSamples:
         self._gate = gate
         self._verifiers = VerifierPool(verifiers)
         self._listeners = list(listeners)
+        self._metrics = SampleMetrics()
         storage = storage_at(log.folder)
         # What a former incarnation of this actor has saved is seen too: Ray Data gives its batches to this one.
         self._saved = LiveSamples(storage)
@@ -129,6 +131,7 @@ class GenerateSamples:
         if has_verdict(row):
             return row
         row = with_verdict(row, await self._verifiers.verdict(row))
+        self._metrics.add(row.select(METRIC_COLUMNS).to_pylist())
         finished = finished_sample(row.select(FINISHED_COLUMNS).to_pylist()[0])
         for listener in self._listeners:
             listener.add.remote([finished])

@@ -434,6 +434,8 @@ def run_progress(
         ),
         live_shards=router_counts.live_shards,
         wanted_shards=router_counts.shards,
+        shard_restarts=router_counts.shard_restarts,
+        units_run_again=router_counts.units_run_again,
         shards=rows,
         warnings=warnings,
     )

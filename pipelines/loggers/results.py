@@ -1,0 +1,50 @@
+"""What loggers are told of a run at its start and at its end."""
+
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from pipelines.loggers.registry import LoggedRun
+from pipelines.loggers.run_logger import Curves, RunLoggers
+from pipelines.prepare.run import PreparedRun
+from pipelines.runs.folder import SUMMARY, RunFolder
+from pipelines.runs.summary import RunSummary, summary_table
+
+
+def logged_run(run: PreparedRun) -> LoggedRun:
+    """A run before its first session, or a later one."""
+    manifest = run.folder.manifest() if run.folder.has_run else run.manifest
+    path = str(run.folder.path)
+    name = path.rstrip("/").rpartition("/")[2]
+    # Event files grow line by line, which an object store does not take: those of a run at a URL stay with the driver.
+    folder = Path("runs") / name if "://" in path else Path(path)
+    return LoggedRun(name=name, run_id=manifest.run_id, settings=run.config.to_dict(), folder=folder)
+
+
+def log_results(loggers: RunLoggers, summary: RunSummary, folder: RunFolder) -> None:
+    """Log pass@k and the rest, with the table and summary.json as files; then close the loggers."""
+    with tempfile.TemporaryDirectory() as scratch:
+        table, plain = Path(scratch) / "summary.txt", Path(scratch) / SUMMARY
+        with table.open("w") as file:
+            Console(file=file, width=120).print(summary_table([summary]))
+        plain.write_bytes(folder.storage.read(SUMMARY))
+        loggers.finish(results_of(summary), [table, plain])
+
+
+def results_of(summary: RunSummary) -> Curves:
+    """The numbers of a summary that runs are compared by."""
+    results: Curves = {f"result/pass_at_{entry.k}": entry.estimate for entry in summary.pass_at}
+    results |= {
+        "result/tokens": summary.tokens,
+        "result/errors": summary.errors,
+        "result/truncated": summary.truncated,
+        "result/timeouts": summary.timeouts,
+        "result/intervened_share": summary.intervened_share,
+    }
+    optional = {
+        "result/solved": summary.solved,
+        "result/tokens_per_s": summary.tokens_per_s,
+        "result/distiller_loss_end": summary.distiller_loss_end,
+    }
+    return results | {name: float(value) for name, value in optional.items() if value is not None}

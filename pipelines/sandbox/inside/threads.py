@@ -4,6 +4,7 @@ The filter cannot count, so no thread can be started behind it. A program on sta
 that wait; each serves one start of a thread, as Python's own do, and is gone with it.
 """
 
+import resource
 import sys
 import threading
 from collections import deque
@@ -12,8 +13,9 @@ from typing import Any
 
 NUM_THREADS = 16
 M_ARENA_MAX = -8  # malloc.h
-STACK_BYTES = 16 * 2**20
-"""Address space of each, which the program's memory limit counts."""
+LARGEST_STACK_BYTES, SMALLEST_STACK_BYTES = 16 * 2**20, 256 * 2**10
+STACKS_SHARE = 4
+"""The stacks of all threads take at most this part of the address space that the program's memory limit leaves it."""
 
 
 class WaitingThreads:
@@ -41,7 +43,7 @@ class WaitingThreads:
             from pipelines.sandbox.inside.kernel import LIBC
 
             LIBC.mallopt(M_ARENA_MAX, 1)  # by default each thread takes 64 MiB of address space for its own heap
-        usual = threading.stack_size(STACK_BYTES)
+        usual = threading.stack_size(stack_bytes())
         for _ in range(NUM_THREADS):
             start_new_thread(wait, ())
         threading.stack_size(usual)
@@ -59,6 +61,15 @@ class WaitingThreads:
         self._tasks.append((function, arguments, named or {}))
         self._has_task.release()
         return 0
+
+
+def stack_bytes() -> int:
+    """Address space of each stack, in whole pages."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return LARGEST_STACK_BYTES
+    share = limit // (STACKS_SHARE * NUM_THREADS) // resource.getpagesize() * resource.getpagesize()
+    return max(SMALLEST_STACK_BYTES, min(LARGEST_STACK_BYTES, share))
 
 
 start_new_thread: Callable[..., int] = vars(threading)["_start_new_thread"]

@@ -26,7 +26,7 @@ class LoggedRun:
 
 
 class TensorBoardLogger:
-    """Event files below the run's folder: `tensorboard --logdir runs`."""
+    """Event files in a folder beside the run's: `tensorboard --logdir runs`."""
 
     def __init__(self, run: LoggedRun) -> None:
         from torch.utils.tensorboard import SummaryWriter

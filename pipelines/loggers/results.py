@@ -17,8 +17,9 @@ def logged_run(run: PreparedRun) -> LoggedRun:
     manifest = run.folder.manifest() if run.folder.has_run else run.manifest
     path = str(run.folder.path)
     name = path.rstrip("/").rpartition("/")[2]
-    # Event files grow line by line, which an object store does not take: those of a run at a URL stay with the driver.
-    folder = Path("runs") / name if "://" in path else Path(path)
+    # Beside the run's folder, which takes no files before the run begins. Event files grow, which an object store does not take: those of
+    # a run at a URL stay with the driver.
+    folder = Path(f"runs/{name}-loggers" if "://" in path else f"{path.rstrip('/')}-loggers")
     return LoggedRun(name=name, run_id=manifest.run_id, settings=run.config.to_dict(), folder=folder)
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tyro
 import yaml
 from jsonschema import ValidationError
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from jobs.passk import parse
+from jobs.passk import PasskCommand
 from pipelines.config.run import RunConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +31,8 @@ def passk_config(command: str) -> RunConfig:
     """What jobs.passk makes of a command line. SystemExit on a flag it does not know."""
     before, _, flags = command.partition(PASSK)
     assert not before.strip(), command
-    return parse(shlex.split(flags)).run
+    # Not jobs.passk's own parse, which looks up the model's defaults on the hub.
+    return tyro.cli(PasskCommand, args=shlex.split(flags)).run
 
 
 # cluster.yaml, by Ray

@@ -35,7 +35,7 @@ test-slow: install
 	$(BIN)/python -m pytest -m slow --durations=15 --durations-min=5
 
 chaos: install
-	$(BIN)/python -m jobs.chaos
+	$(BIN)/python -m jobs.devtools.chaos
 
 check: install
 	$(BIN)/ruff check .

@@ -1,6 +1,8 @@
-"""The former name of jobs.bench_engine, jobs.bench_pipeline and jobs.bench_verifiers."""
+"""The former name of jobs.devtools.bench_engine, jobs.devtools.bench_pipeline and jobs.devtools.bench_verifiers."""
 
-from jobs.renamed import refuse_command
+from jobs.command.renamed import refuse_command
 
 if __name__ == "__main__":
-    refuse_command("jobs.bench", "jobs.bench_engine", "jobs.bench_pipeline", "jobs.bench_verifiers")
+    refuse_command(
+        "jobs.bench", "jobs.devtools.bench_engine", "jobs.devtools.bench_pipeline", "jobs.devtools.bench_verifiers"
+    )

@@ -24,7 +24,7 @@ import tyro
 from actors.capacity.inputs import CapacityInputs, Placement
 from actors.capacity.trainer_costs import ASSUMED_GPU, MEASURED_CPU
 from esamp.config import Scope
-from jobs.exit_codes import one_line_errors
+from jobs.command.exit_codes import one_line_errors
 from pipelines.capacity.model_shapes import MODEL_SHAPES
 from pipelines.errors import InputError
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from jobs.exit_codes import one_line_errors
+from jobs.command.exit_codes import one_line_errors
 from pipelines.config.renamed import check_options
 from pipelines.config.run import RunConfig
 from pipelines.config.samplers import SAMPLERS
@@ -71,11 +71,11 @@ def main(args: list[str]) -> None:
         command, defaults = parse_with_defaults(args)
         runs = comparison_runs(command)
         # Imported late: Ray and torch take seconds that --help and a mistyped flag need not wait for.
+        from pipelines.live.progress import run_console
         from pipelines.passk import run_side_by_side
         from pipelines.report.early_stopped_runs import print_adaptive
         from pipelines.report.page import write_report
         from pipelines.runs.folder import RunFolder
-        from pipelines.stages.progress import run_console
 
         console = run_console()
         console.print(defaults.line(command.run), highlight=False, markup=False, soft_wrap=True)

@@ -12,7 +12,7 @@ import tyro
 
 from actors.config import EngineConfig, SamplingConfig
 from esamp.config import ESampConfig
-from jobs.exit_codes import one_line_errors
+from jobs.command.exit_codes import one_line_errors
 from pipelines.config.run import RunConfig
 
 
@@ -64,9 +64,9 @@ def main(args: list[str]) -> None:
         command = tyro.cli(DemoCommand, prog="python -m jobs.demo", description=__doc__, args=args)
         runs = demo_runs(command)
         # Imported late: Ray and torch take seconds that --help and a mistyped flag need not wait for.
+        from pipelines.live.progress import run_console
         from pipelines.passk import run_side_by_side
         from pipelines.runs.summary import summary_table
-        from pipelines.stages.progress import run_console
 
         console = run_console()
         summaries = run_side_by_side(runs, console=console)

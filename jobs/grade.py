@@ -18,7 +18,7 @@ import sys
 
 import tyro
 
-from jobs.exit_codes import one_line_errors
+from jobs.command.exit_codes import one_line_errors
 from pipelines.grading.config import GradeConfig
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import tyro
 
 from jobs import passk
-from jobs.exit_codes import one_line_errors
+from jobs.command.exit_codes import one_line_errors
 from pipelines.config.renamed import check_options
 from pipelines.config.run import RunConfig
 from pipelines.deploy.config import DeployConfig

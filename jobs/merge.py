@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import tyro
 
-from jobs.exit_codes import one_line_errors
+from jobs.command.exit_codes import one_line_errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +29,10 @@ def main(args: list[str]) -> None:
     with one_line_errors():
         command = tyro.cli(MergeCommand, prog="python -m jobs.merge", description=__doc__, args=args)
         # Imported late: Parquet takes a moment that --help and a mistyped flag need not wait for.
+        from pipelines.live.progress import run_console
         from pipelines.runs.folder import RunFolder
         from pipelines.runs.merge import merge_runs
         from pipelines.runs.summary import summarise, summary_table
-        from pipelines.stages.progress import run_console
 
         console = run_console()
         output = RunFolder(command.output)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from jobs.exit_codes import one_line_errors
+from jobs.command.exit_codes import one_line_errors
 from pipelines.config.renamed import check_options
 from pipelines.config.run import RunConfig
 from pipelines.config.yaml_flags import flags_from_yaml
@@ -53,10 +53,10 @@ def main(args: list[str]) -> None:
         command, defaults = parse_with_defaults(args)
         # Imported late: Ray and torch take seconds that --help and a mistyped flag need not wait for.
         from pipelines.capacity.run import exchange_warning
+        from pipelines.live.progress import run_console
         from pipelines.passk import run_passk
         from pipelines.prepare.dry_run import dry_run
         from pipelines.runs.summary import summary_table
-        from pipelines.stages.progress import run_console
 
         console = run_console()
         if defaults is not None:

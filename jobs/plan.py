@@ -1,6 +1,6 @@
-"""The former name of jobs.capacity and jobs.simulate_exchange."""
+"""The former name of jobs.capacity and jobs.devtools.simulate_exchange."""
 
-from jobs.renamed import refuse_command
+from jobs.command.renamed import refuse_command
 
 if __name__ == "__main__":
-    refuse_command("jobs.plan", "jobs.capacity", "jobs.simulate_exchange")
+    refuse_command("jobs.plan", "jobs.capacity", "jobs.devtools.simulate_exchange")

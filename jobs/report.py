@@ -14,7 +14,7 @@ from typing import Annotated
 
 import tyro
 
-from jobs.exit_codes import one_line_errors
+from jobs.command.exit_codes import one_line_errors
 from pipelines.errors import InputError
 from pipelines.report.config import ReportConfig
 

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import tyro
 
-from jobs.exit_codes import one_line_errors
+from jobs.command.exit_codes import one_line_errors
 from jobs.passk import values_of
 from pipelines.config.renamed import check_options
 from pipelines.config.run import RunConfig
@@ -52,8 +52,8 @@ def main(args: list[str]) -> None:
         from pipelines.runs.folder import RunFolder
 
         if command.run_folder is None:
+            from pipelines.live.progress import run_console
             from pipelines.passk import run_passk
-            from pipelines.stages.progress import run_console
 
             run_passk(command.run, console=run_console())
         folder = RunFolder(command.run_folder or command.run.run_folder)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import tyro
 from rich.console import Console
 
-from jobs.exit_codes import one_line_errors
+from jobs.command.exit_codes import one_line_errors
 from pipelines.errors import RunError
 from pipelines.sandbox.choice import choose_sandbox
 from pipelines.sandbox.limits import Limits

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jobs.exit_codes import one_line_errors
+from jobs.command.exit_codes import one_line_errors
 from pipelines.config.run import RunConfig
 from pipelines.prepare.load_problems import load_problems
 from pipelines.problems.task import Task

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import tyro
 from typing_extensions import Doc
 
-from jobs.exit_codes import one_line_errors
+from jobs.command.exit_codes import one_line_errors
 from pipelines.verifiers.registry import VERIFIER_HELP
 
 
@@ -57,10 +57,10 @@ def main(args: list[str]) -> None:
     with one_line_errors():
         command = tyro.cli(VerifyCommand, prog="python -m jobs.verify", description=__doc__, args=args)
         # Imported late: Ray and Parquet take seconds that --help and a mistyped flag need not wait for.
+        from pipelines.live.progress import run_console
         from pipelines.rescore import changes_table, verify_run
         from pipelines.runs.folder import RunFolder
         from pipelines.runs.summary import summarise, summary_table
-        from pipelines.stages.progress import run_console
 
         console = run_console()
         folder = RunFolder(command.run)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from jobs.exit_codes import one_line_errors
+from jobs.command.exit_codes import one_line_errors
 from pipelines.errors import InputError
 
 if TYPE_CHECKING:
-    from pipelines.runs.progress_file import RunProgress
+    from pipelines.live.progress_file import RunProgress
 
 SILENT_S = 60.0
 """Age of progress.json from which on its driver may have been killed: it writes every few seconds."""
@@ -46,9 +46,9 @@ def main(args: list[str]) -> None:
         from rich.console import Console, Group
         from rich.live import Live
 
-        from pipelines.runs.progress_file import read_progress
+        from pipelines.live.progress_file import read_progress
+        from pipelines.live.progress_line import progress_line, progress_panel
         from pipelines.runs.storage import storage_at
-        from pipelines.stages.progress_line import progress_line, progress_panel
 
         storage, console = storage_at(command.run), Console(file=sys.stdout)
         progress = read_progress(storage)
@@ -71,7 +71,7 @@ def main(args: list[str]) -> None:
 
 def silence(progress: "RunProgress") -> str:
     """What the age of the last news means, if it means something."""
-    from pipelines.stages.progress_line import clock
+    from pipelines.live.progress_line import clock
 
     age = time.time() - progress.at
     if progress.phase == "ended" or age < SILENT_S:

@@ -29,11 +29,11 @@ from rich.table import Table
 
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError, RunError, root_cause
+from pipelines.live.position import RunPosition
+from pipelines.live.progress import LiveProgress, Progress
 from pipelines.runs.folder import TODO, RunFolder
-from pipelines.runs.position import RunPosition
 from pipelines.runs.provenance import package_versions
 from pipelines.runs.rescored_verdicts import STORED_VERDICT_SCHEMA, VERDICTS, unseen_answers
-from pipelines.stages.progress import LiveProgress, Progress
 from pipelines.stages.ray_session import connected_ray, pipeline_cpus
 from pipelines.stages.verify import VerifySamples
 from pipelines.verifiers.registry import load_verifier

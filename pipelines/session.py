@@ -28,21 +28,21 @@ from actors.types import RouterCounts, ShardStats, TrainerStats
 from esamp.config import ESampConfig
 from pipelines.config.run import RunConfig
 from pipelines.errors import RunError
+from pipelines.live.log import LiveSamples
+from pipelines.live.position import run_position
+from pipelines.live.progress import LiveProgress, Progress
+from pipelines.live.progress_file import RunProgress, write_progress
+from pipelines.live.saved_logs import SavedLogs
 from pipelines.metrics.run_metrics import RunMetrics
 from pipelines.prepare.run import PreparedRun
 from pipelines.runs.finished_sample import FinishedSample
 from pipelines.runs.folder import SAMPLES, TODO, RunFolder, Session
-from pipelines.runs.live_log import LiveSamples
 from pipelines.runs.plan import work_units_in_flight, work_units_per_file
-from pipelines.runs.position import run_position
-from pipelines.runs.progress_file import RunProgress, write_progress
 from pipelines.runs.provenance import now
-from pipelines.runs.saved_logs import SavedLogs
 from pipelines.runs.schema import RunLabels, run_labels
 from pipelines.session_errors import samples_of_unfinished_units
 from pipelines.stages.early_stopping import Gate, OpenGate, StoppingActor, StoppingGate
 from pipelines.stages.generate import GenerateSamples, LogSettings
-from pipelines.stages.progress import LiveProgress, Progress
 from pipelines.stages.ray_session import pipeline_cpus
 from pipelines.stages.score import start_verifiers
 from pipelines.stages.stop_signals import StopSignals

@@ -10,9 +10,9 @@ from ray.exceptions import RayError
 
 from actors.errors import EngineStartError, TrainerStartError
 from pipelines.errors import ClusterInputError, RunError, root_cause
+from pipelines.live.log import LiveSamples
 from pipelines.prepare.run import PreparedRun
 from pipelines.runs.folder import FAILURE
-from pipelines.runs.live_log import LiveSamples
 
 
 @contextmanager

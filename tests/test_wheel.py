@@ -22,17 +22,24 @@ DATA = [
     ),
 ]
 """What the project reads beside its modules."""
-JOBS = sorted(path.stem for path in (ROOT / "jobs").glob("*.py") if "__main__" in path.read_text())
+JOBS = sorted(
+    ".".join(path.relative_to(ROOT / "jobs").with_suffix("").parts)
+    for path in (ROOT / "jobs").rglob("*.py")
+    if "__main__" in path.read_text()
+)
 REFUSED = {"plan", "bench"}
 """Former names of jobs: they start, and end with the new names."""
 
 IMPORT_ALL = """
-import importlib, pkgutil, sys
+import importlib, importlib.util, pkgutil, sys
+# Triton comes with CUDA builds of torch only.
+NEEDS_TRITON = ("esamp.draw.cuda",) if importlib.util.find_spec("triton") is None else ()
 for name in ("esamp", "actors", "pipelines", "jobs"):
     package = importlib.import_module(name)
     assert package.__path__[0].startswith(sys.argv[1]), f"{name} is imported from {package.__path__[0]}"
     for module in pkgutil.walk_packages(package.__path__, name + "."):
-        importlib.import_module(module.name)
+        if module.name not in NEEDS_TRITON:
+            importlib.import_module(module.name)
         print(module.name)
 """
 HELP_ALL = """

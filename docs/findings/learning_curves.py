@@ -1,6 +1,6 @@
 """docs/findings.md, "too slow" and "from too little": how well a Distiller of the embedded model can learn at all.
 
-python -m jobs.lockstep --conditions vanilla && python docs/findings/learning_curves.py runs/lockstep/vanilla-0.npz
+python -m jobs.devtools.lockstep --conditions vanilla && python docs/findings/learning_curves.py runs/lockstep/vanilla-0.npz
 """
 
 import sys

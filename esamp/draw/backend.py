@@ -4,7 +4,7 @@ import logging
 
 from esamp.draw.cpu import CompiledDraw
 from esamp.draw.inputs import FusedDraw
-from esamp.draw.library import NoKernel
+from esamp.draw.kernel_library import NoKernel
 
 logger = logging.getLogger(__name__)
 

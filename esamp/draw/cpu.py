@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from esamp.draw.inputs import AdjustedLogits, DistillerLogits, DrawInputs, DrawnTokens
-from esamp.draw.library import DrawStruct, LogitsStruct, load_library
+from esamp.draw.kernel_library import DrawStruct, LogitsStruct, load_library
 
 NOT_ADJUSTED, PROPOSED, GIVEN = 0, 1, 2
 """`enum adjustment` of kernel.c."""

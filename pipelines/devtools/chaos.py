@@ -28,9 +28,9 @@ from rich.console import Console
 
 from pipelines.devtools.chaos_run import NOTES_VARIABLE, SHARDS
 from pipelines.errors import RunError
+from pipelines.live.log import LiveSamples
 from pipelines.problems.countdown import CountdownProblem, verify_answer
 from pipelines.runs.folder import PLAN, RunFolder
-from pipelines.runs.live_log import LiveSamples
 from pipelines.runs.plan import stored_work_units
 
 PROCESS_TITLES = {

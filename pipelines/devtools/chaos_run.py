@@ -17,8 +17,8 @@ from actors.shards.shard_actor import ShardActor
 from actors.types import Sample, WorkUnit
 from esamp.config import ESampConfig
 from pipelines.config.run import RunConfig
+from pipelines.live.progress import run_console
 from pipelines.passk import run_passk
-from pipelines.stages.progress import run_console
 
 NOTES_VARIABLE = "ESAMP_CHAOS_NOTES"
 SHARDS = 2

@@ -26,8 +26,8 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from pipelines.errors import InputError, RunError
+from pipelines.live.progress_line import clock
 from pipelines.problems.countdown import training_examples
-from pipelines.stages.progress_line import clock
 
 CHARACTERS = "0123456789 +-*/=:,"
 PAD, EOS = "<pad>", "<eos>"
@@ -265,7 +265,7 @@ class CountdownTrainer:
             batch_size=self.config.batch_size,
             minutes=self.seconds / 60,
             threads=self.config.threads,
-            command=" ".join(["python -m jobs.train_countdown", *flags]),
+            command=" ".join(["python -m jobs.devtools.train_countdown", *flags]),
             measured=NOT_MEASURED.format(output=self.config.output),
         )
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipelines.runs.progress_file import RunProgress
+from pipelines.live.progress_file import RunProgress
 
 logger = logging.getLogger(__name__)
 

@@ -2,8 +2,8 @@
 
 from ray.util.metrics import Gauge
 
+from pipelines.live.progress_file import RunProgress
 from pipelines.metrics.schema import RUN_GAUGES, SHARD_GAUGES
-from pipelines.runs.progress_file import RunProgress
 
 
 class RunMetrics:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.runs.progress_file import RunProgress, ShardProgress
+from pipelines.live.progress_file import RunProgress, ShardProgress
 
 PREFIX = "ray_"
 """What Ray puts before the names of an application's metrics."""

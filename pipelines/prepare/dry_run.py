@@ -9,9 +9,9 @@ from rich.console import Console
 from pipelines.config.identity import config_hash
 from pipelines.config.run import RunConfig
 from pipelines.config.samplers import SAMPLERS
+from pipelines.live.progress_line import clock
 from pipelines.prepare.model_files import load_model_config, load_tokenizer
 from pipelines.prepare.run import PreparedRun, prepare_run
-from pipelines.stages.progress_line import clock
 
 CPU_FLOPS_PER_CORE = 2e10
 GPU_FLOPS = 2e14

@@ -36,9 +36,9 @@ import pyarrow.parquet
 
 from actors.types import ShardStats
 from pipelines.errors import InputError
+from pipelines.live.log import LIVE
 from pipelines.runs.early_stopping import stops_of
 from pipelines.runs.finished_sample import FINISHED_COLUMNS, FinishedSample, finished_sample
-from pipelines.runs.live_log import LIVE
 from pipelines.runs.manifest import Manifest, differing
 from pipelines.runs.plan import GROUP_UNITS, Plan, work_unit_groups, write_plan
 from pipelines.runs.reference_answers import write_answers

@@ -19,12 +19,12 @@ from rich.text import Text
 
 from pipelines.config.run import RunConfig
 from pipelines.errors import RunError
+from pipelines.live.progress_file import MANY_TRUNCATED
 from pipelines.runs.counters import RunCounters, actor_warnings, counters_of, run_counters
 from pipelines.runs.early_stopping import stops_of
 from pipelines.runs.early_stopping_summary import StoppingSummary, adaptive_pass_at, stopping_summary
 from pipelines.runs.finished_sample import FINISHED_COLUMNS, finished_sample
 from pipelines.runs.folder import SUMMARY, RunFolder, Session
-from pipelines.runs.progress_file import MANY_TRUNCATED
 from pipelines.statistics.group_estimator import over_windows
 from pipelines.statistics.pass_at_k import PassAtK, ks_up_to, pass_at_k_curve, pass_at_k_points
 from pipelines.statistics.stopping_rule import StoppingRule

@@ -27,9 +27,9 @@ from ray.actor import ActorHandle
 from actors.errors import UnitGivenUp
 from actors.shards.router import ShardPool
 from pipelines.errors import root_cause
+from pipelines.live.log import LiveLog, LiveSamples
 from pipelines.metrics.sample_metrics import METRIC_COLUMNS, SampleMetrics
 from pipelines.runs.finished_sample import FINISHED_COLUMNS, finished_sample
-from pipelines.runs.live_log import LiveLog, LiveSamples
 from pipelines.runs.plan import StoredWorkUnit, stored_work_units
 from pipelines.runs.schema import (
     STORED_SCHEMA,

@@ -13,8 +13,8 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
+from pipelines.live.log import LiveSamples
 from pipelines.runs.folder import RunFolder
-from pipelines.runs.live_log import LiveSamples
 from tests.processes import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.engine, pytest.mark.slow]

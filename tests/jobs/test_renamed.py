@@ -4,14 +4,14 @@ import runpy
 
 import pytest
 
-from jobs.renamed import refuse_options
+from jobs.command.renamed import refuse_options
 
 
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("jobs.plan", ["jobs.capacity", "jobs.simulate_exchange"]),
-        ("jobs.bench", ["jobs.bench_engine", "jobs.bench_pipeline", "jobs.bench_verifiers"]),
+        ("jobs.plan", ["jobs.capacity", "jobs.devtools.simulate_exchange"]),
+        ("jobs.bench", ["jobs.devtools.bench_engine", "jobs.devtools.bench_pipeline", "jobs.devtools.bench_verifiers"]),
     ],
 )
 def test_a_command_that_was_split_names_the_new_ones(

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 from actors.config import EngineConfig
-from jobs.exit_codes import one_line_errors
+from jobs.command.exit_codes import one_line_errors
 from pipelines.config.run import RunConfig
+from pipelines.live.progress import run_console
 from pipelines.passk import run_passk
-from pipelines.stages.progress import run_console
 from tests.pipelines.stand_in import StandInFleet
 
 

@@ -19,14 +19,14 @@ from actors.config import EngineConfig
 from pipelines.config.identity import config_hash
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError, RunError
+from pipelines.live.position import run_position
+from pipelines.live.progress_file import read_progress
 from pipelines.passk import run_passk, run_side_by_side
 from pipelines.prepare.run import prepare_run
 from pipelines.rollouts.config import ExportConfig
 from pipelines.rollouts.export import export_rollouts
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.plan import sample_seed
-from pipelines.runs.position import run_position
-from pipelines.runs.progress_file import read_progress
 from pipelines.runs.schema import STORED_SCHEMA
 from pipelines.runs.storage import LocalStorage, Storage
 from tests.interruptible import hear_ctrl_c

@@ -17,10 +17,10 @@ from rich.console import Console
 
 from pipelines.config.early_stopping import StoppingConfig
 from pipelines.config.run import RunConfig
+from pipelines.live.log import LIVE, LiveSamples
 from pipelines.passk import run_passk
 from pipelines.prepare.run import prepare_run
 from pipelines.runs.folder import RunFolder
-from pipelines.runs.live_log import LIVE, LiveSamples
 from pipelines.runs.plan import sample_seed
 from pipelines.runs.schema import STORED_SCHEMA
 from tests.interruptible import hear_ctrl_c

@@ -7,7 +7,7 @@ import torch
 
 from esamp.draw.cpu import CompiledDraw
 from esamp.draw.inputs import DistillerLogits, DrawInputs, Inversion
-from esamp.draw.library import NoKernel, load_library
+from esamp.draw.kernel_library import NoKernel, load_library
 from esamp.draw.reference import TorchDraw
 from tests.esamp.draw.batches import assert_equal_draws, filtered, mixed_inputs, peaked_logits, seeds
 

@@ -15,7 +15,7 @@ from esamp.batch import Draw
 from esamp.distiller.reference import fused_distribution
 from esamp.draw.cpu import CompiledDraw
 from esamp.draw.inputs import DrawInputs, DrawnTokens
-from esamp.draw.library import NoKernel
+from esamp.draw.kernel_library import NoKernel
 from esamp.engine.sampler import ESampSampler, FusedTopKTopPSampler, TorchTopKTopPSampler, is_unfiltered_batch
 from esamp.fusion import Fusion, ProposedFusion
 from esamp.logit_adjustment import DenseAdjustment, LogitAdjustment

@@ -56,7 +56,9 @@ def test_everything_measured_is_predicted_and_bytes_are_as_many(point: Simulated
 
 
 def test_it_is_written_as_a_table_and_as_json(point: SimulatedPoint, tmp_path: Path) -> None:
-    write_points(tmp_path / "out" / "simulation.json", {"small": point}, command="python -m jobs.simulate_exchange")
+    write_points(
+        tmp_path / "out" / "simulation.json", {"small": point}, command="python -m jobs.devtools.simulate_exchange"
+    )
     report = json.loads((tmp_path / "out" / "simulation.json").read_text())["points"]["small"]
     assert report["measured"]["account"]["units_returned_again"] == 0 and report["config"]["shards"] == 4
     assert markdown_table(points_table({"small": point})).count("\n") == 1 + len(report["comparisons"])

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from pipelines.errors import InputError
+from pipelines.live.progress_file import RunProgress
 from pipelines.loggers.registry import LOGGERS, LoggedRun, start_loggers
 from pipelines.loggers.run_logger import CURVES, Curves, RunLogger, RunLoggers
-from pipelines.runs.progress_file import RunProgress
 
 
 class MemoryLogger:

@@ -16,6 +16,7 @@ import pytest
 import ray
 import yaml
 
+from pipelines.live.progress_file import RunProgress, ShardProgress
 from pipelines.metrics.run_metrics import RunMetrics
 from pipelines.metrics.sample_metrics import SampleMetrics, labels_of
 from pipelines.metrics.schema import (
@@ -27,7 +28,6 @@ from pipelines.metrics.schema import (
     exported_names,
     last_finite,
 )
-from pipelines.runs.progress_file import RunProgress, ShardProgress
 
 FOLDER = Path(__file__).resolve().parents[3] / "deploy" / "dashboards"
 METRIC = re.compile(rf"{PREFIX}esamp_\w+")

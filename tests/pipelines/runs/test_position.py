@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pipelines.config.early_stopping import StoppingConfig
 from pipelines.config.run import RunConfig
+from pipelines.live.position import run_position
 from pipelines.runs.finished_sample import FinishedSample
-from pipelines.runs.position import run_position
 from tests.pipelines.stored_rows import failed, make_run, row, wrong
 
 CONFIG = RunConfig(samples=3)

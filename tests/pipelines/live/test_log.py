@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 from pipelines.config.run import RunConfig
+from pipelines.live.log import LIVE, LiveLog, LiveSamples
+from pipelines.live.saved_logs import SavedLogs
 from pipelines.runs.folder import RunFolder
-from pipelines.runs.live_log import LIVE, LiveLog, LiveSamples
-from pipelines.runs.saved_logs import SavedLogs
 from pipelines.runs.schema import STORED_SCHEMA, has_verdict
 from pipelines.runs.storage import Storage, storage_at
 from tests.pipelines.stored_rows import make_run, row

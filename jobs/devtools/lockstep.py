@@ -1,7 +1,7 @@
 """The lockstep study of docs/findings.md: what each setting and control of ESamp does to pass@k of the embedded model, without an engine.
 
-    python -m jobs.lockstep --problems 100 --samples 32
-    python -m jobs.lockstep --conditions vanilla esamp "rate 0.003, 8 rounds, 4 steps" --seeds 0 1 2
+    python -m jobs.devtools.lockstep --problems 100 --samples 32
+    python -m jobs.devtools.lockstep --conditions vanilla esamp "rate 0.003, 8 rounds, 4 steps" --seeds 0 1 2
 
 Conditions whose file is in --output are not sampled again. All conditions of a seed share their random numbers; the first is the baseline.
 """
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import tyro
 
-from jobs.exit_codes import one_line_errors
-from jobs.renamed import refuse_options
+from jobs.command.exit_codes import one_line_errors
+from jobs.command.renamed import refuse_options
 from pipelines.errors import InputError
 
 
@@ -39,7 +39,7 @@ def main(args: list[str]) -> None:
     """Parse, sample, print."""
     with one_line_errors():
         refuse_options(args, {"--arms": "--conditions"})
-        command = tyro.cli(LockstepCommand, prog="python -m jobs.lockstep", description=__doc__, args=args)
+        command = tyro.cli(LockstepCommand, prog="python -m jobs.devtools.lockstep", description=__doc__, args=args)
         from pipelines.devtools.lockstep.conditions import CONDITIONS
         from pipelines.devtools.lockstep.study import sample_condition
         from pipelines.devtools.lockstep.tables import mechanism_table, pass_at_k_table

@@ -1,7 +1,7 @@
 """What does the pipeline cost over its engine? Tokens per second of jobs.passk with one shard and with two, and of a bare vLLM loop.
 
-    python -m jobs.bench_pipeline
-    python -m jobs.bench_pipeline --passk.model random --passk.sampler esamp --passk.problems 64 --passk.max-tokens 96
+    python -m jobs.devtools.bench_pipeline
+    python -m jobs.devtools.bench_pipeline --passk.model random --passk.sampler esamp --passk.problems 64 --passk.max-tokens 96
 
 Writes pipeline.json to --output.
 """
@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import tyro
 
-from jobs.exit_codes import one_line_errors
+from jobs.command.exit_codes import one_line_errors
 from pipelines.devtools.bench.shape import PipelineShape
 
 
@@ -30,7 +30,9 @@ class BenchPipelineCommand:
 def main(args: list[str]) -> None:
     """Measure the pipeline against its engine, print and write."""
     with one_line_errors():
-        command = tyro.cli(BenchPipelineCommand, prog="python -m jobs.bench_pipeline", description=__doc__, args=args)
+        command = tyro.cli(
+            BenchPipelineCommand, prog="python -m jobs.devtools.bench_pipeline", description=__doc__, args=args
+        )
         # Imported late: they bring Ray along.
         from rich.console import Console
 
@@ -42,7 +44,7 @@ def main(args: list[str]) -> None:
                 command.passk, Path(folder), log=lambda line: console.print(line, style="dim", highlight=False)
             )
         path = command.output / "pipeline.json"
-        write_timings(path, command.passk, timings, command=" ".join(["python -m jobs.bench_pipeline", *args]))
+        write_timings(path, command.passk, timings, command=" ".join(["python -m jobs.devtools.bench_pipeline", *args]))
         console.print(pipeline_table(command.passk, timings))
         console.print(f"written: {path}", highlight=False)
 

@@ -4,7 +4,7 @@ import pytest
 
 from esamp.devtools.bench.model_cost import PolicyCost
 from esamp.devtools.bench.report import cost_table
-from jobs.bench_engine import main
+from jobs.devtools.bench_engine import main
 
 
 def test_a_policy_that_is_not_measured_is_refused_with_those_that_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,11 +1,11 @@
-"""jobs.bench_verifiers: what it prints and writes, without an engine."""
+"""jobs.devtools.bench_verifiers: what it prints and writes, without an engine."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from jobs import bench_verifiers
+from jobs.devtools import bench_verifiers
 from pipelines.devtools.bench.verifier_samples import COMPLETION, HEAD, SAMPLES
 from pipelines.errors import InputError
 from pipelines.sandbox.choice import choose_backend

@@ -1,6 +1,6 @@
 """Commands and options under names that they had before: refused in one line that names the new ones."""
 
-from jobs.exit_codes import end
+from jobs.command.exit_codes import end
 
 
 def refuse_command(old: str, *new: str) -> None:

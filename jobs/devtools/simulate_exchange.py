@@ -1,8 +1,8 @@
 """The real exchange between simulated engines on this machine, measured and compared with the capacity model. Some minutes.
 
-    python -m jobs.simulate_exchange                                          # 64 shards
-    python -m jobs.simulate_exchange --points quiet busy saturated            # points of docs/scaling.md
-    python -m jobs.simulate_exchange --simulation.shards 16 --simulation.scope shard --simulation.hidden-size 128
+    python -m jobs.devtools.simulate_exchange                                          # 64 shards
+    python -m jobs.devtools.simulate_exchange --points quiet busy saturated            # points of docs/scaling.md
+    python -m jobs.devtools.simulate_exchange --simulation.shards 16 --simulation.scope shard --simulation.hidden-size 128
 
 Prints a table and writes simulation.json to --output.
 """
@@ -15,7 +15,7 @@ from typing import Literal
 import tyro
 
 from actors.devtools.simulation.config import SIMULATED_POINTS, SimulationConfig
-from jobs.exit_codes import one_line_errors
+from jobs.command.exit_codes import one_line_errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,9 @@ class SimulateCommand:
 def main(args: list[str]) -> None:
     """Parse, simulate, compare, print, write."""
     with one_line_errors():
-        command = tyro.cli(SimulateCommand, prog="python -m jobs.simulate_exchange", description=__doc__, args=args)
+        command = tyro.cli(
+            SimulateCommand, prog="python -m jobs.devtools.simulate_exchange", description=__doc__, args=args
+        )
         # Imported late: Ray and torch take seconds that --help need not wait for.
         from rich.console import Console
 
@@ -48,7 +50,7 @@ def main(args: list[str]) -> None:
         configs = configs or {"simulated": command.simulation}
         points = run_points(configs, log=lambda line: progress.print(line, style="dim", highlight=False, markup=False))
         path = command.output / "simulation.json"
-        write_points(path, points, command=" ".join(["python -m jobs.simulate_exchange", *args]))
+        write_points(path, points, command=" ".join(["python -m jobs.devtools.simulate_exchange", *args]))
         table = points_table(points)
         if command.markdown:
             print(markdown_table(table))

@@ -1,7 +1,7 @@
 """How fast are the verifiers? Samples per second and verdicts of each, on small samples that ship with the project.
 
-    python -m jobs.bench_verifiers
-    python -m jobs.bench_verifiers --humaneval humaneval.jsonl --samples 32
+    python -m jobs.devtools.bench_verifiers
+    python -m jobs.devtools.bench_verifiers --humaneval humaneval.jsonl --samples 32
 
 Writes verifiers.json to --output.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import tyro
 
-from jobs.exit_codes import one_line_errors
+from jobs.command.exit_codes import one_line_errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,9 @@ class BenchVerifiersCommand:
 def main(args: list[str]) -> None:
     """Measure every verifier, print and write."""
     with one_line_errors():
-        command = tyro.cli(BenchVerifiersCommand, prog="python -m jobs.bench_verifiers", description=__doc__, args=args)
+        command = tyro.cli(
+            BenchVerifiersCommand, prog="python -m jobs.devtools.bench_verifiers", description=__doc__, args=args
+        )
         # Imported late: the verifiers bring Ray along.
         from rich.console import Console
 
@@ -48,7 +50,7 @@ def main(args: list[str]) -> None:
                 )
             )
         path = command.output / "verifiers.json"
-        write_speeds(path, speeds, command=" ".join(["python -m jobs.bench_verifiers", *args]))
+        write_speeds(path, speeds, command=" ".join(["python -m jobs.devtools.bench_verifiers", *args]))
         console = Console()
         console.print(speed_table(speeds))
         console.print(f"written: {path}", highlight=False)

@@ -29,10 +29,10 @@ from rich.console import Console
 from rich.live import Live
 
 from actors.types import ActorWarning, RouterCounts, ShardActivity
+from pipelines.live.position import RunPosition
+from pipelines.live.progress_file import Eta, Phase, RunProgress, ShardProgress
+from pipelines.live.progress_line import progress_line, progress_panel
 from pipelines.runs.finished_sample import FinishedSample
-from pipelines.runs.position import RunPosition
-from pipelines.runs.progress_file import Eta, Phase, RunProgress, ShardProgress
-from pipelines.stages.progress_line import progress_line, progress_panel
 
 logger = logging.getLogger(__name__)
 

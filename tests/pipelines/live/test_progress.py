@@ -8,10 +8,8 @@ import pytest
 from rich.console import Console
 
 from actors.types import ActorWarning, RouterCounts
-from pipelines.runs.finished_sample import FinishedSample
-from pipelines.runs.position import MISSING_SCHEMA, RunPosition
-from pipelines.runs.progress_file import Eta, RunProgress, ShardProgress
-from pipelines.stages.progress import (
+from pipelines.live.position import MISSING_SCHEMA, RunPosition
+from pipelines.live.progress import (
     Counts,
     Progress,
     TokenRate,
@@ -21,7 +19,9 @@ from pipelines.stages.progress import (
     log_interval,
     run_progress,
 )
-from pipelines.stages.progress_line import clock, progress_line, progress_panel
+from pipelines.live.progress_file import Eta, RunProgress, ShardProgress
+from pipelines.live.progress_line import clock, progress_line, progress_panel
+from pipelines.runs.finished_sample import FinishedSample
 
 
 def sample(problem_id: str, index: int = 0, **settings: Any) -> FinishedSample:

@@ -1,10 +1,10 @@
-"""python -m jobs.lockstep: a small study on the embedded model."""
+"""python -m jobs.devtools.lockstep: a small study on the embedded model."""
 
 from pathlib import Path
 
 import pytest
 
-from jobs.lockstep import main
+from jobs.devtools.lockstep import main
 from pipelines.devtools.lockstep.conditions import CONDITIONS
 from pipelines.devtools.lockstep.study import read_condition
 

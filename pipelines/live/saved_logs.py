@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.live.log import LiveSamples, log_keys
 from pipelines.runs.finished_sample import FinishedSample
 from pipelines.runs.folder import RunFolder
-from pipelines.runs.live_log import LiveSamples, log_keys
 from pipelines.runs.sample_index import find_samples
 
 REMOVAL_INTERVAL_S = 60.0

@@ -1,11 +1,11 @@
 """What does Exploratory Sampling cost an engine? Stock vLLM, each part of ESamp, and all of it, interleaved in one run.
 
-    python -m jobs.bench_engine                                  # one shape, some minutes on two cores
-    python -m jobs.bench_engine --shape.hidden 1024 --inner-widths 384 96 --filters none min_p
-    python -m jobs.bench_engine --actor                          # with Distiller-trainer actors as well (starts Ray)
-    python -m jobs.bench_engine --actor --modes "predict only" "full, actor" "full, slow actor"
-    python -m jobs.bench_engine --model Qwen/Qwen2.5-Coder-0.5B-Instruct    # every policy on a real model, recorded as jobs.passk does
-    python -m jobs.bench_engine --model FOLDER --modes vanilla esamp --model-shape.rounds 3
+    python -m jobs.devtools.bench_engine                                  # one shape, some minutes on two cores
+    python -m jobs.devtools.bench_engine --shape.hidden 1024 --inner-widths 384 96 --filters none min_p
+    python -m jobs.devtools.bench_engine --actor                          # with Distiller-trainer actors as well (starts Ray)
+    python -m jobs.devtools.bench_engine --actor --modes "predict only" "full, actor" "full, slow actor"
+    python -m jobs.devtools.bench_engine --model Qwen/Qwen2.5-Coder-0.5B-Instruct    # every policy on a real model, recorded as by jobs.passk
+    python -m jobs.devtools.bench_engine --model FOLDER --modes vanilla esamp --model-shape.rounds 3
 
 Without --model the model is random with peaked next-token distributions, so nothing is downloaded: it writes bench.json and bench.png to
 --output, prints a table, and fails if the Distillers did not learn. With --model it writes model_cost.json and prints processor time per
@@ -26,7 +26,7 @@ import tyro
 
 from esamp.devtools.bench.model_cost import CONDITIONS, ModelShape, machine_name, measure_policy
 from esamp.devtools.bench.shape import Filter, Shape
-from jobs.exit_codes import one_line_errors
+from jobs.command.exit_codes import one_line_errors
 from pipelines.errors import InputError
 
 
@@ -86,7 +86,9 @@ class BenchEngineCommand:
 def main(args: list[str]) -> None:
     """Measure every mode at every shape, print and write; exit with 1 if the Distillers did not learn."""
     with one_line_errors():
-        command = tyro.cli(BenchEngineCommand, prog="python -m jobs.bench_engine", description=__doc__, args=args)
+        command = tyro.cli(
+            BenchEngineCommand, prog="python -m jobs.devtools.bench_engine", description=__doc__, args=args
+        )
         if command.model is None:
             measure_engines(command, args)
         else:
@@ -110,7 +112,7 @@ def measure_model(model: str, command: BenchEngineCommand, args: list[str]) -> N
             console.print(f"measuring {condition.name}", style="dim", highlight=False)
             costs.append(measure_policy(model, condition, command.model_shape))
             console.print(f"{costs[-1].name}: {median(costs[-1].cpu_ratios):.3f}", style="dim", highlight=False)
-    caption = f"{machine_name()}; python -m jobs.bench_engine {' '.join(args)}; {date.today()}"
+    caption = f"{machine_name()}; python -m jobs.devtools.bench_engine {' '.join(args)}; {date.today()}"
     command.output.mkdir(parents=True, exist_ok=True)
     path = command.output / "model_cost.json"
     path.write_text(json.dumps({"caption": caption, "costs": [asdict(cost) for cost in costs]}, indent=1))
@@ -153,7 +155,7 @@ def measure_engines(command: BenchEngineCommand, args: list[str]) -> None:
     summaries = [point_summary(point) for point in points]
     costs = slot_costs(command.shape)
     measured = {
-        "command": " ".join(["python -m jobs.bench_engine", *args]),
+        "command": " ".join(["python -m jobs.devtools.bench_engine", *args]),
         "points": [asdict(summary) for summary in summaries],
         "slots": [asdict(cost) for cost in costs],
     }

@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.runs.progress_file import MANY_TRUNCATED, RunProgress
+from pipelines.live.progress_file import MANY_TRUNCATED, RunProgress
 
 LOADING = "loading model (weights, compiling)"
 RAISE_MAX_TOKENS = "raise --sampling.max-tokens"

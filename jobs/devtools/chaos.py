@@ -1,14 +1,14 @@
 """Kill processes of one evaluation at random, let it finish, and compare its samples with the plan. CPU, some minutes.
 
-python -m jobs.chaos
-python -m jobs.chaos --kills 60 --seed 1 --output runs/chaos-1
+python -m jobs.devtools.chaos
+python -m jobs.devtools.chaos --kills 60 --seed 1 --output runs/chaos-1
 """
 
 import sys
 
 import tyro
 
-from jobs.exit_codes import one_line_errors
+from jobs.command.exit_codes import one_line_errors
 
 
 def main(args: list[str]) -> None:
@@ -17,9 +17,9 @@ def main(args: list[str]) -> None:
         # Ray's cluster of several nodes on one machine is imported with the config.
         from pipelines.devtools.chaos import ChaosConfig, run_chaos
         from pipelines.errors import InputError, RunError
-        from pipelines.stages.progress import run_console
+        from pipelines.live.progress import run_console
 
-        config = tyro.cli(ChaosConfig, prog="python -m jobs.chaos", description=__doc__, args=args)
+        config = tyro.cli(ChaosConfig, prog="python -m jobs.devtools.chaos", description=__doc__, args=args)
         if config.output.exists():
             raise InputError(
                 f"output folder {config.output} exists; chaos needs one of its own. Give another --output."

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from esamp.draw import library
+from esamp.draw import kernel_library as library
 from esamp.draw.backend import cpu_draw
-from esamp.draw.library import COMPILER_FLAGS, NoKernel, built_library, load_library, opened
+from esamp.draw.kernel_library import COMPILER_FLAGS, NoKernel, built_library, load_library, opened
 
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 

@@ -4,7 +4,7 @@
     python -m jobs.devtools.bench_engine --shape.hidden 1024 --inner-widths 384 96 --filters none min_p
     python -m jobs.devtools.bench_engine --actor                          # with Distiller-trainer actors as well (starts Ray)
     python -m jobs.devtools.bench_engine --actor --modes "predict only" "full, actor" "full, slow actor"
-    python -m jobs.devtools.bench_engine --model Qwen/Qwen2.5-Coder-0.5B-Instruct    # every policy on a real model, recorded as by jobs.passk
+    python -m jobs.devtools.bench_engine --model Qwen/Qwen2.5-Coder-0.5B-Instruct    # every policy on a real model, recorded
     python -m jobs.devtools.bench_engine --model FOLDER --modes vanilla esamp --model-shape.rounds 3
 
 Without --model the model is random with peaked next-token distributions, so nothing is downloaded: it writes bench.json and bench.png to

@@ -29,7 +29,7 @@ demo: install
 
 # The slowest tests are printed, so that a test that belongs to the slow tier is seen.
 test: install
-	$(BIN)/python -m pytest --durations=15 --durations-min=5
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=15 --durations-min=5
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow --durations=15 --durations-min=5

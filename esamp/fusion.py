@@ -3,6 +3,8 @@
 A form works on logits. The proposed one works on hidden states before the head as well: W((1+beta) h - beta h_dist) is
 (1+beta) W h - beta W h_dist, also with a bias, since the coefficients add up to 1.
 
+The proposed form has copies where it is fused with the draw: esamp/draw (kernel_rows.h, cuda.py, reference.py).
+
 Legend: R rows, N entries of a row: candidates, the vocabulary, or hidden channels.
 """
 

@@ -1,4 +1,4 @@
-/* One row of the fused draw. draw_kernel.c includes this file once per instruction set, with ISA(name) naming the copy.
+/* One row of the fused draw. kernel.c includes this file once per instruction set, with ISA(name) naming the copy.
  *
  * Everything works on blocks of BLOCK tokens that stay in the first-level cache, in loops plain enough for the compiler to vectorise. */
 

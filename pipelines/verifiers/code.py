@@ -1,5 +1,5 @@
-"""The verifier of code problems: the program is taken from the text (code_extraction.py) and tested by the problem's tests (code_tests.py) in
-a sandbox.
+"""The verifier of code problems: the program is taken from the text (code_extraction.py) and tested by the problem's tests
+(code_tests.py) in a sandbox.
 
 HumanEval's prompt goes in front of the program, so a body alone is a program too. A program that is not Python is a parse error; one
 that runs and fails a test, raises or exits is wrong; both score 0.

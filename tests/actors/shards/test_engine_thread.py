@@ -81,8 +81,15 @@ class BrokenEngine(TensorParallelEngine):
         raise RuntimeError("out of blocks")
 
 
+class IdleScheduler:
+    """Stands in for the reader of the engine's scheduler, which these engines do not have."""
+
+    def __init__(self, engine: TensorParallelEngine) -> None: ...
+
+
 def start_shard(monkeypatch: pytest.MonkeyPatch, engine: TensorParallelEngine) -> LLMShard:
     monkeypatch.setattr(llm_shard.LLMEngine, "from_engine_args", lambda args: engine)
+    monkeypatch.setattr(llm_shard, "SchedulerReader", IdleScheduler)
     return LLMShard(ShardConfig(model=str(EMBEDDED_MODEL), engine=EngineConfig(num_gpus=2)), name="shard-0")
 
 

@@ -15,7 +15,7 @@ from esamp.policy_config import PolicyConfig
 @pytest.mark.parametrize(
     ("additional_config", "message"),
     [
-        ({}, "exactly one policy of esamp, fire, override, contrastive; got none"),
+        ({}, "exactly one policy of esamp, quasi, latent, novelty, trie, fire, override, contrastive; got none"),
         (None, "exactly one policy"),
         ({"fires": {}}, r"exactly one policy .* got \['fires'\]"),
         ({"esamp": {}, "fire": {}}, r"exactly one policy .* got \['esamp', 'fire'\]"),

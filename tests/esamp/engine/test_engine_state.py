@@ -183,7 +183,7 @@ def test_an_engine_that_has_served_many_keeps_nothing_of_them(tiny_model: Path) 
         records(exploring, [f"{round_}/{i}" for i in range(40)] + [f"a{round_}{i}" for i in range(5)])
         settle(exploring)
         assert len(inside.groups) == inside.counters().live_groups == 0
-        assert not telemetry._tags and not telemetry._unread and not telemetry._records
+        assert not telemetry._tags and not telemetry._numbers and not telemetry._popped
         assert not inside.groups._requests and not inside.learner._steps
         assert inside.groups._free == list(range(inside.config.max_groups))
         kept.append(kept_objects())

@@ -25,6 +25,7 @@ from pipelines.grading.grade import grade
 from pipelines.grading.summary import GradeSummary
 from pipelines.problems.problem import Problem
 from tests.conftest import SHARED
+from tests.interruptible import hear_ctrl_c
 from tests.pipelines.conftest import write_jsonl
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -177,7 +178,12 @@ def test_a_stop_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path: Pa
         *("--verifier", f"{__name__}:takes_a_second"),
     ]
     process = subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hear_ctrl_c,
     )
     verdicts = tmp_path / "graded" / "verdicts.jsonl"
     deadline = time.monotonic() + 120

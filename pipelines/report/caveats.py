@@ -60,9 +60,8 @@ def about_samples(run_set: RunSet, orders: list[Exchangeability]) -> Iterator[st
 
 
 def depends_on_siblings(condition: Condition) -> bool:
-    """True if a sample's tokens depend on those of other samples of its prompt."""
-    policy = condition.config.policy
-    return policy is not None and policy.couples_samples
+    """True if a sample's tokens depend on those of other samples of its prompt, in no order that an estimate could use."""
+    return condition.couples_samples and not condition.config.siblings_form_sequence
 
 
 def about_completeness(run_set: RunSet) -> Iterator[str]:

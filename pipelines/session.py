@@ -37,6 +37,7 @@ from pipelines.metrics.run_metrics import RunMetrics
 from pipelines.prepare.run import PreparedRun
 from pipelines.runs.finished_sample import FinishedSample
 from pipelines.runs.folder import SAMPLES, TODO, RunFolder, Session
+from pipelines.runs.manifest import Manifest
 from pipelines.runs.plan import work_units_in_flight, work_units_per_file
 from pipelines.runs.provenance import now
 from pipelines.runs.schema import RunLabels, run_labels
@@ -92,7 +93,6 @@ def generate_work_units(
     stopped: KeyboardInterrupt | None = None
     with LiveProgress(console=console) as live, StopSignals(console) as signals, fleet_of_run as fleet:
         manifest = run.folder.open(run.manifest, run.plan)
-        labels = run_labels(config, run_id=manifest.run_id, model_fingerprint=manifest.model_fingerprint)
         # Only now: workers of a session that was killed a moment ago may have saved their last file while the engines started.
         count = run.count_work_units()
         saved_logs = SavedLogs(run.folder)
@@ -103,71 +103,28 @@ def generate_work_units(
             f"{samples_of_unfinished_units(run)} samples of others are saved",
             highlight=False,
         )
-        progress = ray.remote(Progress).options(num_cpus=0, scheduling_strategy=drivers_node()).remote()
-        router = start_router(
-            fleet.shards,
-            fleet.trainers,
-            units_per_shard=work_units_in_flight(config),
-            spread=config.spreads,
-            stall_s=60 * config.stall_after,
-        )
-        fleet.grow(router, other_cpus=pipeline_cpus(config))
-        pipeline = Pipeline(
-            config=config,
-            folder=run.folder,
-            labels=labels,
-            router=router,
-            progress=progress,
-            verifiers=start_verifiers(verifier_settings(config), run.folder.answers, config.verifiers),
-            log=LogSettings(
-                folder=run.folder.storage.url(), session=new_session_name(), save_every_s=config.save_every
-            ),
-        )
+        pipeline = start_pipeline(run, manifest, fleet)
         position = run_position(run.folder, manifest, saved=saved)
-        ray.get(progress.expect.remote(position.missing))
-        metrics = RunMetrics(run=manifest.run_id, sampler=config.sampler)
-
-        def sink(progress: RunProgress) -> None:
-            """For whoever sees the folder, and whoever sees the cluster."""
-            metrics(progress)
-            if log_progress is not None:
-                log_progress(progress)
-            write_progress(run.folder.storage, progress)
-
+        ray.get(pipeline.progress.expect.remote(position.missing))
+        sink = progress_sink(run, manifest, log_progress)
         started, clock_start = now(), time.monotonic()
-        with live.following(progress, position=position, router=router, fleet=fleet, sink=sink), saved_logs:
+        with (
+            live.following(pipeline.progress, position=position, router=pipeline.router, fleet=fleet, sink=sink),
+            saved_logs,
+        ):
             try:
-                with signals.with_grace(router, config.grace):
-                    # One extension round after the other: units of one problem that are under way at the same time may share a Distiller.
-                    for round_number in range(len(manifest.rounds)):
-                        todo = run.folder.write_todo(run.manifest, round_number)
-                        if todo.num_rows:
-                            save_samples(
-                                pipeline, saved, work_units_per_file=work_units_per_file(config, todo.num_rows)
-                            )
-                            saved = []  # in output files now
+                with signals.with_grace(pipeline.router, config.grace):
+                    save_rounds(pipeline, run, manifest, saved)
             except KeyboardInterrupt as stop:
                 stopped = stop  # raised below, once the session is recorded
         stopped = stopped or signals.interrupt
-        counts = live.counts()
-        router_counts: RouterCounts = ray.get(router.counts.remote())
-        shard_stats, trainer_stats = fleet.stats(), fleet.trainer_stats()
-        # Shards and trainers are asked once, at the end: under tensor parallelism their counters may not be read while an engine steps.
-        warnings = [
-            warning for stats in (router_counts, *shard_stats, trainer_stats) if stats for warning in stats.warnings
-        ]
-        live.warnings.show(warnings)
-        session = Session(
+        session = session_record(
+            live,
+            pipeline.router,
+            fleet,
             started=started,
             seconds=time.monotonic() - clock_start,
             units=count.unfinished - (run.count_work_units().unfinished if stopped else 0),
-            samples=counts.samples,
-            tokens=counts.tokens,
-            shards=[counts_of(stats) for stats in shard_stats],
-            shard_restarts=router_counts.shard_restarts,
-            units_run_again=router_counts.units_run_again,
-            trainer=counts_of(trainer_stats) if trainer_stats else None,
-            warnings=[asdict(warning) for warning in warnings],
         )
         # Recorded before the shards are stopped, which takes seconds that the sender of a signal may not give.
         run.folder.clear_todo()
@@ -175,6 +132,79 @@ def generate_work_units(
         if stopped is not None:
             raise stopped
     check_exploration(config, session)
+
+
+def start_pipeline(run: PreparedRun, manifest: Manifest, fleet: ShardFleet) -> "Pipeline":
+    """The actors that work beside the shards; shards that are not up yet join the router as they come."""
+    config = run.config
+    router = start_router(
+        fleet.shards,
+        fleet.trainers,
+        units_per_shard=work_units_in_flight(config),
+        spread=config.spreads,
+        stall_s=60 * config.stall_after,
+    )
+    fleet.grow(router, other_cpus=pipeline_cpus(config))
+    return Pipeline(
+        config=config,
+        folder=run.folder,
+        labels=run_labels(config, run_id=manifest.run_id, model_fingerprint=manifest.model_fingerprint),
+        router=router,
+        progress=ray.remote(Progress).options(num_cpus=0, scheduling_strategy=drivers_node()).remote(),
+        verifiers=start_verifiers(verifier_settings(config), run.folder.answers, config.verifiers),
+        log=LogSettings(folder=run.folder.storage.url(), session=new_session_name(), save_every_s=config.save_every),
+    )
+
+
+def progress_sink(
+    run: PreparedRun, manifest: Manifest, log_progress: Callable[[RunProgress], None] | None
+) -> Callable[[RunProgress], None]:
+    """Where each poll of the run goes: to whoever sees the cluster, to the loggers, and to whoever sees the folder."""
+    metrics = RunMetrics(run=manifest.run_id, sampler=run.config.sampler)
+
+    def sink(progress: RunProgress) -> None:
+        metrics(progress)
+        if log_progress is not None:
+            log_progress(progress)
+        write_progress(run.folder.storage, progress)
+
+    return sink
+
+
+def save_rounds(pipeline: "Pipeline", run: PreparedRun, manifest: Manifest, saved: Sequence[FinishedSample]) -> None:
+    """Generate and save the work units that are not finished. `saved`: samples in live/ that have a verdict."""
+    # One extension round after the other: units of one problem that are under way at the same time may share a Distiller.
+    for round_number in range(len(manifest.rounds)):
+        todo = run.folder.write_todo(run.manifest, round_number)
+        if todo.num_rows:
+            save_samples(pipeline, saved, work_units_per_file=work_units_per_file(run.config, todo.num_rows))
+            saved = []  # in output files now
+
+
+def session_record(
+    live: LiveProgress, router: ActorHandle, fleet: ShardFleet, *, started: str, seconds: float, units: int
+) -> Session:
+    """What the session came to; shows the warnings that were not shown yet."""
+    counts = live.counts()
+    router_counts: RouterCounts = ray.get(router.counts.remote())
+    # Shards and trainers are asked once, at the end: under tensor parallelism their counters may not be read while an engine steps.
+    shard_stats, trainer_stats = fleet.stats(), fleet.trainer_stats()
+    warnings = [
+        warning for stats in (router_counts, *shard_stats, trainer_stats) if stats for warning in stats.warnings
+    ]
+    live.warnings.show(warnings)
+    return Session(
+        started=started,
+        seconds=seconds,
+        units=units,
+        samples=counts.samples,
+        tokens=counts.tokens,
+        shards=[counts_of(stats) for stats in shard_stats],
+        shard_restarts=router_counts.shard_restarts,
+        units_run_again=router_counts.units_run_again,
+        trainer=counts_of(trainer_stats) if trainer_stats else None,
+        warnings=[asdict(warning) for warning in warnings],
+    )
 
 
 def show_first_prompt(run: PreparedRun, console: Console) -> None:

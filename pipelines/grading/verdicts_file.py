@@ -1,7 +1,7 @@
 """verdicts.jsonl: one line per reply, written as soon as it is scored, so that a stop loses none that is finished.
 
-    {"row": 1, "task_id": "HumanEval/0", "sample_index": 0, "status": "correct", "score": 1.0, "extracted": "...", "detail": "",
-     "verdict_ms": 41.2, "text_hash": "9f86d081884c7d65"}
+    {"row": 1, "task_id": "HumanEval/0", "sample_index": 0, "status": "correct", "score": 1.0, "extracted": "...",
+     "extraction_rule": "the whole text", "detail": "", "verdict_ms": 41.2, "text_hash": "9f86d081884c7d65"}
 
 Lines come in the order of finishing. A line that a kill cut is dropped when the same command goes on. grade.json beside it holds the
 settings that verdicts depend on: other settings in the same folder are refused.
@@ -35,6 +35,8 @@ class GradedRow:
     status: str
     score: float
     extracted: str
+    extraction_rule: str
+    """By which rule a program was found in the reply; empty for verifiers other than code."""
     detail: str
     verdict_ms: float
     text_hash: str
@@ -56,6 +58,7 @@ def graded(completion: Completion, verdict: Verdict, *, milliseconds: float) -> 
         status=verdict.status.value,
         score=verdict.score,
         extracted=verdict.extracted,
+        extraction_rule=verdict.rule,
         detail=verdict.detail,
         verdict_ms=round(milliseconds, 3),
         text_hash=text_hash(completion.text),

@@ -82,6 +82,18 @@ def test_remainders_stay_uniform_over_thousands_of_tokens() -> None:
     assert len(torch.unique(sample)) > 0.999 * len(sample)
 
 
+def test_a_code_is_not_used_up_by_tokens_whose_probabilities_are_powers_of_two() -> None:
+    """Four equal tokens take two bits each, with nothing rounded: after 27 of them only fresh bits are left."""
+    uniform_R = torch.tensor([GroupCodes.of(seed, "p").uniform(0) for seed in range(256)], dtype=torch.float64)
+    counts_V = torch.zeros(4)
+    for position in range(60):
+        drawn = draw_at(torch.zeros(256, 4), uniform_R, fill(256, position))
+        uniform_R = drawn.remainder_R
+        if position >= 30:
+            counts_V += torch.bincount(drawn.tokens_R, minlength=4)
+    assert stats.chisquare(counts_V.numpy()).pvalue > 1e-3
+
+
 def test_filtered_tokens_are_never_drawn_not_even_at_the_ends() -> None:
     logits_RV = torch.full((3, 7), -torch.inf)
     logits_RV[:, 2], logits_RV[:, 4] = 0.0, 0.0

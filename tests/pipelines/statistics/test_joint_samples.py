@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from esamp.joint.codes import GOLDEN
+from pipelines.statistics.group_estimator import group_estimator
 from pipelines.statistics.marginal_bound import marginal_bound_per_problem
 from pipelines.statistics.pass_at_k import pass_at_k_per_problem
 from pipelines.statistics.sample_efficiency import sample_efficiency
@@ -44,6 +45,12 @@ def test_intervals_over_problems_cover_the_truth() -> None:
         [interval] = window_curve(list(stratified_groups(p_P, 16, rng)), [4], seed=0)
         covered.append(interval.low <= wanted <= interval.high)
     assert np.mean(covered) >= 0.89  # 95% +- 3 standard errors of 120 trials
+
+
+def test_each_kind_of_sampler_has_its_estimator() -> None:
+    samples = [[1, 0, 0, 0]]
+    assert group_estimator(siblings_form_sequence=True)(samples, 2).tolist() == pytest.approx([1 / 3])
+    assert group_estimator(siblings_form_sequence=False)(samples, 2).tolist() == pytest.approx([1 / 2])
 
 
 def test_a_window_of_all_samples_is_the_group() -> None:

@@ -28,10 +28,11 @@ from ray.exceptions import RayError
 from rich.console import Console
 from rich.live import Live
 
-from actors.types import ActorWarning, RouterCounts, ShardActivity
+from actors.types import RouterCounts, ShardActivity
 from pipelines.live.position import RunPosition
 from pipelines.live.progress_file import Eta, Phase, RunProgress, ShardProgress
 from pipelines.live.progress_line import progress_line, progress_panel
+from pipelines.live.warning_lines import WarningLines
 from pipelines.runs.finished_sample import FinishedSample
 
 logger = logging.getLogger(__name__)
@@ -123,30 +124,6 @@ class Progress:
             truncated=self._truncated,
             timeouts=self._timeouts,
         )
-
-
-class WarningLines:
-    """Prints what actors warn of above the progress line: each actor's kind of warning once, and again at ten times the count."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._shown: dict[tuple[str, str], int] = {}
-        self._latest: dict[tuple[str, str], str] = {}
-
-    def show(self, warnings: Sequence[ActorWarning]) -> None:
-        """Print those that were not shown yet. A long run would repeat some of them every half second."""
-        for warning in warnings:
-            key = (warning.source, warning.kind)
-            text = f"{warning.source}: {warning.message} ({warning.kind.replace('_', ' ')}: {warning.count})"
-            self._latest[key] = text
-            if warning.count >= 10 * self._shown.get(key, 0) or key not in self._shown:
-                self._shown[key] = warning.count
-                self._console.print(f"warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-
-    @property
-    def latest(self) -> tuple[str, ...]:
-        """A line of each kind, with its newest count."""
-        return tuple(self._latest.values())
 
 
 class Shards(Protocol):

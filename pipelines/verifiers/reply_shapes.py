@@ -70,6 +70,7 @@ class BodyFirst:
     rule: ClassVar[str] = "the prompt's function, continued"
 
     def program(self, reply: Reply) -> str | None:
+        """See ReplyShape."""
         first = next(iter(reply.segments), None)
         if first is None or not reply.prompt or not is_indented(first.source):
             return None
@@ -84,6 +85,7 @@ class CompleteDefinition:
     rule: ClassVar[str] = "the first block that defines what the tests call"
 
     def program(self, reply: Reply) -> str | None:
+        """See ReplyShape."""
         found = [(len(reply.defined_in(source)), -place) for place, source in enumerate(reply.sources)]
         count, place = max(found, default=(0, 0))
         return with_helpers(reply, -place) if count else None
@@ -95,6 +97,7 @@ class CutOffDefinition:
     rule: ClassVar[str] = "the lines of a cut-off function that are Python"
 
     def program(self, reply: Reply) -> str | None:
+        """See ReplyShape."""
         for segment in reply.segments:
             text = margin_removed(segment.source)
             for name in reply.names:
@@ -115,6 +118,7 @@ class BodyInBlock:
     rule: ClassVar[str] = "a block with the body of the prompt's function"
 
     def program(self, reply: Reply) -> str | None:
+        """See ReplyShape."""
         if not reply.prompt:
             return None
         for segment in sorted(reply.segments, key=lambda segment: not segment.is_fenced):
@@ -133,6 +137,7 @@ class WholeProgram:
     rule: ClassVar[str] = "the last block of Python"
 
     def program(self, reply: Reply) -> str | None:
+        """See ReplyShape."""
         fenced = [segment for segment in reply.segments if segment.is_fenced and segment.may_be_python]
         readable = [
             segment.source for segment in fenced if parse(segment.source) is not None and says_something(segment.source)
@@ -146,6 +151,7 @@ class BareText:
     rule: ClassVar[str] = "the whole text"
 
     def program(self, reply: Reply) -> str | None:
+        """See ReplyShape."""
         if not reply.segments:
             return ""  # nothing but fences
         if parse(reply.text) is not None or reply.names:

@@ -13,7 +13,6 @@ from pipelines.live.progress import (
     Counts,
     Progress,
     TokenRate,
-    WarningLines,
     estimate_end,
     growth,
     log_interval,
@@ -21,6 +20,7 @@ from pipelines.live.progress import (
 )
 from pipelines.live.progress_file import Eta, RunProgress, ShardProgress
 from pipelines.live.progress_line import clock, progress_line, progress_panel
+from pipelines.live.warning_lines import WarningLines
 from pipelines.runs.finished_sample import FinishedSample
 
 

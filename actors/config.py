@@ -173,6 +173,8 @@ class ShardConfig:
     """Its side of the exchange with trainers."""
     spread: bool = False
     """Other shards may generate samples of the same problems: with a trainer actor they then share a problem's Distiller."""
+    record_rollouts: bool = False
+    """Record of each token also what trainers need: see Sample.sampling_logprobs and Sample.kept_token_ids."""
 
     def __post_init__(self) -> None:
         explores = isinstance(self.policy, ESampConfig) and self.policy.beta > 0
@@ -180,6 +182,10 @@ class ShardConfig:
             raise ValueError(
                 "with beta > 0 the Distiller's prediction goes through lm_head, which LoRA pads and changes by request. "
                 "Merge the adapter into the weights, leave enable_lora out, or use --sampler vanilla."
+            )
+        if self.record_rollouts and isinstance(self.policy, ESampConfig) and self.policy.record == "behaviour":
+            raise ValueError(
+                'record_rollouts looks at the plain model, which esamp.record="behaviour" does not; leave one of the two out.'
             )
         if self.engine.tensor_parallel_size > 1 and learns_elsewhere(self.policy):
             raise ValueError(

@@ -17,6 +17,8 @@ VANILLA_KEY = "esamp_vanilla"
 """True leaves a request to vLLM (bool). Default: False."""
 RECORD_KEY = "esamp_record"
 """Name (str) to record this request's tokens under, until they are popped."""
+RECORD_ROLLOUT_KEY = "esamp_record_rollout"
+"""True records also what a trainer needs (bool): the sampling policy's log-probabilities, and what filters kept. Default: False."""
 
 
 def group_of(request: NewRequest) -> str:

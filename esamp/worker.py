@@ -25,7 +25,7 @@ from esamp.engine.platform_worker import IS_CPU, PlatformWorker, SchedulerOutput
 from esamp.explorer import Explorer
 from esamp.policies import parse_policy
 from esamp.policy import SamplingPolicy, build_policy
-from esamp.request_args import RECORD_KEY
+from esamp.request_args import RECORD_KEY, RECORD_ROLLOUT_KEY
 from esamp.telemetry import TelemetryRecorder
 
 
@@ -60,7 +60,8 @@ class ESampWorker(PlatformWorker):
             self.telemetry.forget(request_id)
         for request in new:
             if RECORD_KEY in request.extra_args:
-                self.telemetry.follow(request.request_id, request.extra_args[RECORD_KEY])
+                for_rollout = request.extra_args.get(RECORD_ROLLOUT_KEY, False)
+                self.telemetry.follow(request.request_id, request.extra_args[RECORD_KEY], for_rollout=for_rollout)
         self.policy.follow(finished, new)
         with self.policy.forward_pass():
             return super().execute_model(scheduler_output)
@@ -78,6 +79,7 @@ class ESampWorker(PlatformWorker):
             is_recording=is_recording,
             sees_plain_model=plan.sees_plain_model,
             row_draw=plan.row_draw,
+            records_rollout=is_recording and self.telemetry.wants_rollout(step),
         )
         with adapter.unread_prompts_unseeded(self) if IS_CPU else nullcontext():
             output = super().sample_tokens(grammar_output)

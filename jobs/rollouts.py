@@ -9,7 +9,7 @@ docs/rollouts.md says what each format holds. How a trainer is given the file OU
 """
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -55,12 +55,17 @@ def main(args: list[str]) -> None:
             from pipelines.live.progress import run_console
             from pipelines.passk import run_passk
 
-            run_passk(command.run, console=run_console())
+            run_passk(with_rollouts_recorded(command.run), console=run_console())
         folder = RunFolder(command.run_folder or command.run.run_folder)
         summary = export_rollouts(folder, command.output, command.export)
         print(f"{command.export.format}: {command.output}")
         for line in summary.lines():
             print(line)
+
+
+def with_rollouts_recorded(config: RunConfig) -> RunConfig:
+    """The run, with all that trainers need stored. Raises InputError where its sampler cannot tell."""
+    return replace(config, record_rollouts=True)
 
 
 def run_folder_of(args: list[str]) -> str | None:

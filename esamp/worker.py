@@ -16,16 +16,17 @@ On CUDA set VLLM_USE_V2_MODEL_RUNNER=0.
 """
 
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
+from esamp.batch import NewRequest
 from esamp.engine import adapter
 from esamp.engine.allocator import keep_freed_memory
 from esamp.engine.platform_worker import IS_CPU, PlatformWorker, SchedulerOutput
 from esamp.explorer import Explorer
 from esamp.policies import parse_policy
 from esamp.policy import SamplingPolicy, build_policy
-from esamp.request_args import RECORD_KEY, RECORD_ROLLOUT_KEY
+from esamp.request_args import GROUP_KEY, RECORD_KEY, RECORD_ROLLOUT_KEY, group_of
 from esamp.telemetry import TelemetryRecorder
 
 
@@ -58,6 +59,7 @@ class ESampWorker(PlatformWorker):
         finished, new = scheduler_output.finished_req_ids, adapter.new_requests(scheduler_output)
         for request_id in finished:
             self.telemetry.forget(request_id)
+        new = [of_weight_version(request, self.telemetry.weight_version) for request in new]
         for request in new:
             if RECORD_KEY in request.extra_args:
                 for_rollout = request.extra_args.get(RECORD_ROLLOUT_KEY, False)
@@ -90,6 +92,27 @@ class ESampWorker(PlatformWorker):
         self.policy.after_sampling(step, self.sampler.tokens_B)
         return output
 
+    def reload_weights(self, *args: Any, **kwargs: Any) -> None:
+        """As vLLM's."""
+        super().reload_weights(*args, **kwargs)
+        self.esamp_reset()
+
+    def finish_weight_update(self) -> None:
+        """As vLLM's: the last of a trainer's weights has arrived."""
+        super().finish_weight_update()
+        self.esamp_reset()
+
+    def esamp_reset(self) -> int:
+        """For collective_rpc: the model's weights are others than before. vLLM's own ways to change them call it; who writes weights in
+        another way calls it after the last. Returns the weight version, which every record has.
+
+        What was learned of other weights does not go on: requests that come are in new groups, Distillers that prompts share start anew,
+        and the initial gain is read again. Requests under way keep the Distillers of their groups, which learn on.
+        """
+        self.telemetry.weight_version += 1
+        self.policy.weights_changed()
+        return self.telemetry.weight_version
+
     @property
     def explorer(self) -> Explorer:
         """The policy, if it is ESamp with beta > 0. Raises TypeError if not."""
@@ -108,3 +131,11 @@ class ESampWorker(PlatformWorker):
     def esamp_records(self, tags: list[str]) -> dict[str, dict[str, object]]:
         """For collective_rpc: per-token records of requests that had extra_args["esamp_record"]; they are forgotten here."""
         return {tag: records.to_dict() for tag, records in self.telemetry.pop(tags).items()}
+
+
+def of_weight_version(request: NewRequest, version: int) -> NewRequest:
+    """The request in a group of its prompt and the weights: siblings that other weights drew teach it nothing. Adapters need no part in it:
+    engines with LoRA are refused where samples learn from each other."""
+    if version == 0:
+        return request
+    return replace(request, extra_args={**request.extra_args, GROUP_KEY: f"{group_of(request)}@{version}"})

@@ -30,6 +30,7 @@ from vllm.v1.sample.sampler import Sampler
 from esamp.batch import GREEDY_TEMPERATURE, Draw
 from esamp.draw.inputs import AdjustedLogits, DistillerLogits, DrawInputs, DrawnTokens, FusedDraw, Inversion
 from esamp.draw.noise import draw_seeds
+from esamp.engine.request_checks import RequestChecks
 from esamp.engine.surface import PROCESSOR_ACTIVITY
 from esamp.joint.inverse_cdf import draw_at, top_probability
 from esamp.joint.row_draw import RowDraw
@@ -399,7 +400,9 @@ def is_unfiltered_batch(metadata: SamplingMetadata) -> bool:
 
 
 def is_idle(processor: LogitsProcessor) -> bool:
-    """True if no request of the batch uses this processor; of processors that are not vLLM's own nobody can tell."""
+    """True if no request of the batch uses this processor; of processors that are neither vLLM's own nor ours nobody can tell."""
+    if type(processor) is RequestChecks:
+        return True
     activity = PROCESSOR_ACTIVITY.get(type(processor).__name__)
     return type(processor) in BUILTIN_LOGITS_PROCESSORS and activity is not None and not getattr(processor, activity)
 

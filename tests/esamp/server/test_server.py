@@ -11,6 +11,8 @@ import pytest
 
 from pipelines.config.run import EMBEDDED_MODEL
 from tests.esamp.server.servers import running
+from tests.pipelines.rollouts.test_trainers import HERE as ENVIRONMENTS
+from tests.pipelines.rollouts.test_trainers import run_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine]
 PROMPT = "3 7 19 25=84:"
@@ -126,3 +128,11 @@ def test_after_a_reset_records_have_the_next_weight_version(client: openai.OpenA
     reset = httpx.post(f"{address}/esamp/reset").raise_for_status().json()
     complete(client, {"vllm_xargs": {"esamp_record": "later"}})
     assert records(address, "later")["later"]["weight_version"] == str(reset["weight_version"]) != "0"
+
+
+def test_trls_own_client_gets_samples_that_explore(address: str) -> None:
+    before = counters(address)["explored_rows"]
+    got = run_in("trl", str(ENVIRONMENTS / "trl_client.py"), address, "[5, 6, 7]", "8")
+    assert got["prompt_ids"] == [[5, 6, 7]] and len(got["completion_ids"]) == 8
+    assert [len(tokens) for tokens in got["completion_ids"]] == [len(logprobs) for logprobs in got["logprobs"]]
+    assert counters(address)["explored_rows"] > before

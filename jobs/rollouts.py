@@ -4,6 +4,7 @@ first.
     python -m jobs.rollouts runs/countdown-esamp-0 --output rollouts.parquet
     python -m jobs.rollouts runs/countdown-esamp-0 --format pairs --output pairs.parquet --filter.deduplicate
     python -m jobs.rollouts --output rollouts.parquet --run.model Qwen/Qwen2.5-7B-Instruct --run.dataset train.jsonl
+    python -m jobs.rollouts --output rollouts/ --stream --groups-per-step 8 --run.model Qwen/Qwen2.5-7B-Instruct --run.task gsm8k
 
 docs/rollouts.md says what each format holds. How a trainer is given the file OUT, by format:
 """
@@ -33,6 +34,9 @@ class RolloutsCommand:
     """Folder or URL of a Pass@k run; without it the run that --run.* describes is made first."""
     output: Path
     """File to write; a folder for slime, prime-rl and verl."""
+    stream: bool = False
+    """Write the groups of the run that is made as soon as they finish: the output is a folder of files of --groups-per-step groups, each
+    group in it as a whole. Canonical format only."""
     export: Annotated[ExportConfig, tyro.conf.arg(name="")] = field(default_factory=ExportConfig)
     """What is exported."""
     run: RunConfig = field(default_factory=RunConfig)
@@ -47,6 +51,8 @@ def main(args: list[str]) -> None:
         command = tyro.cli(RolloutsCommand, prog="python -m jobs.rollouts", description=description, args=args)
         if command.run_folder is not None and command.run != RunConfig():
             raise InputError(f"give either a run folder or --run.* settings; got {command.run_folder} and settings.")
+        if command.stream and command.run_folder is not None:
+            raise InputError("--stream is for a run that is made here; leave it out, or leave out the run folder.")
         # Imported late: Ray and torch take seconds that --help and a mistyped flag need not wait for.
         from pipelines.rollouts.export import export_rollouts
         from pipelines.runs.folder import RunFolder
@@ -55,17 +61,24 @@ def main(args: list[str]) -> None:
             from pipelines.live.progress import run_console
             from pipelines.passk import run_passk
 
-            run_passk(with_rollouts_recorded(command.run), console=run_console())
+            run = replace(command.run, record_rollouts=True)
+            if command.stream:
+                from pipelines.rollouts.stream import streaming
+
+                # A file of samples for each work unit: groups are seen by their files.
+                run = replace(run, work_units_per_file=run.work_units_per_file or 1)
+                with streaming(run.run_folder, command.output, command.export) as streamed:
+                    run_passk(run, console=run_console())
+                print(f"{command.export.format}: {command.output}")
+                for line in streamed.lines():
+                    print(line)
+                return
+            run_passk(run, console=run_console())
         folder = RunFolder(command.run_folder or command.run.run_folder)
         summary = export_rollouts(folder, command.output, command.export)
         print(f"{command.export.format}: {command.output}")
         for line in summary.lines():
             print(line)
-
-
-def with_rollouts_recorded(config: RunConfig) -> RunConfig:
-    """The run, with all that trainers need stored. Raises InputError where its sampler cannot tell."""
-    return replace(config, record_rollouts=True)
 
 
 def run_folder_of(args: list[str]) -> str | None:

@@ -5,7 +5,7 @@ ESamp samples are off-policy: drawn from the fused distribution, not from the mo
 log-probability of every token, which each format carries where its trainer has a place for it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -69,8 +69,15 @@ class ExportSummary:
             )
 
 
-def export_rollouts(folder: RunFolder, output: Path, config: ExportConfig) -> ExportSummary:
-    """Write a run's samples to `output` in a format, in full or not at all.
+class NothingToExport(InputError):
+    """Filters, or the format, left nothing."""
+
+
+def export_rollouts(
+    folder: RunFolder, output: Path, config: ExportConfig, *, problems: Sequence[int] | None = None
+) -> ExportSummary:
+    """Write a run's samples to `output` in a format, in full or not at all. `problems`: places of those whose groups are wanted, in the
+    plan's order; by default all.
 
     Raises InputError if the folder holds no run, no sample or no sample with a reward, if fewer groups are mixed than asked for, and where
     the export would be wrong (pipelines/rollouts/checks.py).
@@ -84,7 +91,7 @@ def export_rollouts(folder: RunFolder, output: Path, config: ExportConfig) -> Ex
     summary = ExportSummary(format=config.format)
     ratios = ImportanceRatios()
     with entry.open_writer(output, context) as writer:
-        for group in rewarded_groups(samples, config, summary, ratios):
+        for group in rewarded_groups(samples, config, summary, ratios, problems):
             kept = filtered_rollouts(group, config.filter, ends_responses=entry.ends_responses, dropped=summary.dropped)
             if not (kept.rollouts or entry.takes_empty_groups):
                 continue
@@ -98,20 +105,24 @@ def export_rollouts(folder: RunFolder, output: Path, config: ExportConfig) -> Ex
         writer.finish(metadata(samples, config, summary))
         summary.rows = writer.rows
         if not summary.rows:
-            raise InputError(
+            raise NothingToExport(
                 f"format {config.format} holds {entry.about}; there is none in {summary.groups} groups. Draw more samples."
             )
     return summary
 
 
 def rewarded_groups(
-    samples: StoredSamples, config: ExportConfig, summary: ExportSummary, ratios: ImportanceRatios
+    samples: StoredSamples,
+    config: ExportConfig,
+    summary: ExportSummary,
+    ratios: ImportanceRatios,
+    problems: Sequence[int] | None = None,
 ) -> Iterator[RolloutGroup]:
     """Groups with their advantages, without rollouts that have no reward (unless failures are kept) and without the groups that are not
     wanted. `ratios` are those of all samples: among those that were chosen by reward or length their mean is not 1."""
     entry, rule = FORMATS[config.format], samples.manifest.config.stopping_rule
     stops = {} if rule is None else stops_of(samples.folder.finished_samples(), rule)
-    for group in samples.groups():
+    for group in samples.groups(problems):
         if (
             group.group_id in stops
         ):  # samples behind the stop are no part of the run: see pipelines/runs/early_stopping.py
@@ -151,12 +162,12 @@ def count_of(group: RolloutGroup, kind: VerdictClass) -> int:
 def check_enough(summary: ExportSummary, config: ExportConfig) -> None:
     """Raise InputError if there is nothing to export, or too little to learn from."""
     if not summary.groups and not any(summary.dropped.values()):
-        raise InputError(
+        raise NothingToExport(
             "no sample of this run has a verdict, so there is no reward; look at the errors in its summary.json."
         )
     if not summary.groups:
         reasons = ", ".join(f"{count} {reason}" for reason, count in summary.dropped.items() if count)
-        raise InputError(
+        raise NothingToExport(
             f"nothing is left to export: {reasons} were left out. Loosen the filters, or draw more samples."
         )
     if summary.mixed_groups < config.filter.min_mixed_groups:

@@ -3,7 +3,7 @@
 Legend: P problems in the plan's order, N samples of each in launch order.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby, pairwise
 from typing import Any
@@ -75,12 +75,17 @@ class StoredSamples:
             data_source=data_source or config.dataset_name,
         )
 
-    def groups(self) -> Iterator[RolloutGroup]:
-        """Every problem that has a sample, failed ones included."""
+    def groups(self, problems: Sequence[int] | None = None) -> Iterator[RolloutGroup]:
+        """Every problem that has a sample, failed ones included; of `problems`, if some places are given."""
         num_samples = self.manifest.config.samples
         step = max(1, PORTION_SAMPLES // num_samples)
-        for first in range(0, len(self._problem_ids), step):
-            rows = self._rows(slice(first, first + step))
+        portions = (
+            [slice(first, first + step) for first in range(0, len(self._problem_ids), step)]
+            if problems is None
+            else [slice(place, place + 1) for place in problems]
+        )
+        for portion in portions:
+            rows = self._rows(portion)
             for index, siblings in groupby(rows, key=lambda row: row["place"] // num_samples):
                 yield self._group(index, list(siblings))
 

@@ -26,6 +26,8 @@ class SamplingConfig:
     """Keep tokens at least this likely relative to the likeliest, in [0, 1]; 0 keeps all."""
     max_tokens: int = 512
     """Most tokens of one sample, >= 1."""
+    stop: tuple[str, ...] = ()
+    """Texts at which a sample ends; they are not part of its text. None may be empty. The flag without a text stands for none."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature > 0):
@@ -38,6 +40,10 @@ class SamplingConfig:
             raise ValueError(f"min_p must be in [0, 1]; got {self.min_p}.")
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens must be >= 1; got {self.max_tokens}.")
+        if "" in self.stop:
+            raise ValueError(
+                f"a text in stop must not be empty, since every sample would end at once; got {self.stop}."
+            )
 
 
 SET_ARGUMENTS = {

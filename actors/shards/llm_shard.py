@@ -112,6 +112,7 @@ def sampling_params(
         top_k=config.top_k,
         min_p=config.min_p,
         max_tokens=config.max_tokens,
+        stop=list(config.stop),
         seed=seed,
         output_kind=RequestOutputKind.FINAL_ONLY,
         extra_args={

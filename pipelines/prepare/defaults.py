@@ -4,6 +4,7 @@
     temperature, top_p, top_k,  run.json                the model's generation_config.json, else the task, else SamplingConfig
     min_p
     max_tokens                  run.json                the task, which knows how long chat and thinking models answer
+    stop                        run.json                the task, where no chat template is applied
     engine.num_cpus             this machine            the cores of this machine over the shards, for shards on CPUs
 
 A command line is parsed twice: first to know the task and the model, then over these values, so that whatever the user gives wins.
@@ -18,6 +19,7 @@ from transformers import GenerationConfig
 from actors.config import SamplingConfig
 from pipelines.config.run import RunConfig
 from pipelines.prepare.model_files import load_model_config, load_tokenizer
+from pipelines.prepare.prompt import has_chat_prompt
 from pipelines.runs.folder import RunFolder
 
 MODEL_CARD = "the model's generation_config.json"
@@ -52,11 +54,11 @@ class RunDefaults:
     def line(self, config: RunConfig) -> str:
         """Which sampling the run has, and where each value is from."""
         taken: dict[str, list[str]] = {}
-        for name in ("temperature", "top_p", "top_k", "min_p", "max_tokens"):
-            value = vars_of(config.sampling)[name]
+        for name, value in vars_of(config.sampling).items():
             source = self.sources[name] if value == vars_of(self.sampling)[name] else "given"
             if value or name == "temperature":
-                taken.setdefault(source, []).append(f"{name} {value:g}")
+                shown = f"{value:g}" if isinstance(value, (int, float)) else " ".join(map(repr, value))
+                taken.setdefault(source, []).append(f"{name} {shown}")
         said = "; ".join(f"{', '.join(values)} ({source})" for source, values in taken.items())
         left_out = f". Left out, since no sampler here has it: {', '.join(self.left_out)}" if self.left_out else ""
         return f"sampling: {said}{left_out}"
@@ -86,6 +88,8 @@ def model_defaults(config: RunConfig) -> RunDefaults:
     if max_tokens is not None:
         sampling["max_tokens"] = max_tokens
         sources["max_tokens"] = f"task {task.name}, {'thinking' if is_thinking else 'chat or base'} model"
+    if task.raw_stop and not has_chat_prompt(config, load_tokenizer(config)):
+        sampling["stop"], sources["stop"] = task.raw_stop, f"task {task.name}, no chat template"
     card = generation_config(config)
     for name in FROM_MODEL_CARD:
         # A temperature of 0 stands for greedy decoding, of which all samples would be the same.

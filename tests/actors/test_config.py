@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.config import EngineConfig, ShardConfig
+from actors.config import EngineConfig, SamplingConfig, ShardConfig
 from esamp.config import ESampConfig
 from pipelines.config.identity import config_hash
 from pipelines.config.run import RunConfig
@@ -30,6 +30,11 @@ def test_lora_with_exploration_is_refused_before_an_engine_starts() -> None:
     assert ShardConfig(model="m", engine=engine, policy=ESampConfig(beta=0)).engine.extra_arguments == {
         "enable_lora": True
     }
+
+
+def test_an_empty_stop_text_is_refused() -> None:
+    with pytest.raises(ValueError, match="must not be empty, since every sample would end at once"):
+        SamplingConfig(stop=("\ndef ", ""))
 
 
 def test_an_extra_argument_makes_another_run() -> None:

@@ -58,6 +58,7 @@ def test_where_a_run_runs_does_not_change_its_hash() -> None:
     "changed",
     [
         RunConfig(sampling=SamplingConfig(temperature=0.7)),
+        RunConfig(sampling=SamplingConfig(stop=("\n\n",))),
         RunConfig(esamp=ESampConfig(trainer="actor", beta=0.5)),
         RunConfig(seed=1),
         RunConfig(samples=8),

@@ -55,6 +55,19 @@ def test_the_models_generation_config_is_taken_and_said(tmp_path: Path) -> None:
     )
 
 
+def test_a_base_model_stops_where_the_task_says_and_a_chat_model_at_its_own_token(tmp_path: Path) -> None:
+    chat, base = model_with(tmp_path / "chat", template=CHAT), model_with(tmp_path / "base")
+    for task, stop in (("humaneval", "\ndef "), ("mbpp", "\nassert"), ("gsm8k", "Question:")):
+        assert passk.parse(["--task", task, "--model", chat]).run.sampling.stop == ()
+        assert stop in passk.parse(["--task", task, "--model", chat, "--no-chat"]).run.sampling.stop
+        command, defaults = passk.parse_with_defaults(["--task", task, "--model", base])
+        assert stop in command.run.sampling.stop
+        assert defaults is not None and f"(task {task}, no chat template)" in defaults.line(command.run)
+    flags = ["--task", "humaneval", "--model", base, "--sampling.stop"]
+    assert passk.parse(flags).run.sampling.stop == (), "the flag alone takes them away"
+    assert passk.parse([*flags, "\n#", "\nif"]).run.sampling.stop == ("\n#", "\nif")
+
+
 @pytest.mark.parametrize("card", [None, {"do_sample": False, "top_k": 1}, {"eos_token_id": 1}])
 def test_a_model_card_without_sampling_leaves_the_tasks_values(tmp_path: Path, card: dict[str, object] | None) -> None:
     config = RunConfig(model=model_with(tmp_path / "model", card=card))

@@ -86,7 +86,8 @@ def matched(row: Mapping[str, Any], known: Mapping[str, Problem]) -> tuple[Probl
         return f"{text_column} must be a string; got {type(text).__name__}."
     problem = known.get(str(row[id_column]).casefold())
     if problem is None:
-        return f"{id_column} {str(row[id_column])[:60]!r} is no problem of the task; it has {next(iter(known))!r}, ..."
+        example = next(iter(known.values())).problem_id
+        return f"{id_column} {str(row[id_column])[:60]!r} is no problem of the task; it has {example!r}, ..."
     return problem, text
 
 

@@ -1,12 +1,11 @@
 """Grades replies that were generated elsewhere: no engine, no Ray.
 
     completions.jsonl -> read_completions -> replies without a verdict -> scorers in threads -> verdicts.jsonl
-                                                                                              -> summary.json, report.md
+                                                                                              -> summary.json, report.html
 
 A thread only waits: code runs in a sandbox and mathematics in a child process, of which each thread has its own.
 """
 
-import json
 import os
 import queue
 import signal
@@ -15,7 +14,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import asdict
 from itertools import islice
 from types import FrameType
 
@@ -25,7 +23,9 @@ from pipelines.errors import InputError
 from pipelines.grading.completions import BadRow, Completion, read_completions
 from pipelines.grading.config import GradeConfig
 from pipelines.grading.progress import GradeProgress
-from pipelines.grading.summary import GradeSummary, report_markdown, summarise
+from pipelines.grading.readable_replies import readable_problems
+from pipelines.grading.report import report_html
+from pipelines.grading.summary import GradeSummary, summarise, summary_json
 from pipelines.grading.verdicts_file import GradedRow, VerdictsFile, graded
 from pipelines.prepare.load_problems import load_problems
 from pipelines.runs.storage import write_atomically
@@ -49,7 +49,8 @@ def grade(config: GradeConfig, console: Console) -> GradeSummary:
     show_bad_rows(bad, console)
     if line := check_verifier(settings):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    file = VerdictsFile(config.output, identity(config, settings))
+    decides = identity(config, settings)
+    file = VerdictsFile(config.output, decides)
     rows = file.rows_of(completions)
     left = [completion for completion in completions if completion.row not in rows]
     if rows:
@@ -68,8 +69,9 @@ def grade(config: GradeConfig, console: Console) -> GradeSummary:
     summary = summarise(
         in_order, num_problems=len(problems), bad_rows=len(bad), pass_at=config.pass_at, verifier=settings.name
     )
-    write_atomically(config.output / "summary.json", json.dumps(asdict(summary), indent=2).encode())
-    write_atomically(config.output / "report.md", report_markdown(summary, in_order, bad, config).encode())
+    write_atomically(config.output / "summary.json", summary_json(summary))
+    readable = readable_problems(completions, in_order)
+    write_atomically(config.output / "report.html", report_html(summary, readable, bad, config, decides))
     return summary
 
 

@@ -5,7 +5,7 @@
     python -m jobs.devtools.bench_engine --actor                          # with Distiller-trainer actors as well (starts Ray)
     python -m jobs.devtools.bench_engine --actor --modes "predict only" "full, actor" "full, slow actor"
     python -m jobs.devtools.bench_engine --model Qwen/Qwen2.5-Coder-0.5B-Instruct    # every policy on a real model, recorded
-    python -m jobs.devtools.bench_engine --model FOLDER --modes vanilla esamp --model-shape.rounds 3
+    python -m jobs.devtools.bench_engine --model FOLDER --modes vanilla esamp "esamp, distiller=rls" --model-shape.rounds 3
 
 Without --model the model is random with peaked next-token distributions, so nothing is downloaded: it writes bench.json and bench.png to
 --output, prints a table, and fails if the Distillers did not learn. With --model it writes model_cost.json and prints processor time per
@@ -24,10 +24,15 @@ from typing import Literal
 
 import tyro
 
-from esamp.devtools.bench.model_cost import CONDITIONS, ModelShape, machine_name, measure_policy
+from esamp.devtools.bench.model_cost import ModelShape, PolicyCondition, machine_name, measure_policy
 from esamp.devtools.bench.shape import Filter, Shape
 from jobs.command.exit_codes import one_line_errors
+from pipelines.config.run import RunConfig
+from pipelines.config.sampler_condition import SamplerCondition
 from pipelines.errors import InputError
+
+MODEL_MODES = ("stock", "vanilla", "esamp, record=behaviour", "esamp", "quasi", "latent", "fire", "override")
+"""Modes that are measured on a model unless --modes says otherwise; contrastive decoding needs a second model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +60,8 @@ class BenchEngineCommand:
     actor: bool = False
     """Measure a Distiller-trainer actor as well, and one that is ten times too slow, on a Ray that is started for them."""
     modes: tuple[str, ...] = ()
-    """Measure only these modes, such as "predict only" and "full, actor", beside stock; by default all."""
+    """Measure only these modes, such as "predict only" and "full, actor", beside stock; by default all. With --model a mode is stock or a
+    sampler of jobs.passk, alone or with settings as jobs.compare takes them."""
     model: str | None = None
     """Folder or hub id of a model to measure instead of a random one: processor time per token of each policy relative to stock vLLM."""
     model_shape: ModelShape = field(default_factory=ModelShape)
@@ -101,23 +107,35 @@ def measure_model(model: str, command: BenchEngineCommand, args: list[str]) -> N
 
     from esamp.devtools.bench.report import cost_table
 
-    names = [condition.name for condition in CONDITIONS]
-    unknown = [mode for mode in command.modes if mode not in names]
-    if unknown:
-        raise InputError(f"with --model, --modes takes some of {', '.join(map(repr, names))}; got {unknown[0]!r}.")
+    conditions = [model_condition(mode) for mode in command.modes or MODEL_MODES]
     console = Console()
     costs = []
-    for condition in CONDITIONS:
-        if not command.modes or condition.name in command.modes:
-            console.print(f"measuring {condition.name}", style="dim", highlight=False)
-            costs.append(measure_policy(model, condition, command.model_shape))
-            console.print(f"{costs[-1].name}: {median(costs[-1].cpu_ratios):.3f}", style="dim", highlight=False)
+    for condition in conditions:
+        console.print(f"measuring {condition.name}", style="dim", highlight=False)
+        costs.append(measure_policy(model, condition, command.model_shape))
+        console.print(f"{costs[-1].name}: {median(costs[-1].cpu_ratios):.3f}", style="dim", highlight=False)
     caption = f"{machine_name()}; python -m jobs.devtools.bench_engine {' '.join(args)}; {date.today()}"
     command.output.mkdir(parents=True, exist_ok=True)
     path = command.output / "model_cost.json"
     path.write_text(json.dumps({"caption": caption, "costs": [asdict(cost) for cost in costs]}, indent=1))
     console.print(cost_table(costs, caption))
     console.print(f"written: {path}", highlight=False)
+
+
+def model_condition(mode: str) -> PolicyCondition:
+    """What --modes names with --model. Raises InputError for a sampler without a policy in the engine, and for settings that it has not."""
+    if mode == "stock":
+        return PolicyCondition(mode, None, is_recorded=False)
+    condition = SamplerCondition.parse(mode)
+    if condition.changes_sampling:
+        raise InputError(
+            f"--modes takes settings of policies; give --model-shape.temperature and the like. Got {mode!r}."
+        )
+    policy = condition.applied_to(RunConfig()).policy
+    if policy is None and condition.sampler != "vanilla":
+        raise InputError(f"sampler {condition.sampler} is vLLM's own draw, which is mode stock; got {mode!r}.")
+    # With beta 0 our worker does nothing but record.
+    return PolicyCondition(mode, {"esamp": {"beta": 0.0}} if policy is None else {policy.name: policy.to_dict()})
 
 
 def measure_engines(command: BenchEngineCommand, args: list[str]) -> None:

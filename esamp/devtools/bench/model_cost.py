@@ -35,19 +35,6 @@ class PolicyCondition:
     is_recorded: bool = True
 
 
-CONDITIONS = (
-    PolicyCondition("stock", None, is_recorded=False),
-    PolicyCondition("vanilla", {"esamp": {"beta": 0.0}}),
-    PolicyCondition("esamp, record=behaviour", {"esamp": {"beta": 0.25, "record": "behaviour"}}),
-    PolicyCondition("esamp", {"esamp": {"beta": 0.25}}),
-    PolicyCondition("quasi", {"quasi": {}}),
-    PolicyCondition("latent", {"latent": {}}),
-    PolicyCondition("fire", {"fire": {}}),
-    PolicyCondition("override", {"override": {}}),
-)
-"""What `jobs.passk` runs, by its sampler; contrastive decoding needs a second model and is not here."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelShape:
     """The batch that is measured."""

@@ -4,13 +4,32 @@ import pytest
 
 from esamp.devtools.bench.model_cost import PolicyCost
 from esamp.devtools.bench.report import cost_table
-from jobs.devtools.bench_engine import main
+from esamp.joint.config import QuasiConfig
+from esamp.policies import parse_policy
+from jobs.devtools.bench_engine import MODEL_MODES, main, model_condition
 
 
-def test_a_policy_that_is_not_measured_is_refused_with_those_that_are(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [
+        ("vanila", "got 'vanila'"),
+        ("top-p", "sampler top-p is vLLM's own draw, which is mode stock"),
+        ("quasi, temperature=0.8", "give --model-shape.temperature"),
+        ("esamp, recrod=full", "sampler esamp has no setting 'recrod'"),
+    ],
+)
+def test_a_mode_that_is_no_policy_is_refused_in_one_line(
+    mode: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit, match="2"):
-        main(["--model", "some-model", "--modes", "vanila"])
-    assert "--modes takes some of 'stock', 'vanilla', 'esamp, record=behaviour', 'esamp'" in capsys.readouterr().err
+        main(["--model", "some-model", "--modes", mode])
+    assert message in capsys.readouterr().err
+
+
+def test_a_mode_is_the_policy_of_its_sampler_with_its_settings() -> None:
+    assert model_condition("vanilla").policy == {"esamp": {"beta": 0.0}}
+    assert model_condition("quasi, start=token 8").policy == {"quasi": QuasiConfig(start="token 8").to_dict()}
+    assert all(parse_policy(model_condition(mode).policy) for mode in MODEL_MODES if mode != "stock")
 
 
 def test_the_table_shows_the_median_of_a_policys_rounds_and_their_spread() -> None:

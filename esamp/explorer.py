@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,7 +49,7 @@ from esamp.policy import Counters, SamplingPolicy, StepPlan, VanillaPolicy
 from esamp.request_args import BETA_KEY, GROUP_SIZE_KEY, group_of
 from esamp.row_plan import RowPlan
 from esamp.scope import SHARED_GROUP
-from esamp.telemetry import PolicyMeasures
+from esamp.telemetry import PolicyMeasures, RowVersions
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +60,10 @@ class ExploringStep:
 
     plan: RowPlan
     hidden: HiddenRows
-    lags: dict[str, int]
-    """Per group: decode steps, this one included, since the newest that its weights have learned from."""
-    versions: dict[str, str]
+    lags: tuple[int, ...]
+    """Per live group: decode steps, this one included, since the newest that its weights have learned from."""
+    versions: tuple[str, ...]
+    """Per live group."""
     adjustment: LogitAdjustment | None
     """None if every row has beta 0."""
     forward: Forward | None
@@ -188,14 +190,20 @@ class Explorer(SamplingPolicy):
             return measures
         plan, adjustment = self._step.plan, self._step.adjustment
         novelty_R = adjustment.error_RH.norm(dim=-1) / adjustment.hidden_RH.norm(dim=-1)
-        novelty_B, loss_B = measures.novelty_B.clone(), measures.loss_B.clone()
-        measures.intervened_B[plan.index] = (adjustment.is_finite_R & (adjustment.beta_R > 0)).float()
-        novelty_B[plan.index] = novelty_R
-        loss_B[plan.index] = self.bank.loss_S[plan.slots_R]
-        lags, versions = [-1] * size, [""] * size
-        for row, group in zip(plan.rows, plan.groups, strict=True):
-            lags[row], versions[row] = self._step.lags[group.name], self._step.versions[group.name]
-        return replace(measures, novelty_B=novelty_B, loss_B=loss_B, lags=tuple(lags), versions=tuple(versions))
+        lag_G = torch.tensor(self._step.lags, dtype=torch.float32, device=device)
+
+        def of_batch(values_R: Tensor, elsewhere_B: Tensor) -> Tensor:
+            if isinstance(plan.index, slice):
+                return values_R
+            return elsewhere_B.index_copy(0, plan.index, values_R)
+
+        return PolicyMeasures(
+            of_batch((adjustment.is_finite_R & (adjustment.beta_R > 0)).float(), measures.intervened_B),
+            of_batch(novelty_R, measures.novelty_B),
+            of_batch(self.bank.loss_S[plan.slots_R], measures.loss_B),
+            of_batch(lag_G[plan.group_R], measures.lag_B),
+            RowVersions(self._step.versions, plan.group_B),
+        )
 
     def counters(self) -> Counters:
         """See SamplingPolicy; waits for the device. Logs a warning if a slot diverged."""
@@ -262,13 +270,15 @@ class Explorer(SamplingPolicy):
         hidden = HiddenRows(step.source_BH[plan.index], plan.batch, step.target_BH[plan.index])
         lags, versions, strengths = self._ages(plan)
         beta_R = plan.beta_R
-        if any(strength < 1 for strength in strengths.values()):
-            factors = [strengths[group.name] for group in plan.groups]
+        if any(strength < 1 for strength in strengths):
             # A slot that is warming up has no beta either, and is not stale.
-            stale = {name for name, lag in lags.items() if strengths[name] < 1 and lag > self.config.max_staleness / 2}
-            self._counters.stale_rows += sum(group.name in stale for group in plan.groups)
-            beta_R = beta_R * torch.tensor(factors, device=beta_R.device)
-            if not any(factors):
+            is_stale_G = [
+                strength < 1 and lag > self.config.max_staleness / 2
+                for strength, lag in zip(strengths, lags, strict=True)
+            ]
+            self._counters.stale_rows += int(np.array(is_stale_G)[plan.group_B[list(plan.rows)]].sum())
+            beta_R = beta_R * torch.tensor(strengths, device=beta_R.device)[plan.group_R]
+            if not any(strengths):
                 return ExploringStep(plan, hidden, lags, versions, None, None)
         if prefetched is None:
             self._counters.late_predictions += 1
@@ -318,18 +328,18 @@ class Explorer(SamplingPolicy):
             self._plan = RowPlan.of(batch, self.groups, self.bank.device)
         return self._plan
 
-    def _ages(self, plan: RowPlan) -> tuple[dict[str, int], dict[str, str], dict[str, float]]:
-        """Lag, version and share of beta of each group in the step, by name."""
+    def _ages(self, plan: RowPlan) -> tuple[tuple[int, ...], tuple[str, ...], tuple[float, ...]]:
+        """Lag, version and share of beta of each group in the step."""
         assert self.learner is not None
-        lags, versions, strengths = {}, {}, {}
+        lags, versions, strengths = [], [], []
         for group in plan.live_groups:
             assert group.slot is not None
             group.steps_seen += 1
             version = self.learner.version(group.slot)
-            lags[group.name] = group.steps_seen - version.learned
-            versions[group.name] = str(version)
-            strengths[group.name] = self._share_of_beta(version.step, lags[group.name])
-        return lags, versions, strengths
+            lags.append(group.steps_seen - version.learned)
+            versions.append(str(version))
+            strengths.append(self._share_of_beta(version.step, lags[-1]))
+        return tuple(lags), tuple(versions), tuple(strengths)
 
     def _share_of_beta(self, steps: int, lag: int) -> float:
         if steps < self.config.warmup_steps:

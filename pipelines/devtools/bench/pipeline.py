@@ -34,7 +34,7 @@ from esamp.config import ESampConfig
 from pipelines.config.run import RunConfig
 from pipelines.devtools.bench.bare_loop import BareLoop
 from pipelines.devtools.bench.shape import PipelineShape
-from pipelines.devtools.bench.word_model import write_word_model, write_word_problems
+from pipelines.devtools.bench.word_model import SHAPE, write_word_model, write_word_problems
 from pipelines.prepare.run import prepare_run
 from pipelines.session import generate_work_units
 from pipelines.stages.ray_session import ray_session
@@ -193,7 +193,7 @@ def bench_config(shape: PipelineShape, folder: Path) -> RunConfig:
     )
     if shape.model == "embedded":
         return common
-    model = write_word_model(folder / "model", entropy_nats=1.5, seed=0)
+    model = write_word_model(folder / "model", SHAPE, entropy_nats=1.5, seed=0)
     problems = write_word_problems(folder / "problems.jsonl", max(shape.problems, shape.warmup_problems), seed=0)
     return replace(common, model=str(model), dataset=str(problems), verifier="none", template="{problem}")
 

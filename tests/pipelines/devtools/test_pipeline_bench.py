@@ -42,7 +42,7 @@ def test_the_word_model_comes_with_prompts_that_its_tokenizer_reads_word_by_word
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(word_model, "SHAPE", word_model.Shape(hidden=128, layers=2, vocabulary=512))
-    folder = write_word_model(tmp_path / "model", entropy_nats=1.0, seed=0)
+    folder = write_word_model(tmp_path / "model", word_model.SHAPE, entropy_nats=1.0, seed=0)
     [first, second] = jsonl_rows(write_word_problems(tmp_path / "problems.jsonl", 2, seed=0))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     ids = tokenizer(first["problem"]).input_ids

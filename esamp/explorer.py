@@ -33,6 +33,7 @@ from esamp.distiller.predictors import OwnPrediction, Prediction, build_predicto
 from esamp.distiller.prefetch import build_prefetcher
 from esamp.distiller.prompt_groups import ExploringRequest, GroupTable
 from esamp.distiller.warmup import build_warmup
+from esamp.ended_rows import EndedRows
 from esamp.engine import adapter
 from esamp.engine.adapter import DeferredHead, SourceHook
 from esamp.fusion import ProposedFusion, build_fusion, stale_beta
@@ -101,6 +102,8 @@ class Explorer(SamplingPolicy):
             # A request that never ends, so that the group keeps its slot between prompts, and the Distiller what it learned.
             self.groups.add(ExploringRequest("", SHARED_GROUP, config.beta))
         self._finite_total = torch.zeros((), dtype=torch.long, device=self.bank.device)
+        self._ended = EndedRows() if adapter.schedules_ahead(worker) else None
+        self._ended_total = torch.zeros((), dtype=torch.long, device=self.bank.device)
         self._plan: RowPlan | None = None
         self._step: ExploringStep | None = None
 
@@ -117,6 +120,8 @@ class Explorer(SamplingPolicy):
 
     def follow(self, finished: set[str], new: list[NewRequest]) -> None:
         """See SamplingPolicy."""
+        if self._ended is not None:
+            self._ended.follow(finished, new)
         for request_id in finished:
             self.groups.remove(request_id)
         for request in new:
@@ -172,11 +177,20 @@ class Explorer(SamplingPolicy):
     def after_sampling(self, step: BatchStep, tokens_B: Tensor) -> None:
         """Learn from every exploring row of the step."""
         explored, self._step = self._step, None
+        has_ended_B = None
+        if self._ended is not None:
+            has_ended_B = self._ended.before(step)
+            self._ended.sampled(step, tokens_B)
         if explored is None:
             return
         assert self.learner is not None
+        hidden = explored.hidden
+        if has_ended_B is not None:
+            has_ended_R = has_ended_B[explored.plan.index]
+            hidden = hidden.void(has_ended_R)
+            self._ended_total += has_ended_R.sum()
         # After the draw, so that a token is always sampled with weights that have not learned from its own row.
-        self.learner.learn(explored.hidden, explored.forward)
+        self.learner.learn(hidden, explored.forward)
         if self.config.trainer == "none":
             return
         self._counters.trained_rows += len(explored.plan.rows)
@@ -213,10 +227,12 @@ class Explorer(SamplingPolicy):
                 "esamp: %d Distiller slot(s) met non-finite numbers and stay vanilla until their group ends", diverged
             )
         self._counters.diverged_slots = diverged
+        is_untrained = self.config.trainer == "none"
         return Counters(
             **{
                 **asdict(self._counters),
                 "nonfinite_rows": self._counters.explored_rows - int(self._finite_total),
+                "trained_rows": self._counters.trained_rows - (0 if is_untrained else int(self._ended_total)),
                 "vanilla_groups": self.groups.vanilla_groups,
                 "live_groups": len(self.groups),
             }

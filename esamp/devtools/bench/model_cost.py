@@ -112,10 +112,12 @@ def measure_here(model: str, condition: PolicyCondition, shape: ModelShape, roun
     from esamp.explorer import Explorer
 
     keep_freed_memory()  # our worker does so; here stock vLLM has it too
-    stock, ours = start(model, None, shape), start(model, condition.policy, shape)
-    policy = worker_of(ours).policy if condition.policy is not None else None
     blocks = max(1, shape.tokens // BLOCK_STEPS)
+    tokens = WARM_STEPS + blocks * (1 + BLOCK_STEPS)
     prompts = prompt_token_ids(model, shape.prompts)
+    longest = max(map(len, prompts)) + tokens
+    stock, ours = start(model, None, shape, longest), start(model, condition.policy, shape, longest)
+    policy = worker_of(ours).policy if condition.policy is not None else None
 
     def wait() -> None:
         synchronise()
@@ -125,7 +127,7 @@ def measure_here(model: str, condition: PolicyCondition, shape: ModelShape, roun
     def time_round(round_: int) -> tuple[Timing, Timing]:
         timers = StepTimer(ours, wait), StepTimer(stock, synchronise)
         for timer in timers:
-            add_batch(timer.engine, prompts, condition.sampling, shape, round_, WARM_STEPS + blocks * (1 + BLOCK_STEPS))
+            add_batch(timer.engine, prompts, condition.sampling, shape, round_, tokens)
             timer.warm_up()
         gc.collect()
         gc.disable()
@@ -152,7 +154,7 @@ def measure_here(model: str, condition: PolicyCondition, shape: ModelShape, roun
     )
 
 
-def start(model: str, policy: dict[str, dict[str, Any]] | None, shape: ModelShape) -> Any:
+def start(model: str, policy: dict[str, dict[str, Any]] | None, shape: ModelShape, longest: int) -> Any:
     """A vLLM engine in this process; stock vLLM's without a policy."""
     import torch
     from vllm import LLM
@@ -161,7 +163,7 @@ def start(model: str, policy: dict[str, dict[str, Any]] | None, shape: ModelShap
     ours = {} if policy is None else {"worker_cls": "esamp.worker.ESampWorker", "additional_config": policy}
     return LLM(
         model,
-        max_model_len=1024,
+        max_model_len=longest,
         max_num_seqs=shape.prompts * shape.samples,
         enforce_eager=True,
         disable_log_stats=True,

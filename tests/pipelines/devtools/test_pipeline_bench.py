@@ -35,7 +35,7 @@ def test_ratios_are_of_modes_of_the_same_round() -> None:
     assert measured["bare"]["tokens_per_s"] == pytest.approx(100)
     assert measured["pipeline"]["busy_tokens_per_s"] == pytest.approx(190)
     assert measured["pipeline / bare"]["tokens_per_core_s"] == pytest.approx(0.95)
-    assert pipeline_table(PipelineShape(), rounds[0]).row_count == len(measured)
+    assert pipeline_table(PipelineShape(), rounds[0], "here").row_count == len(measured)
 
 
 def test_the_word_model_comes_with_prompts_that_its_tokenizer_reads_word_by_word(

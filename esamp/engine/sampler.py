@@ -23,12 +23,13 @@ from vllm.platforms import CpuArchEnum, current_platform
 from vllm.v1.outputs import SamplerOutput
 from vllm.v1.sample.logits_processor import BUILTIN_LOGITS_PROCESSORS, LogitsProcessor
 from vllm.v1.sample.metadata import SamplingMetadata
-from vllm.v1.sample.ops.topk_topp_sampler import TopKTopPSampler, apply_top_k_top_p
+from vllm.v1.sample.ops.topk_topp_sampler import HAS_TRITON, TopKTopPSampler, apply_top_k_top_p
 from vllm.v1.sample.sampler import Sampler
 
 from esamp.batch import GREEDY_TEMPERATURE, Draw
 from esamp.draw.inputs import AdjustedLogits, DistillerLogits, DrawInputs, DrawnTokens, FusedDraw, Inversion
 from esamp.draw.noise import draw_seeds
+from esamp.draw.top_p import SortedFilter
 from esamp.engine.surface import PROCESSOR_ACTIVITY
 from esamp.joint.inverse_cdf import draw_at, top_probability
 from esamp.joint.row_draw import RowDraw
@@ -113,13 +114,18 @@ class FusedTopKTopPSampler(nn.Module):
         self.drawn: DrawnTokens | None = None
         """Of the latest step; None if no token was drawn, because the whole batch is greedy."""
         self._workspace = Workspace()
+        self._sorted_filter = SortedFilter(apply_top_k_top_p)
 
     def forward(
         self, logits: Tensor, generators: dict[int, torch.Generator], k: Tensor | None, p: Tensor | None
     ) -> tuple[Tensor, None]:
         """Token ids [B] from logits that are divided by the temperature. vLLM replaces those of greedy rows."""
         assert self.temperature_B is not None, "vLLM draws no token of a batch that is all greedy"
-        logits = apply_top_k_top_p(logits, k, p)
+        # Where Triton is installed vLLM filters in another way, which keeps another set.
+        if p is not None and not HAS_TRITON and logits.dtype == torch.float32:
+            logits = self._sorted_filter(logits, k, p)
+        else:
+            logits = apply_top_k_top_p(logits, k, p)
         return self._draw(logits, generators, temperature_B=self.temperature_B, is_divided=True), None
 
     def draw_unfiltered(self, logits_BV: Tensor, generators: dict[int, torch.Generator]) -> Tensor:

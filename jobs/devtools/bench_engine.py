@@ -5,18 +5,17 @@
     python -m jobs.devtools.bench_engine --actor                          # with Distiller-trainer actors as well (starts Ray)
     python -m jobs.devtools.bench_engine --actor --modes "predict only" "full, actor" "full, slow actor"
     python -m jobs.devtools.bench_engine --model Qwen/Qwen2.5-Coder-0.5B-Instruct    # every policy on a real model, recorded
-    python -m jobs.devtools.bench_engine --model FOLDER --modes vanilla esamp "esamp, distiller=rls" --model-shape.rounds 3
+    python -m jobs.devtools.bench_engine --model FOLDER --modes vanilla "esamp, distiller=rls" --model-shape.rounds 3 --model-shape.threads 2
 
 Without --model the model is random with peaked next-token distributions, so nothing is downloaded: it writes bench.json and bench.png to
---output, prints a table, and fails if the Distillers did not learn. With --model it writes model_cost.json and prints processor time per
-token relative to stock vLLM with seeds.
+--output, prints a table, and fails if the Distillers did not learn. With --model it prints processor time per token relative to stock vLLM
+with seeds, of every sampler that jobs.passk names (--modes: some of them), and writes model_cost.json and model_cost.md.
 """
 
 import json
 import sys
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
-from datetime import date
 from itertools import product
 from pathlib import Path
 from statistics import median
@@ -24,15 +23,10 @@ from typing import Literal
 
 import tyro
 
-from esamp.devtools.bench.model_cost import ModelShape, PolicyCondition, machine_name, measure_policy
+from actors.config import SamplingConfig
+from esamp.devtools.bench.model_cost import ModelShape, measure_policy
 from esamp.devtools.bench.shape import Filter, Shape
 from jobs.command.exit_codes import one_line_errors
-from pipelines.config.run import RunConfig
-from pipelines.config.sampler_condition import SamplerCondition
-from pipelines.errors import InputError
-
-MODEL_MODES = ("stock", "vanilla", "esamp, record=behaviour", "esamp", "quasi", "latent", "fire", "override")
-"""Modes that are measured on a model unless --modes says otherwise; contrastive decoding needs a second model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +57,17 @@ class BenchEngineCommand:
     """Measure only these modes, such as "predict only" and "full, actor", beside stock; by default all. With --model a mode is stock or a
     sampler of jobs.passk, alone or with settings as jobs.compare takes them."""
     model: str | None = None
-    """Folder or hub id of a model to measure instead of a random one: processor time per token of each policy relative to stock vLLM."""
+    """Folder or hub id of a model to measure instead of a random one: processor time per token of each sampler relative to stock vLLM."""
     model_shape: ModelShape = field(default_factory=ModelShape)
     """With --model: the batch; --shape, --rounds and --tokens do not apply."""
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    """With --model: temperature and filters of both engines; the samplers "top-p", "top-k" and "min-p" add their own."""
+    amateur: str | None = None
+    """With --model: contrastive decoding's weaker model. By default the model itself, the dearest there can be."""
     seed: int = 0
     """Seed of weights, prompts and the order of modes."""
     output: Path = Path("runs/bench")
-    """Folder of bench.json and bench.png, or of model_cost.json."""
+    """Folder of bench.json and bench.png, or of model_cost.json and model_cost.md."""
 
     def shapes(self) -> list[Shape]:
         """The grid."""
@@ -103,39 +101,27 @@ def main(args: list[str]) -> None:
 
 def measure_model(model: str, command: BenchEngineCommand, args: list[str]) -> None:
     """Measure each policy on a model, print and write."""
+    # Imported late: they take seconds that --help need not wait for.
     from rich.console import Console
 
     from esamp.devtools.bench.report import cost_table
+    from pipelines.devtools.bench.results import caption, write_results
+    from pipelines.devtools.bench.sampler_conditions import MAIN_MODES, conditions
 
-    conditions = [model_condition(mode) for mode in command.modes or MODEL_MODES]
+    shape = command.model_shape
     console = Console()
     costs = []
-    for condition in conditions:
+    for condition in conditions(command.modes, command.sampling, amateur=command.amateur or model):
         console.print(f"measuring {condition.name}", style="dim", highlight=False)
-        costs.append(measure_policy(model, condition, command.model_shape))
+        rounds = shape.rounds if condition.name in MAIN_MODES else shape.control_rounds
+        costs.append(measure_policy(model, condition, shape, rounds=rounds))
         console.print(f"{costs[-1].name}: {median(costs[-1].cpu_ratios):.3f}", style="dim", highlight=False)
-    caption = f"{machine_name()}; python -m jobs.devtools.bench_engine {' '.join(args)}; {date.today()}"
-    command.output.mkdir(parents=True, exist_ok=True)
-    path = command.output / "model_cost.json"
-    path.write_text(json.dumps({"caption": caption, "costs": [asdict(cost) for cost in costs]}, indent=1))
-    console.print(cost_table(costs, caption))
-    console.print(f"written: {path}", highlight=False)
-
-
-def model_condition(mode: str) -> PolicyCondition:
-    """What --modes names with --model. Raises InputError for a sampler without a policy in the engine, and for settings that it has not."""
-    if mode == "stock":
-        return PolicyCondition(mode, None, is_recorded=False)
-    condition = SamplerCondition.parse(mode)
-    if condition.changes_sampling:
-        raise InputError(
-            f"--modes takes settings of policies; give --model-shape.temperature and the like. Got {mode!r}."
-        )
-    policy = condition.applied_to(RunConfig()).policy
-    if policy is None and condition.sampler != "vanilla":
-        raise InputError(f"sampler {condition.sampler} is vLLM's own draw, which is mode stock; got {mode!r}.")
-    # With beta 0 our worker does nothing but record.
-    return PolicyCondition(mode, {"esamp": {"beta": 0.0}} if policy is None else {policy.name: policy.to_dict()})
+        # After every mode: a run of an hour should not lose what it has.
+        table = cost_table(costs, shape, caption("jobs.devtools.bench_engine", args))
+        measured = {"shape": asdict(shape), "costs": [asdict(cost) for cost in costs]}
+        written = write_results(command.output, "model_cost", table, measured)
+    console.print(table)
+    console.print(f"written: {written}", highlight=False)
 
 
 def measure_engines(command: BenchEngineCommand, args: list[str]) -> None:

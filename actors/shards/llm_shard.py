@@ -152,8 +152,6 @@ class LLMShard:
         self._units_taken = itertools.count()
         self._samples = self._truncated_samples = self._ended_tokens = 0
         self._busy_seconds = 0.0
-        self._is_stepping = False
-        self._last_step = time.monotonic()
         self._failure: EngineFailed | None = None
         threading.Thread(target=self._run, name="engine", daemon=True).start()
 
@@ -234,16 +232,9 @@ class LLMShard:
         )
         return replace(stats, warnings=warnings_of(stats))
 
-    async def seconds_without_step(self) -> float:
-        """Seconds since the engine's last step returned, while it has samples to generate; 0 while it has none.
-
-        Each step gives every running sample a token, so this is the time without a token. Read without waiting for the engine, which may
-        never come back from a step: that is what the caller wants to know.
-        """
-        return time.monotonic() - self._last_step if self._is_stepping else 0.0
-
     async def activity(self) -> ShardActivity:
-        """What the shard is doing now: plain numbers, read without waiting for the engine's thread."""
+        """What the shard is doing now: plain numbers, read without waiting for the engine's thread, which may never come back from a step:
+        that is what the router wants to know."""
         load = self._scheduler.load()
         return ShardActivity(
             shard=self.name,
@@ -273,14 +264,10 @@ class LLMShard:
                 self._wake.clear()
                 started = time.monotonic()
                 self._take_requests()
-                # In this order: whoever reads that there is work must not see the step of the work before it.
-                self._last_step, self._is_stepping = started, True
                 while self._engine.has_unfinished_requests():
                     for output in self._engine.step():
                         self._finish_sample(output)
                     self._take_requests()
-                    self._last_step = time.monotonic()
-                self._is_stepping = False
                 self._busy_seconds += time.monotonic() - started
         except BaseException as error:
             # The error boundary of the thread: an engine that failed fails every caller instead of leaving them waiting.

@@ -35,7 +35,6 @@ class Shard(Protocol):
 
     async def stats(self) -> ShardStats: ...
 
-    async def seconds_without_step(self) -> float: ...
     async def activity(self) -> ShardActivity: ...
 
     async def trainer_spec(self) -> TrainerSpec: ...
@@ -93,9 +92,6 @@ class ShardActor:
 
     async def stats(self) -> ShardStats:
         return await self._shard.stats()
-
-    async def seconds_without_step(self) -> float:
-        return await self._shard.seconds_without_step()
 
     async def activity(self) -> ShardActivity:
         return await self._shard.activity()

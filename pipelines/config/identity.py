@@ -41,7 +41,7 @@ MAY_CHANGE = frozenset(
 
 ADDED: dict[str, Any] = {
     "engine.extra": "{}",
-    "sampling.stop": (),
+    "sampling.stop": [],
     "esamp.distiller": "mlp",
     "esamp.source_depth": None,
     "esamp.rls_features": 512,

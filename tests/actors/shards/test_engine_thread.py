@@ -16,6 +16,7 @@ from actors.errors import EngineFailed
 from actors.shards import llm_shard
 from actors.shards.llm_shard import LLMShard
 from actors.types import Sample, WorkUnit
+from esamp.engine.scheduler import SchedulerLoad
 from esamp.telemetry import TokenRecords
 from pipelines.config.run import EMBEDDED_MODEL
 
@@ -81,15 +82,20 @@ class BrokenEngine(TensorParallelEngine):
         raise RuntimeError("out of blocks")
 
 
-class IdleScheduler:
+class RequestReader:
     """Stands in for the reader of the engine's scheduler, which these engines do not have."""
 
-    def __init__(self, engine: TensorParallelEngine) -> None: ...
+    def __init__(self, engine: TensorParallelEngine) -> None:
+        self._engine = engine
+
+    def load(self) -> SchedulerLoad:
+        running = len(self._engine._requests)
+        return SchedulerLoad(running=running, waiting=0, kv_cache_share=0.0, preemptions=0, tokens=0)
 
 
 def start_shard(monkeypatch: pytest.MonkeyPatch, engine: TensorParallelEngine) -> LLMShard:
     monkeypatch.setattr(llm_shard.LLMEngine, "from_engine_args", lambda args: engine)
-    monkeypatch.setattr(llm_shard, "SchedulerReader", IdleScheduler)
+    monkeypatch.setattr(llm_shard, "SchedulerReader", RequestReader)
     return LLMShard(ShardConfig(model=str(EMBEDDED_MODEL), engine=EngineConfig(num_gpus=2)), name="shard-0")
 
 
@@ -170,7 +176,7 @@ class StandingEngine(TensorParallelEngine):
         return super().step()
 
 
-def test_a_sample_is_sent_before_its_siblings_are_finished_and_a_step_that_does_not_return_is_told(
+def test_a_sample_is_sent_before_its_siblings_are_finished_and_a_shard_answers_while_a_step_does_not_return(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     engine = StandingEngine()
@@ -185,15 +191,15 @@ def test_a_sample_is_sent_before_its_siblings_are_finished_and_a_step_that_does_
     engine.go_on.set()
 
     async def ask() -> list[Any]:
-        assert await shard.seconds_without_step() == 0.0, "it has nothing to do"
+        assert (await shard.activity()).running == 0, "it has nothing to do"
         stream = shard.generate(WorkUnit(unit_id="u", problem_id="p", prompt="", sample_indices=(1, 0), seeds=(1, 2)))
         first = await anext(stream)
         engine.go_on.clear()
         await asyncio.sleep(0.3)
-        waited = await shard.seconds_without_step()
+        standing = [await shard.activity() for _ in range(2)]
         engine.go_on.set()
-        return [first, waited, *[sample async for sample in stream]]
+        return [first, standing, *[sample async for sample in stream]]
 
-    first, waited, second = within(10, ask())
+    first, standing, second = within(10, ask())
     assert (first.sample_index, second.sample_index) == (0, 1)
-    assert waited > 0.1
+    assert [(one.running, one.finished, one.tokens) for one in standing] == [(1, 1, 1), (1, 1, 1)]

@@ -103,6 +103,11 @@ class ESampWorker(PlatformWorker):
             "unfused_steps": self.sampler.unfused_steps,
         }
 
+    def esamp_expect_no_more(self, group: str | None = None) -> None:
+        """For collective_rpc, between two steps: the prompt group, or every group, ends with the requests that run. Its Distiller would
+        else wait for the siblings that extra_args["esamp_group_size"] promised until another group needs the slot."""
+        self.policy.expect_no_more(group)
+
     def esamp_records(self, tags: list[str]) -> dict[str, dict[str, object]]:
         """For collective_rpc: per-token records of requests that had extra_args["esamp_record"]; they are forgotten here."""
         return {tag: records.to_dict() for tag, records in self.telemetry.pop(tags).items()}

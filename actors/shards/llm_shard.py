@@ -116,8 +116,8 @@ def sampling_params(
         output_kind=RequestOutputKind.FINAL_ONLY,
         extra_args={
             GROUP_KEY: unit.problem_id,
-            # The unit's samples may not fit into one batch: their Distiller lives until the last of them has ended.
-            GROUP_SIZE_KEY: len(unit.sample_indices),
+            # They may not fit into one batch, or come in several work units: their Distiller lives until the last of them has ended.
+            GROUP_SIZE_KEY: unit.group_size or len(unit.sample_indices),
             RECORD_KEY: request_id,
             SAMPLE_KEY: sample_index,
         },
@@ -144,6 +144,7 @@ class LLMShard:
         self._units_in_progress: set[UnitInProgress] = set()
         self._samples_in_progress: dict[str, tuple[UnitInProgress, int]] = {}
         self._cancellations: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._round_ends: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._counter_requests: queue.SimpleQueue[CounterRequest] = queue.SimpleQueue()
         self._cancelled_problems: set[str] = set()
         self._cancelled_samples = self._cancelled_tokens = 0
@@ -197,6 +198,12 @@ class LLMShard:
         """Abort every running sample of a problem, now and later: their places in the batch, and the problem's Distiller slot, are free for
         others from the next step on."""
         self._cancellations.put(problem_id)
+        self._wake.set()
+
+    async def end_round(self) -> None:
+        """Samples that come later are of another extension round: they shall not meet the Distillers of this one, which wait for samples of
+        work units that other shards generated, or that an earlier session did."""
+        self._round_ends.put(None)
         self._wake.set()
 
     async def stats(self) -> ShardStats:
@@ -291,6 +298,10 @@ class LLMShard:
         """Between two steps: what other threads have asked for. Units first, so that a cancellation finds those that came before it."""
         self._take_units()
         self._cancel_samples()
+        while not self._round_ends.empty():
+            # Units of the next round that were taken a moment ago are safe: the policy meets their requests in the next step.
+            self._round_ends.get()
+            self._workers.expect_no_more(None)
         if not self._counter_requests.empty():
             # Read before a request is taken: if this raises, `_fail_all` must still find the request.
             counters = self._workers.counters()
@@ -324,7 +335,9 @@ class LLMShard:
     def _cancel_samples(self) -> None:
         """Abort what runs of cancelled problems, units that came after their cancellation included."""
         while not self._cancellations.empty():
-            self._cancelled_problems.add(self._cancellations.get())
+            problem_id = self._cancellations.get()
+            self._cancelled_problems.add(problem_id)
+            self._workers.expect_no_more(problem_id)
         unwanted = [p for p in self._units_in_progress if p.unit.problem_id in self._cancelled_problems]
         for progress in unwanted:
             missing = [index for index in progress.unit.sample_indices if index not in progress.finished]

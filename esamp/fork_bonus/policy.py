@@ -67,6 +67,10 @@ class ForkBonusPolicy(BaselinePolicy[ExploringRequest]):
             self._novelty.forget(request_id)
         super().follow(finished, new)
 
+    def expect_no_more(self, group: str | None) -> None:
+        """See SamplingPolicy."""
+        self._groups.expect_no_more(group)
+
     def before_sampling(self, step: BatchStep, *, is_recording: bool) -> StepPlan:
         """Plan a bonus for every row whose group has a slot."""
         tracked = {

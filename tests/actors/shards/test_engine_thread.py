@@ -6,16 +6,18 @@ import queue
 import threading
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from vllm import SamplingParams
 
 from actors.config import EngineConfig, ShardConfig
 from actors.errors import EngineFailed
 from actors.shards import llm_shard
 from actors.shards.llm_shard import LLMShard
 from actors.types import Sample, WorkUnit
+from esamp.request_args import GROUP_SIZE_KEY
 from esamp.telemetry import TokenRecords
 from pipelines.config.run import EMBEDDED_MODEL
 
@@ -45,9 +47,16 @@ class TensorParallelEngine:
         self._num_steps = num_steps
         self._is_busy = threading.Lock()
         self.overlaps = 0
+        self.group_sizes: list[int] = []
+        self.ended_groups: list[str | None] = []
 
-    def add_request(self, request_id: str, prompt: object, params: object) -> None:
+    def add_request(self, request_id: str, prompt: object, params: SamplingParams) -> None:
         self._requests[request_id] = self._num_steps
+        self.group_sizes.append((params.extra_args or {})[GROUP_SIZE_KEY])
+
+    def abort_request(self, request_ids: list[str]) -> None:
+        for request_id in request_ids:
+            self._requests.pop(request_id, None)
 
     def has_unfinished_requests(self) -> bool:
         return bool(self._requests)
@@ -60,10 +69,13 @@ class TensorParallelEngine:
             del self._requests[name]
         return [Output(name) for name in finished]
 
-    def collective_rpc(self, method: str, args: tuple[list[str], ...] = ()) -> list[dict[str, Any]]:
+    def collective_rpc(self, method: str, args: tuple[Any, ...] = ()) -> list[dict[str, Any]]:
         self._call()
         if method == "esamp_counters":
             return [{"decode_rows": 3}]
+        if method == "esamp_expect_no_more":
+            self.ended_groups += args
+            return []
         return [{request_id: TokenRecords().to_dict() for request_id in args[0]}]
 
     def _call(self) -> None:
@@ -128,6 +140,26 @@ def test_counters_are_read_between_steps_of_a_tensor_parallel_engine(monkeypatch
     assert [type(sample) for sample in samples] == [Sample] and len(stats) > 3
     assert {one.decode_tokens for one in stats} == {3}
     assert engine.overlaps == 0
+
+
+def test_a_distiller_waits_for_all_work_units_of_its_problem_until_it_is_cancelled_or_the_round_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = TensorParallelEngine(num_steps=2)
+    shard = start_shard(monkeypatch, engine)
+    one_of_eight = replace(unit(0), group_size=8)
+
+    async def generate_cancel_and_end() -> list[Any]:
+        await samples_of(shard, one_of_eight)
+        await samples_of(shard, unit(1))
+        await shard.cancel("p")
+        await shard.end_round()
+        return [await shard.stats()]
+
+    within(60, generate_cancel_and_end())
+    assert engine.group_sizes == [8, 1], "a work unit on its own is its whole group"
+    assert engine.ended_groups == ["p", None]
+    assert replace(one_of_eight, sample_indices=(0, 1), seeds=(1, 2)).without({1}).group_size == 7
 
 
 class SlowQueue(queue.SimpleQueue):

@@ -68,6 +68,17 @@ class UnitInProgress:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class StaggeredSample:
+    """A sample whose turn to start has not come."""
+
+    progress: UnitInProgress
+    index: int
+    params: SamplingParams
+    first_step: int
+    """Step of the engine, counted since it started, at which it starts."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class CounterRequest:
     """A call of `stats` that waits for the engine thread."""
 
@@ -143,6 +154,9 @@ class LLMShard:
         self._inbox: queue.SimpleQueue[UnitInProgress] = queue.SimpleQueue()
         self._units_in_progress: set[UnitInProgress] = set()
         self._samples_in_progress: dict[str, tuple[UnitInProgress, int]] = {}
+        self._staggered: list[StaggeredSample] = []
+        self._stagger = config.policy.stagger if isinstance(config.policy, ESampConfig) else 0
+        self._steps = 0
         self._cancellations: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._round_ends: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._counter_requests: queue.SimpleQueue[CounterRequest] = queue.SimpleQueue()
@@ -284,6 +298,7 @@ class LLMShard:
                 while self._engine.has_unfinished_requests():
                     for output in self._engine.step():
                         self._finish_sample(output)
+                    self._steps += 1
                     self._take_requests()
                     self._last_step = time.monotonic()
                 self._is_stepping = False
@@ -298,6 +313,7 @@ class LLMShard:
         """Between two steps: what other threads have asked for. Units first, so that a cancellation finds those that came before it."""
         self._take_units()
         self._cancel_samples()
+        self._start_staggered()
         while not self._round_ends.empty():
             # Units of the next round that were taken a moment ago are safe: the policy meets their requests in the next step.
             self._round_ends.get()
@@ -318,19 +334,36 @@ class LLMShard:
             # request id that is in use.
             taken = next(self._units_taken)
             try:
-                for index, seed in zip(unit.sample_indices, unit.seeds, strict=True):
+                for place, (index, seed) in enumerate(zip(unit.sample_indices, unit.seeds, strict=True)):
                     request_id = progress.request_ids[index] = f"{unit.unit_id}/{index}/{taken}"
                     params = sampling_params(
                         self.config.sampling, unit, sample_index=index, seed=seed, request_id=request_id
                     )
-                    self._engine.add_request(request_id, {"prompt": unit.prompt}, params)
-                    self._samples_in_progress[request_id] = (progress, index)
+                    if place and self._stagger:
+                        first_step = self._steps + place * self._stagger
+                        self._staggered.append(StaggeredSample(progress, index, params, first_step))
+                    else:
+                        self._start_sample(progress, index, params)
             except (ValueError, VLLMValidationError) as error:
                 # A prompt the model cannot take (too long, empty) is this unit's failure, not the engine's.
                 started = progress.request_ids.values()
                 self._engine.abort_request([r for r in started if self._samples_in_progress.pop(r, None)])
                 self._units_in_progress.remove(progress)
                 progress.stream.fail(ValueError(str(error)))
+
+    def _start_sample(self, progress: UnitInProgress, index: int, params: SamplingParams) -> None:
+        request_id = progress.request_ids[index]
+        self._engine.add_request(request_id, {"prompt": progress.unit.prompt}, params)
+        self._samples_in_progress[request_id] = (progress, index)
+
+    def _start_staggered(self) -> None:
+        """Start the samples whose turn has come; the next one at once where the engine would stand still without it."""
+        while self._staggered:
+            following = min(self._staggered, key=lambda sample: sample.first_step)
+            if following.first_step > self._steps and self._engine.has_unfinished_requests():
+                return
+            self._staggered.remove(following)
+            self._start_sample(following.progress, following.index, following.params)
 
     def _cancel_samples(self) -> None:
         """Abort what runs of cancelled problems, units that came after their cancellation included."""
@@ -343,8 +376,9 @@ class LLMShard:
             missing = [index for index in progress.unit.sample_indices if index not in progress.finished]
             request_ids = [progress.request_ids[index] for index in missing]
             self._engine.abort_request(request_ids)
+            self._staggered = [sample for sample in self._staggered if sample.progress is not progress]
             for request_id in request_ids:
-                del self._samples_in_progress[request_id]
+                self._samples_in_progress.pop(request_id, None)  # a staggered one has not started
             records = self._workers.records(request_ids)
             self._cancelled_samples += len(missing)
             cancelled_tokens = sum(len(record.behaviour_logprobs) for record in records.values())

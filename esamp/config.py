@@ -135,6 +135,11 @@ class ESampConfig(PolicyConfig):
         """See PolicyConfig: true as long as Distillers learn and their predictions count."""
         return self.beta > 0 and self.trainer != "none"
 
+    @property
+    def supports_lora(self) -> bool:
+        """See PolicyConfig: predictions go through lm_head, also those of a Distiller that never learns."""
+        return self.beta == 0
+
     def __post_init__(self) -> None:
         if not (math.isfinite(self.beta) and self.beta >= 0):
             raise ValueError(

@@ -43,8 +43,8 @@ class ESampWorker(PlatformWorker):
             keep_freed_memory()
         # Before the weights are read: a forgotten variable should not cost minutes.
         adapter.check_engine(self)
-        if config.couples_samples or config.name == "contrastive":
-            adapter.check_no_lora(self)
+        if not config.supports_lora:
+            adapter.check_no_lora(self, config.name)
         super().load_model(load_dummy_weights=load_dummy_weights)
         # Before profiling, compilation and graph capture, which must see the sampler and the extra output of the shallow layer.
         adapter.check_runner(self)

@@ -181,10 +181,10 @@ class ShardConfig:
     """Other shards may generate samples of the same problems: with a trainer actor they then share a problem's Distiller."""
 
     def __post_init__(self) -> None:
-        explores = isinstance(self.policy, ESampConfig) and self.policy.beta > 0
-        if explores and self.engine.extra_arguments.get("enable_lora"):
+        is_lora = bool(self.engine.extra_arguments.get("enable_lora"))
+        if is_lora and self.policy is not None and not self.policy.supports_lora:
             raise ValueError(
-                "with beta > 0 the Distiller's prediction goes through lm_head, which LoRA pads and changes by request. "
+                f"policy {self.policy.name} does not support LoRA, whose adapters change lm_head and a prompt's distribution by request. "
                 "Merge the adapter into the weights, leave enable_lora out, or use --sampler vanilla."
             )
         if self.engine.tensor_parallel_size > 1 and learns_elsewhere(self.policy):

@@ -138,6 +138,10 @@ class Explorer(SamplingPolicy):
                     )
                 )
 
+    def expect_no_more(self, group: str | None) -> None:
+        """See SamplingPolicy."""
+        self.groups.expect_no_more(group)
+
     @contextmanager
     def forward_pass(self) -> Iterator[None]:
         """See SamplingPolicy: lm_head is deferred, and the source hook captures the shallow state."""

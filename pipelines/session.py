@@ -38,7 +38,7 @@ from pipelines.prepare.run import PreparedRun
 from pipelines.runs.finished_sample import FinishedSample
 from pipelines.runs.folder import SAMPLES, TODO, RunFolder, Session
 from pipelines.runs.manifest import Manifest
-from pipelines.runs.plan import work_units_in_flight, work_units_per_file
+from pipelines.runs.plan import work_unit_groups, work_units_in_flight, work_units_per_file
 from pipelines.runs.provenance import now
 from pipelines.runs.schema import RunLabels, run_labels
 from pipelines.session_errors import samples_of_unfinished_units
@@ -169,12 +169,18 @@ def progress_sink(
 
 def save_rounds(pipeline: "Pipeline", run: PreparedRun, manifest: Manifest, saved: Sequence[FinishedSample]) -> None:
     """Generate and save the work units that are not finished. `saved`: samples in live/ that have a verdict."""
-    # One extension round after the other: units of one problem that are under way at the same time may share a Distiller.
-    for round_number in range(len(manifest.rounds)):
+    # One extension round after the other: units of one problem that are generated in one round may share a Distiller.
+    for round_number, units in enumerate(work_unit_groups(manifest.config, manifest.rounds)):
         todo = run.folder.write_todo(run.manifest, round_number)
         if todo.num_rows:
-            save_samples(pipeline, saved, work_units_per_file=work_units_per_file(run.config, todo.num_rows))
+            save_samples(
+                pipeline,
+                saved,
+                work_units_per_file=work_units_per_file(run.config, todo.num_rows),
+                group_size=sum(map(len, units)),
+            )
             saved = []  # in output files now
+            ray.get(pipeline.router.end_round.remote())
 
 
 def session_record(
@@ -235,8 +241,11 @@ class Pipeline:
     log: LogSettings
 
 
-def save_samples(pipeline: Pipeline, saved: Sequence[FinishedSample], *, work_units_per_file: int) -> None:
-    """What happens to a work unit in todo/, in order. Returns when every unit is on disk. `saved`: samples in live/ that have a verdict."""
+def save_samples(
+    pipeline: Pipeline, saved: Sequence[FinishedSample], *, work_units_per_file: int, group_size: int
+) -> None:
+    """What happens to a work unit in todo/, in order. Returns when every unit is on disk. `saved`: samples in live/ that have a verdict;
+    `group_size`: samples of a problem in this extension round."""
     config, storage = pipeline.config, pipeline.folder.storage
     gate, listeners = gate_and_listeners(pipeline, saved)
     calls = math.ceil(work_units_in_flight(config) / work_units_per_file)
@@ -248,6 +257,7 @@ def save_samples(pipeline: Pipeline, saved: Sequence[FinishedSample], *, work_un
             fn_constructor_args=(pipeline.router, pipeline.labels, gate),
             fn_constructor_kwargs={
                 "attempts": config.work_unit_attempts,
+                "group_size": group_size,
                 "verifiers": pipeline.verifiers,
                 "listeners": listeners,
                 "log": pipeline.log,

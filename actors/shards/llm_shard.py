@@ -68,6 +68,17 @@ class UnitInProgress:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class StaggeredSample:
+    """A sample whose turn to start has not come."""
+
+    progress: UnitInProgress
+    index: int
+    params: SamplingParams
+    first_step: int
+    """Step of the engine, counted since it started, at which it starts."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class CounterRequest:
     """A call of `stats` that waits for the engine thread."""
 
@@ -117,8 +128,8 @@ def sampling_params(
         output_kind=RequestOutputKind.FINAL_ONLY,
         extra_args={
             GROUP_KEY: unit.problem_id,
-            # The unit's samples may not fit into one batch: their Distiller lives until the last of them has ended.
-            GROUP_SIZE_KEY: len(unit.sample_indices),
+            # They may not fit into one batch, or come in several work units: their Distiller lives until the last of them has ended.
+            GROUP_SIZE_KEY: unit.group_size or len(unit.sample_indices),
             RECORD_KEY: request_id,
             SAMPLE_KEY: sample_index,
         },
@@ -144,7 +155,11 @@ class LLMShard:
         self._inbox: queue.SimpleQueue[UnitInProgress] = queue.SimpleQueue()
         self._units_in_progress: set[UnitInProgress] = set()
         self._samples_in_progress: dict[str, tuple[UnitInProgress, int]] = {}
+        self._staggered: list[StaggeredSample] = []
+        self._stagger = config.policy.stagger if isinstance(config.policy, ESampConfig) else 0
+        self._steps = 0
         self._cancellations: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._round_ends: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._counter_requests: queue.SimpleQueue[CounterRequest] = queue.SimpleQueue()
         self._cancelled_problems: set[str] = set()
         self._cancelled_samples = self._cancelled_tokens = 0
@@ -196,6 +211,12 @@ class LLMShard:
         """Abort every running sample of a problem, now and later: their places in the batch, and the problem's Distiller slot, are free for
         others from the next step on."""
         self._cancellations.put(problem_id)
+        self._wake.set()
+
+    async def end_round(self) -> None:
+        """Samples that come later are of another extension round: they shall not meet the Distillers of this one, which wait for samples of
+        work units that other shards generated, or that an earlier session did."""
+        self._round_ends.put(None)
         self._wake.set()
 
     async def stats(self) -> ShardStats:
@@ -267,6 +288,7 @@ class LLMShard:
                 while self._engine.has_unfinished_requests():
                     for output in self._engine.step():
                         self._finish_sample(output)
+                    self._steps += 1
                     self._take_requests()
                 self._busy_seconds += time.monotonic() - started
         except BaseException as error:
@@ -279,6 +301,11 @@ class LLMShard:
         """Between two steps: what other threads have asked for. Units first, so that a cancellation finds those that came before it."""
         self._take_units()
         self._cancel_samples()
+        self._start_staggered()
+        while not self._round_ends.empty():
+            # Units of the next round that were taken a moment ago are safe: the policy meets their requests in the next step.
+            self._round_ends.get()
+            self._workers.expect_no_more(None)
         if not self._counter_requests.empty():
             # Read before a request is taken: if this raises, `_fail_all` must still find the request.
             counters = self._workers.counters()
@@ -295,13 +322,16 @@ class LLMShard:
             # request id that is in use.
             taken = next(self._units_taken)
             try:
-                for index, seed in zip(unit.sample_indices, unit.seeds, strict=True):
+                for place, (index, seed) in enumerate(zip(unit.sample_indices, unit.seeds, strict=True)):
                     request_id = progress.request_ids[index] = f"{unit.unit_id}/{index}/{taken}"
                     params = sampling_params(
                         self.config.sampling, unit, sample_index=index, seed=seed, request_id=request_id
                     )
-                    self._engine.add_request(request_id, {"prompt": unit.prompt}, params)
-                    self._samples_in_progress[request_id] = (progress, index)
+                    if place and self._stagger:
+                        first_step = self._steps + place * self._stagger
+                        self._staggered.append(StaggeredSample(progress, index, params, first_step))
+                    else:
+                        self._start_sample(progress, index, params)
             except (ValueError, VLLMValidationError) as error:
                 # A prompt the model cannot take (too long, empty) is this unit's failure, not the engine's.
                 started = progress.request_ids.values()
@@ -309,17 +339,34 @@ class LLMShard:
                 self._units_in_progress.remove(progress)
                 progress.stream.fail(ValueError(str(error)))
 
+    def _start_sample(self, progress: UnitInProgress, index: int, params: SamplingParams) -> None:
+        request_id = progress.request_ids[index]
+        self._engine.add_request(request_id, {"prompt": progress.unit.prompt}, params)
+        self._samples_in_progress[request_id] = (progress, index)
+
+    def _start_staggered(self) -> None:
+        """Start the samples whose turn has come; the next one at once where the engine would stand still without it."""
+        while self._staggered:
+            following = min(self._staggered, key=lambda sample: sample.first_step)
+            if following.first_step > self._steps and self._engine.has_unfinished_requests():
+                return
+            self._staggered.remove(following)
+            self._start_sample(following.progress, following.index, following.params)
+
     def _cancel_samples(self) -> None:
         """Abort what runs of cancelled problems, units that came after their cancellation included."""
         while not self._cancellations.empty():
-            self._cancelled_problems.add(self._cancellations.get())
+            problem_id = self._cancellations.get()
+            self._cancelled_problems.add(problem_id)
+            self._workers.expect_no_more(problem_id)
         unwanted = [p for p in self._units_in_progress if p.unit.problem_id in self._cancelled_problems]
         for progress in unwanted:
             missing = [index for index in progress.unit.sample_indices if index not in progress.finished]
             request_ids = [progress.request_ids[index] for index in missing]
             self._engine.abort_request(request_ids)
+            self._staggered = [sample for sample in self._staggered if sample.progress is not progress]
             for request_id in request_ids:
-                del self._samples_in_progress[request_id]
+                self._samples_in_progress.pop(request_id, None)  # a staggered one has not started
             records = self._workers.records(request_ids)
             self._cancelled_samples += len(missing)
             cancelled_tokens = sum(len(record.behaviour_logprobs) for record in records.values())

@@ -138,6 +138,11 @@ class ShardRouter:
         for shard in self._shards:
             shard.handle.cancel.remote(problem_id)
 
+    async def end_round(self) -> None:
+        """Tell the live shards that an extension round is over. One that is lost meanwhile loses its Distillers with it."""
+        live = [shard.handle for index, shard in enumerate(self._shards) if self._loads.is_live(index)]
+        await asyncio.gather(*(handle.end_round.remote() for handle in live), return_exceptions=True)
+
     async def drain(self) -> None:
         """The session is about to stop: units under way go on, and no other is begun."""
         self._draining.set()

@@ -33,6 +33,8 @@ class Shard(Protocol):
 
     async def cancel(self, problem_id: str) -> None: ...
 
+    async def end_round(self) -> None: ...
+
     async def stats(self) -> ShardStats: ...
 
     async def activity(self) -> ShardActivity: ...
@@ -89,6 +91,9 @@ class ShardActor:
 
     async def cancel(self, problem_id: str) -> None:
         await self._shard.cancel(problem_id)
+
+    async def end_round(self) -> None:
+        await self._shard.end_round()
 
     async def stats(self) -> ShardStats:
         return await self._shard.stats()

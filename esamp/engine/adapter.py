@@ -60,11 +60,12 @@ def check_engine(worker: Any) -> None:
         check_tensor_parallelism(parallel.tensor_parallel_size)
 
 
-def check_no_lora(worker: Any) -> None:
-    """Raise UnsupportedEngine if the engine has LoRA: predictions go through lm_head, which its LoRA layer pads and changes by request."""
+def check_no_lora(worker: Any, policy: str) -> None:
+    """Raise UnsupportedEngine if the engine has LoRA: see PolicyConfig.supports_lora."""
     if worker.vllm_config.lora_config is not None:
         raise UnsupportedEngine(
-            "esamp does not support LoRA with beta > 0; merge the adapter into the weights, leave enable_lora out, or use beta 0."
+            f"policy {policy} does not support LoRA; merge the adapter into the weights, leave enable_lora out, or sample without it "
+            "(esamp with beta 0)."
         )
 
 

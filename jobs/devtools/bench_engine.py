@@ -5,7 +5,7 @@
     python -m jobs.devtools.bench_engine --actor                          # with Distiller-trainer actors as well (starts Ray)
     python -m jobs.devtools.bench_engine --actor --modes "predict only" "full, actor" "full, slow actor"
     python -m jobs.devtools.bench_engine --model Qwen/Qwen2.5-Coder-0.5B-Instruct    # every policy on a real model, recorded
-    python -m jobs.devtools.bench_engine --model FOLDER --modes vanilla "esamp, distiller=rls" --model-shape.rounds 3 --model-shape.threads 2
+    python -m jobs.devtools.bench_engine --model FOLDER --modes vanilla "esamp, distiller=rls" --model-shape.threads 2
 
 Without --model the model is random with peaked next-token distributions, so nothing is downloaded: it writes bench.json and bench.png to
 --output, prints a table, and fails if the Distillers did not learn. With --model it prints processor time per token relative to stock vLLM

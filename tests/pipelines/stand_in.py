@@ -41,6 +41,7 @@ class StandInShard:
         self.cancelled: set[str] = set()
         self.busy_seconds = 0.0
         self.cancelled_samples = 0
+        self.rounds_ended = 0
         self.under_way = 0
         self.incarnation = uuid.uuid4().hex
         self.is_restarted: bool = ray.get_runtime_context().was_current_actor_reconstructed
@@ -116,6 +117,9 @@ class StandInShard:
 
     async def cancel(self, problem_id: str) -> None:
         self.cancelled.add(problem_id)
+
+    async def end_round(self) -> None:
+        self.rounds_ended += 1
 
     async def activity(self) -> ShardActivity:
         return ShardActivity(

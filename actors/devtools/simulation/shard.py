@@ -106,6 +106,9 @@ class SimulatedShard:
         self._cancelled.add(problem_id)
         self._wake.set()
 
+    async def end_round(self) -> None:
+        """A simulated session is one round."""
+
     async def finish(self) -> None:
         """End every unit at the next step, now and later."""
         self._is_finishing = True

@@ -179,6 +179,8 @@ class ShardConfig:
     """Its side of the exchange with trainers."""
     spread: bool = False
     """Other shards may generate samples of the same problems: with a trainer actor they then share a problem's Distiller."""
+    record_rollouts: bool = False
+    """Record of each token also what trainers need: see Sample.sampling_logprobs and Sample.kept_token_ids."""
 
     def __post_init__(self) -> None:
         is_lora = bool(self.engine.extra_arguments.get("enable_lora"))
@@ -186,6 +188,10 @@ class ShardConfig:
             raise ValueError(
                 f"policy {self.policy.name} does not support LoRA, whose adapters change lm_head and a prompt's distribution by request. "
                 "Merge the adapter into the weights, leave enable_lora out, or use --sampler vanilla."
+            )
+        if self.record_rollouts and isinstance(self.policy, ESampConfig) and self.policy.record == "behaviour":
+            raise ValueError(
+                'record_rollouts looks at the plain model, which esamp.record="behaviour" does not; leave one of the two out.'
             )
         if self.engine.tensor_parallel_size > 1 and learns_elsewhere(self.policy):
             raise ValueError(

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from esamp.kept_tokens import KeptTokens
+
 GREEDY_TEMPERATURE = 1e-5
 """Below this vLLM takes the most likely token (vllm.v1.sample.sampler._SAMPLING_EPS)."""
 
@@ -79,3 +81,8 @@ class Draw:
     """fp32, tokens that could have been drawn."""
     is_flipped_B: Tensor
     """bool, True where the same random numbers would have drawn another token without the policy."""
+    sampling_logprobs_B: Tensor | None = None
+    """fp32, under the plain model at the same temperature and on the same kept tokens; None if nobody asked, or the sampler did not see
+    the plain model."""
+    kept: KeptTokens | None = None
+    """None if nobody asked, or nothing was filtered in this step."""

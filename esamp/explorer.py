@@ -200,6 +200,18 @@ class Explorer(SamplingPolicy):
         self._counters.trained_rows += len(explored.plan.rows)
         self._counters.optimiser_steps += len(explored.plan.live_groups)
 
+    def weights_changed(self) -> None:
+        """See SamplingPolicy."""
+        self.groups.expect_no_more()
+        self._head_weight_VH = adapter.plain_head_weight(self.worker)
+        if self.learner is None:
+            return  # no request has come yet
+        # The background thread may still train the slots that are written to below.
+        self.learner.refresh()
+        self.bank.start_from(adapter.final_norm_weights(self.worker))
+        if self.config.is_shared:
+            self.groups.restart(SHARED_GROUP)
+
     def measures(self, step: BatchStep) -> PolicyMeasures:
         """Novelty |h - prediction| / |h|, loss, lag and version of the adjusted rows."""
         size, device = len(step.request_ids), step.target_BH.device

@@ -93,6 +93,9 @@ class SamplingPolicy(ABC):
     def after_sampling(self, step: BatchStep, tokens_B: Tensor) -> None:  # noqa: B027 - a policy may have nothing to learn
         """The step has drawn `tokens_B` [B] int32; rows with step.draws_token False are void."""
 
+    def weights_changed(self) -> None:  # noqa: B027 - a policy may know nothing of the weights
+        """The model has other weights from now on. Requests that come have groups of their own: see ESampWorker.esamp_reset."""
+
     @abstractmethod
     def measures(self, step: BatchStep) -> PolicyMeasures:
         """For telemetry; called between before_sampling and after_sampling."""

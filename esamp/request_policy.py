@@ -14,7 +14,7 @@ from torch import Tensor
 
 from esamp.batch import BatchStep, NewRequest
 from esamp.policy import Counters, SamplingPolicy
-from esamp.request_args import VANILLA_KEY
+from esamp.request_args import VANILLA_KEY, is_truth
 from esamp.telemetry import PolicyMeasures
 
 logger = logging.getLogger(__name__)
@@ -100,6 +100,6 @@ def _row_index(rows: tuple[int, ...], device: torch.device) -> Tensor:
 def is_vanilla(request: NewRequest) -> bool:
     """True if the request asks to be left alone. Raises ValueError if what it asks is neither True nor False."""
     asked = request.extra_args.get(VANILLA_KEY, False)
-    if not isinstance(asked, bool):
+    if not is_truth(asked):
         raise ValueError(f"{VANILLA_KEY} must be True or False; got {asked!r}")
-    return asked
+    return bool(asked)

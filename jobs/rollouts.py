@@ -9,7 +9,7 @@ docs/rollouts.md says what each format holds. How a trainer is given the file OU
 """
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -57,7 +57,7 @@ def main(args: list[str]) -> None:
 
             console = run_console()
             console.print(defaults.line(command.run), highlight=False, markup=False, soft_wrap=True)
-            run_passk(command.run, console=console)
+            run_passk(with_rollouts_recorded(command.run), console=console)
         folder = RunFolder(command.run_folder or command.run.run_folder)
         summary = export_rollouts(folder, command.output, command.export)
         print(f"{command.export.format}: {command.output}")
@@ -80,6 +80,11 @@ def parse_with_defaults(args: list[str]) -> tuple[RolloutsCommand, "RunDefaults 
 
     defaults = rollout_defaults(command.run)
     return parse(default=RolloutsCommand(output=command.output, run=defaults.apply(RunConfig()))), defaults
+
+
+def with_rollouts_recorded(config: RunConfig) -> RunConfig:
+    """The run, with all that trainers need stored. Raises InputError where its sampler cannot tell."""
+    return replace(config, record_rollouts=True)
 
 
 def run_folder_of(args: list[str]) -> str | None:

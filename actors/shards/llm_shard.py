@@ -23,12 +23,12 @@ from typing import Any, TypeVar
 
 from ray.actor import ActorHandle
 
-from actors.config import SamplingConfig, ShardConfig
+from actors.config import ShardConfig
 from actors.errors import EngineFailed
 from actors.types import Sample, ShardActivity, ShardStats, TrainerSpec, WorkUnit
 from actors.warning_log import warnings_of
 from esamp.config import ESampConfig
-from esamp.request_args import GROUP_KEY, GROUP_SIZE_KEY, RECORD_KEY, SAMPLE_KEY
+from esamp.request_args import GROUP_KEY, GROUP_SIZE_KEY, RECORD_KEY, RECORD_ROLLOUT_KEY, SAMPLE_KEY
 
 # Before vLLM is imported: it reads them then.
 os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
@@ -114,9 +114,10 @@ def engine_args(shard: ShardConfig) -> EngineArgs:
 
 
 def sampling_params(
-    config: SamplingConfig, unit: WorkUnit, *, sample_index: int, seed: int, request_id: str
+    shard: ShardConfig, unit: WorkUnit, *, sample_index: int, seed: int, request_id: str
 ) -> SamplingParams:
     """vLLM's parameters of one sample."""
+    config = shard.sampling
     return SamplingParams(
         temperature=config.temperature,
         top_p=config.top_p,
@@ -131,6 +132,7 @@ def sampling_params(
             # They may not fit into one batch, or come in several work units: their Distiller lives until the last of them has ended.
             GROUP_SIZE_KEY: unit.group_size or len(unit.sample_indices),
             RECORD_KEY: request_id,
+            RECORD_ROLLOUT_KEY: shard.record_rollouts,
             SAMPLE_KEY: sample_index,
         },
     )
@@ -324,9 +326,7 @@ class LLMShard:
             try:
                 for place, (index, seed) in enumerate(zip(unit.sample_indices, unit.seeds, strict=True)):
                     request_id = progress.request_ids[index] = f"{unit.unit_id}/{index}/{taken}"
-                    params = sampling_params(
-                        self.config.sampling, unit, sample_index=index, seed=seed, request_id=request_id
-                    )
+                    params = sampling_params(self.config, unit, sample_index=index, seed=seed, request_id=request_id)
                     if place and self._stagger:
                         first_step = self._steps + place * self._stagger
                         self._staggered.append(StaggeredSample(progress, index, params, first_step))
@@ -389,6 +389,7 @@ class LLMShard:
             finish_reason=completion.finish_reason or "",
             behaviour_logprobs=records.behaviour_logprobs,
             policy_logprobs=records.policy_logprobs,
+            sampling_logprobs=records.sampling_logprobs if self.config.record_rollouts else None,
             num_candidates=records.num_candidates,
             flipped=records.flipped,
             intervened=records.intervened,
@@ -396,6 +397,10 @@ class LLMShard:
             lag=records.lag,
             loss=records.loss,
             distiller_version=records.version,
+            kept_token_ids=records.kept_token_ids,
+            kept_token_offsets=records.kept_token_offsets,
+            kept_tokens_capped=None if records.kept_token_ids is None else records.kept_tokens_capped,
+            weight_version=records.weight_version,
             shard=self.name,
             generation_seconds=time.monotonic() - progress.started,
             group_resumed=unit.is_resumed,

@@ -100,6 +100,14 @@ class GroupTable:
             if not group.requests:
                 self._release(group)
 
+    def restart(self, name: str) -> None:
+        """Reset the slot of a group that goes on; nothing happens to one without a slot."""
+        group = self._groups[name]
+        if group.slot is not None:
+            self._close_slot(group.slot)
+            self._open_slot(group.slot, name)
+            group.steps_seen = 0
+
     def _release(self, group: PromptGroup) -> None:
         del self._groups[group.name]
         self._idle.pop(group.name, None)

@@ -27,6 +27,7 @@ from vllm.v1.sample.sampler import Sampler
 
 from esamp.batch import BatchRows, BatchStep, CapturedRows, NewRequest
 from esamp.draw.backend import cpu_draw
+from esamp.engine.request_checks import RequestChecks
 from esamp.engine.sampler import ESampSampler
 from esamp.engine.surface import UnsupportedEngine, check_surface
 
@@ -155,9 +156,9 @@ def token_texts(worker: Any) -> list[str]:
 
 
 def has_custom_logits_processors(worker: Any) -> bool:
-    """True if the engine was given logits processors besides vLLM's own, which may do anything to the logits."""
+    """True if the engine was given logits processors besides vLLM's own, which may do anything to the logits. Ours does nothing."""
     processors = worker.model_runner.input_batch.logitsprocs.all
-    return any(type(processor) not in BUILTIN_LOGITS_PROCESSORS for processor in processors)
+    return any(type(processor) not in (*BUILTIN_LOGITS_PROCESSORS, RequestChecks) for processor in processors)
 
 
 def install_sampler(worker: Any) -> ESampSampler:

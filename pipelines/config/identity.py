@@ -40,6 +40,7 @@ MAY_CHANGE = frozenset(
 """Settings that may differ between a run and its continuation: where it runs and what is reported, not what a sample or a verdict is."""
 
 ADDED: dict[str, Any] = {
+    "record_rollouts": False,
     "engine.extra": "{}",
     "sampling.stop": [],
     "esamp.distiller": "mlp",

@@ -81,6 +81,9 @@ class RunConfig(ProblemSettings):
     generated again; 0 for never."""
     seed: int = 0
     """Seed of the run; every sample's seed follows from it, the problem's id and the sample's index."""
+    record_rollouts: bool = False
+    """Store of each token also what trainers need: its log-probability under the plain model at the run's temperature and on the tokens
+    that filters kept, and these tokens. jobs.rollouts turns it on in the runs it makes."""
     stop: StoppingConfig = field(default_factory=StoppingConfig)
     """Early stopping: stop a problem when it is solved so often, or given up after too many wrong samples."""
     engine: EngineConfig = field(default_factory=EngineConfig)
@@ -292,6 +295,7 @@ class RunConfig(ProblemSettings):
             policy=self.policy,
             exchange=self.exchange,
             spread=self.spreads,
+            record_rollouts=self.record_rollouts,
         )
 
     def to_dict(self) -> dict[str, Any]:

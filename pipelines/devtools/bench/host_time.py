@@ -74,7 +74,7 @@ class StockEngine:
         args.worker_cls, args.additional_config = "auto", {}
         with environment(MULTIPROCESSING, "0" if in_process else "1"):
             self._engine = LLMEngine.from_engine_args(args, enable_multiprocessing=not in_process)
-        self._sampling = config.sampling
+        self._config = config
         self._serial = 0
 
     def generate(self, units: list[WorkUnit]) -> None:
@@ -83,7 +83,7 @@ class StockEngine:
         for unit in units:
             for index, seed in zip(unit.sample_indices, unit.seeds, strict=True):
                 request_id = f"{self._serial}/{unit.unit_id}/{index}"
-                params = sampling_params(self._sampling, unit, sample_index=index, seed=seed, request_id=request_id)
+                params = sampling_params(self._config, unit, sample_index=index, seed=seed, request_id=request_id)
                 params.ignore_eos, params.extra_args = True, None
                 self._engine.add_request(request_id, {"prompt": unit.prompt}, params)
         while self._engine.has_unfinished_requests():

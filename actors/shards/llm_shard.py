@@ -291,8 +291,11 @@ class LLMShard:
                     for output in self._engine.step():
                         self._finish_sample(output)
                     self._steps += 1
+                    # Step by step: a session that is stopped reads its counters while samples are still under way.
+                    now = time.monotonic()
+                    self._busy_seconds += now - started
+                    started = now
                     self._take_requests()
-                self._busy_seconds += time.monotonic() - started
         except BaseException as error:
             # The error boundary of the thread: an engine that failed fails every caller instead of leaving them waiting.
             logger.exception("shard %s: the engine failed", self.name)

@@ -158,6 +158,21 @@ def test_counters_are_read_between_steps_of_a_tensor_parallel_engine(monkeypatch
     assert engine.overlaps == 0
 
 
+def test_the_time_in_which_a_shard_had_work_is_known_while_it_still_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    shard = start_shard(monkeypatch, TensorParallelEngine(num_steps=50))
+
+    async def stop_in_the_middle() -> float:
+        stream = shard.generate(unit(0))
+        sample = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(10 * STEP_S)
+        seconds = (await shard.stats()).generation_seconds
+        assert not sample.done(), "it is still under way"
+        await sample
+        return seconds
+
+    assert asyncio.run(stop_in_the_middle()) >= 3 * STEP_S
+
+
 def test_a_distiller_waits_for_all_work_units_of_its_problem_until_it_is_cancelled_or_the_round_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

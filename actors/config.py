@@ -179,13 +179,19 @@ class ShardConfig:
     """Its side of the exchange with trainers."""
     spread: bool = False
     """Other shards may generate samples of the same problems: with a trainer actor they then share a problem's Distiller."""
+    record_rollouts: bool = False
+    """Record of each token also what trainers need: see Sample.sampling_logprobs and Sample.kept_token_ids."""
 
     def __post_init__(self) -> None:
-        explores = isinstance(self.policy, ESampConfig) and self.policy.beta > 0
-        if explores and self.engine.extra_arguments.get("enable_lora"):
+        is_lora = bool(self.engine.extra_arguments.get("enable_lora"))
+        if is_lora and self.policy is not None and not self.policy.supports_lora:
             raise ValueError(
-                "with beta > 0 the Distiller's prediction goes through lm_head, which LoRA pads and changes by request. "
+                f"policy {self.policy.name} does not support LoRA, whose adapters change lm_head and a prompt's distribution by request. "
                 "Merge the adapter into the weights, leave enable_lora out, or use --sampler vanilla."
+            )
+        if self.record_rollouts and isinstance(self.policy, ESampConfig) and self.policy.record == "behaviour":
+            raise ValueError(
+                'record_rollouts looks at the plain model, which esamp.record="behaviour" does not; leave one of the two out.'
             )
         if self.engine.tensor_parallel_size > 1 and learns_elsewhere(self.policy):
             raise ValueError(

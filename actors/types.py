@@ -59,6 +59,9 @@ class WorkUnit:
     """Index of each sample within its problem, in launch order."""
     seeds: tuple[int, ...]
     """Seed of each sample."""
+    group_size: int | None = None
+    """Samples of the problem that this session may generate in this extension round, in all its work units: the problem's Distiller waits
+    for so many to end. None: those of this unit."""
     is_resumed: bool = False
     """True if other samples of this unit were generated before, by another call: these do not share a Distiller with them."""
 
@@ -74,6 +77,7 @@ class WorkUnit:
             self,
             sample_indices=tuple(index for index, _ in left),
             seeds=tuple(seed for _, seed in left),
+            group_size=self.group_size and self.group_size - len(self.sample_indices) + len(left),
             is_resumed=True,
         )
 
@@ -95,6 +99,8 @@ class Sample:
     """[T] log-probability of each token under the policy that it was sampled from: after temperature, filters and fusion."""
     policy_logprobs: list[float]
     """[T] log-probability of each token under the plain model at temperature 1 without filters; NaN with record="behaviour"."""
+    sampling_logprobs: list[float] | None = None
+    """[T] under the plain model at the same temperature and on the same kept tokens; None unless ShardConfig.record_rollouts."""
     num_candidates: list[int]
     """[T] tokens that could have been sampled: what filters and masks left."""
     flipped: list[bool]
@@ -114,6 +120,15 @@ class Sample:
     """Name of the shard that generated it."""
     generation_seconds: float
     """From the arrival of the work unit at the shard to this sample's end."""
+    kept_token_ids: list[int] | None = None
+    """Tokens that filters left at each draw, one draw after the other; None if nothing was filtered, or unless
+    ShardConfig.record_rollouts."""
+    kept_token_offsets: list[int] | None = None
+    """[T + 1] draw t kept kept_token_ids[offsets[t] : offsets[t + 1]]."""
+    kept_tokens_capped: bool | None = None
+    """True if some draw kept more tokens than are stored: its range is empty. None where nothing is stored."""
+    weight_version: str = "0"
+    """Times the model's weights had changed since the engine started; "2-3" if they changed while the sample was generated."""
     group_resumed: bool = False
     """True if its work unit was resumed: other samples of its group were generated before, without this one."""
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from esamp.kept_tokens import KeptTokens
+
 GREEDY_TEMPERATURE = 1e-5
 """Below this vLLM takes the most likely token (vllm.v1.sample.sampler._SAMPLING_EPS)."""
 
@@ -25,6 +27,8 @@ class NewRequest:
     is_unfiltered: bool
     """Sampled from softmax(logits / temperature): nothing filters, shifts or reports the logits but masks, which only forbid tokens."""
     extra_args: dict[str, Any]
+    stop_token_ids: frozenset[int] = frozenset()
+    """Tokens that end the sample, the end of text among them unless the request ignores it."""
 
     @property
     def is_greedy(self) -> bool:
@@ -77,3 +81,8 @@ class Draw:
     """fp32, tokens that could have been drawn."""
     is_flipped_B: Tensor
     """bool, True where the same random numbers would have drawn another token without the policy."""
+    sampling_logprobs_B: Tensor | None = None
+    """fp32, under the plain model at the same temperature and on the same kept tokens; None if nobody asked, or the sampler did not see
+    the plain model."""
+    kept: KeptTokens | None = None
+    """None if nobody asked, or nothing was filtered in this step."""

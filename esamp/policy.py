@@ -79,6 +79,9 @@ class SamplingPolicy(ABC):
     def follow(self, finished: set[str], new: list[NewRequest]) -> None:
         """Requests that ended since the last step, then those that start: in this order, since a name may return."""
 
+    def expect_no_more(self, group: str | None) -> None:  # noqa: B027 - a policy may keep nothing for siblings to come
+        """Between two steps: this prompt group, or every group if None, ends with the requests that it has now."""
+
     def forward_pass(self) -> AbstractContextManager[None]:
         """Entered around the runner's forward pass, after `follow`."""
         return nullcontext()
@@ -89,6 +92,9 @@ class SamplingPolicy(ABC):
 
     def after_sampling(self, step: BatchStep, tokens_B: Tensor) -> None:  # noqa: B027 - a policy may have nothing to learn
         """The step has drawn `tokens_B` [B] int32; rows with step.draws_token False are void."""
+
+    def weights_changed(self) -> None:  # noqa: B027 - a policy may know nothing of the weights
+        """The model has other weights from now on. Requests that come have groups of their own: see ESampWorker.esamp_reset."""
 
     @abstractmethod
     def measures(self, step: BatchStep) -> PolicyMeasures:

@@ -16,16 +16,17 @@ On CUDA set VLLM_USE_V2_MODEL_RUNNER=0.
 """
 
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
+from esamp.batch import NewRequest
 from esamp.engine import adapter
 from esamp.engine.allocator import keep_freed_memory
 from esamp.engine.platform_worker import IS_CPU, PlatformWorker, SchedulerOutput
 from esamp.explorer import Explorer
 from esamp.policies import parse_policy
 from esamp.policy import SamplingPolicy, build_policy
-from esamp.request_args import RECORD_KEY
+from esamp.request_args import GROUP_KEY, RECORD_KEY, RECORD_ROLLOUT_KEY, group_of
 from esamp.telemetry import TelemetryRecorder
 
 
@@ -43,8 +44,8 @@ class ESampWorker(PlatformWorker):
             keep_freed_memory()
         # Before the weights are read: a forgotten variable should not cost minutes.
         adapter.check_engine(self)
-        if config.couples_samples or config.name == "contrastive":
-            adapter.check_no_lora(self)
+        if not config.supports_lora:
+            adapter.check_no_lora(self, config.name)
         super().load_model(load_dummy_weights=load_dummy_weights)
         # Before profiling, compilation and graph capture, which must see the sampler and the extra output of the shallow layer.
         adapter.check_runner(self)
@@ -58,9 +59,11 @@ class ESampWorker(PlatformWorker):
         finished, new = scheduler_output.finished_req_ids, adapter.new_requests(scheduler_output)
         for request_id in finished:
             self.telemetry.forget(request_id)
+        new = [of_weight_version(request, self.telemetry.weight_version) for request in new]
         for request in new:
             if RECORD_KEY in request.extra_args:
-                self.telemetry.follow(request.request_id, request.extra_args[RECORD_KEY])
+                for_rollout = request.extra_args.get(RECORD_ROLLOUT_KEY, False)
+                self.telemetry.follow(request.request_id, request.extra_args[RECORD_KEY], for_rollout=for_rollout)
         self.policy.follow(finished, new)
         with self.policy.forward_pass():
             return super().execute_model(scheduler_output)
@@ -78,6 +81,7 @@ class ESampWorker(PlatformWorker):
             is_recording=is_recording,
             sees_plain_model=plan.sees_plain_model,
             row_draw=plan.row_draw,
+            records_rollout=is_recording and self.telemetry.wants_rollout(step),
         )
         with adapter.unread_prompts_unseeded(self) if IS_CPU else nullcontext():
             output = super().sample_tokens(grammar_output)
@@ -87,6 +91,27 @@ class ESampWorker(PlatformWorker):
         assert self.sampler.tokens_B is not None
         self.policy.after_sampling(step, self.sampler.tokens_B)
         return output
+
+    def reload_weights(self, *args: Any, **kwargs: Any) -> None:
+        """As vLLM's."""
+        super().reload_weights(*args, **kwargs)
+        self.esamp_reset()
+
+    def finish_weight_update(self) -> None:
+        """As vLLM's: the last of a trainer's weights has arrived."""
+        super().finish_weight_update()
+        self.esamp_reset()
+
+    def esamp_reset(self) -> int:
+        """For collective_rpc: the model's weights are others than before. vLLM's own ways to change them call it; who writes weights in
+        another way calls it after the last. Returns the weight version, which every record has.
+
+        What was learned of other weights does not go on: requests that come are in new groups, Distillers that prompts share start anew,
+        and the initial gain is read again. Requests under way keep the Distillers of their groups, which learn on.
+        """
+        self.telemetry.weight_version += 1
+        self.policy.weights_changed()
+        return self.telemetry.weight_version
 
     @property
     def explorer(self) -> Explorer:
@@ -103,6 +128,19 @@ class ESampWorker(PlatformWorker):
             "unfused_steps": self.sampler.unfused_steps,
         }
 
+    def esamp_expect_no_more(self, group: str | None = None) -> None:
+        """For collective_rpc, between two steps: the prompt group, or every group, ends with the requests that run. Its Distiller would
+        else wait for the siblings that extra_args["esamp_group_size"] promised until another group needs the slot."""
+        self.policy.expect_no_more(group)
+
     def esamp_records(self, tags: list[str]) -> dict[str, dict[str, object]]:
         """For collective_rpc: per-token records of requests that had extra_args["esamp_record"]; they are forgotten here."""
         return {tag: records.to_dict() for tag, records in self.telemetry.pop(tags).items()}
+
+
+def of_weight_version(request: NewRequest, version: int) -> NewRequest:
+    """The request in a group of its prompt and the weights: siblings that other weights drew teach it nothing. Adapters need no part in it:
+    engines with LoRA are refused where samples learn from each other."""
+    if version == 0:
+        return request
+    return replace(request, extra_args={**request.extra_args, GROUP_KEY: f"{group_of(request)}@{version}"})

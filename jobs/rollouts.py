@@ -9,9 +9,10 @@ docs/rollouts.md says what each format holds. How a trainer is given the file OU
 """
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -23,6 +24,9 @@ from pipelines.deploy.retries import bad_input_ends_retries
 from pipelines.errors import InputError
 from pipelines.rollouts.config import ExportConfig
 from pipelines.rollouts.formats.registry import trainer_commands
+
+if TYPE_CHECKING:
+    from pipelines.prepare.defaults import RunDefaults
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,25 +46,45 @@ class RolloutsCommand:
 def main(args: list[str]) -> None:
     """Parse, run where asked for, write, say what was written."""
     with one_line_errors(), bad_input_ends_retries(run_folder_of(args), args):
-        check_options(args)
-        description = f"{__doc__}\n{trainer_commands()}"
-        command = tyro.cli(RolloutsCommand, prog="python -m jobs.rollouts", description=description, args=args)
-        if command.run_folder is not None and command.run != RunConfig():
-            raise InputError(f"give either a run folder or --run.* settings; got {command.run_folder} and settings.")
+        command, defaults = parse_with_defaults(args)
         # Imported late: Ray and torch take seconds that --help and a mistyped flag need not wait for.
         from pipelines.rollouts.export import export_rollouts
         from pipelines.runs.folder import RunFolder
 
-        if command.run_folder is None:
+        if defaults is not None:
             from pipelines.live.progress import run_console
             from pipelines.passk import run_passk
 
-            run_passk(command.run, console=run_console())
+            console = run_console()
+            console.print(defaults.line(command.run), highlight=False, markup=False, soft_wrap=True)
+            run_passk(with_rollouts_recorded(command.run), console=console)
         folder = RunFolder(command.run_folder or command.run.run_folder)
         summary = export_rollouts(folder, command.output, command.export)
         print(f"{command.export.format}: {command.output}")
         for line in summary.lines():
             print(line)
+
+
+def parse_with_defaults(args: list[str]) -> tuple[RolloutsCommand, "RunDefaults | None"]:
+    """The command; a run that is to be made has the defaults of its task, its model and this machine underneath."""
+    check_options(args)
+    description = f"{__doc__}\n{trainer_commands()}"
+    parse = partial(tyro.cli, RolloutsCommand, prog="python -m jobs.rollouts", description=description, args=args)
+    command: RolloutsCommand = parse()
+    if command.run_folder is not None:
+        if command.run != RunConfig():
+            raise InputError(f"give either a run folder or --run.* settings; got {command.run_folder} and settings.")
+        return command, None
+    # Imported late: transformers takes seconds that --help and a mistyped flag need not wait for.
+    from pipelines.prepare.defaults import rollout_defaults
+
+    defaults = rollout_defaults(command.run)
+    return parse(default=RolloutsCommand(output=command.output, run=defaults.apply(RunConfig()))), defaults
+
+
+def with_rollouts_recorded(config: RunConfig) -> RunConfig:
+    """The run, with all that trainers need stored. Raises InputError where its sampler cannot tell."""
+    return replace(config, record_rollouts=True)
 
 
 def run_folder_of(args: list[str]) -> str | None:

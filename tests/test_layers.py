@@ -18,6 +18,10 @@ VLLM_MODULES = {
     "engine/sampler.py",
     "engine/adapter.py",
     "engine/platform_worker.py",
+    "engine/request_checks.py",
+    "server/launch.py",
+    "server/plugin.py",
+    "server/routes.py",
     "devtools/bench/engine_bench.py",
     "devtools/bench/model_cost.py",
 }

@@ -137,6 +137,11 @@ class DistillerBank:
         self.relative_error_S[slot] = torch.nan
 
     @torch.no_grad()
+    def start_from(self, output_gain_H: Tensor) -> None:
+        """The model has other weights: slots that are reset from now on start from this output gain [H]."""
+        self._initial_P.copy_(self._draw_initial_weights(output_gain_H))
+
+    @torch.no_grad()
     def load(self, slot: int, weights_P: Tensor, *, steps: int, loss: float, relative_error: float) -> None:
         """Replace the weights of `slot` [P] by ones trained elsewhere: `steps` optimiser steps; the rest as in `loss_S` and
         `relative_error_S`."""

@@ -98,6 +98,11 @@ class RecursiveLeastSquaresBank:
         self.loss_S[slot] = self.relative_error_S[slot] = torch.nan
         self._unscaled.add(slot)
 
+    def start_from(self, output_gain_H: Tensor) -> None:
+        """The model has other weights: the scale of its states is measured anew. Slots start from zero, whatever they are."""
+        with torch.inference_mode(False), torch.no_grad():
+            self._scale = StateScale(self._mean_SH.shape[1], self.device)
+
     @torch.no_grad()
     def predict(self, rows: SourceRows) -> Forward:
         """Predict the deep state of each row by its slot; NaN where the slot diverged."""

@@ -36,6 +36,9 @@ class RunningMeanBank:
             kept[slot] = 0
         self.loss_S[slot] = self.relative_error_S[slot] = torch.nan
 
+    def start_from(self, output_gain_H: Tensor) -> None:
+        """A mean starts from zero, whatever the model's weights."""
+
     @torch.no_grad()
     def predict(self, rows: SourceRows) -> Forward:
         """The mean of each row's slot."""

@@ -33,6 +33,12 @@ class SharedInitBank(DistillerBank):
         self.theta_SP[slot].copy_(start_P)
 
     @torch.no_grad()
+    def start_from(self, output_gain_H: Tensor) -> None:
+        """As DistillerBank; the shared weights start anew as well."""
+        super().start_from(output_gain_H)
+        DistillerBank.reset(self, self.shared_slot)
+
+    @torch.no_grad()
     def train(self, rows: HiddenRows, forward: Forward | None = None) -> None:
         """One optimiser step of every slot that has rows, and one of the shared slot on all of them."""
         super().train(rows, forward)

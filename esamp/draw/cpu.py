@@ -29,12 +29,14 @@ class CompiledDraw:
     def __call__(self, inputs: DrawInputs) -> DrawnTokens:
         """See FusedDraw."""
         size, vocabulary = inputs.logits_BV.shape
+        assert inputs.wants_logprobs or not inputs.wants_unadjusted_logprobs
         drawn = DrawnTokens(
             tokens_B=torch.empty(size, dtype=torch.long),
             unadjusted_tokens_B=torch.empty(size, dtype=torch.long) if inputs.wants_unadjusted else None,
             logprobs_B=torch.empty(size) if inputs.wants_logprobs else None,
             plain_logprobs_B=None if inputs.plain_BV is None else torch.empty(size),
             num_candidates_B=torch.empty(size, dtype=torch.long) if inputs.wants_logprobs else None,
+            unadjusted_logprobs_B=torch.empty(size) if inputs.wants_unadjusted_logprobs else None,
             remainder_B=None if inputs.inversion is None else torch.empty(size, dtype=torch.float64),
         )
         if size == 0:
@@ -66,6 +68,7 @@ class CompiledDraw:
             "unadjusted_tokens": drawn.unadjusted_tokens_B,
             "logprobs": drawn.logprobs_B,
             "plain_logprobs": drawn.plain_logprobs_B,
+            "unadjusted_logprobs": drawn.unadjusted_logprobs_B,
             "remainder": drawn.remainder_B,
             "num_candidates": drawn.num_candidates_B,
         }

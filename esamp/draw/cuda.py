@@ -62,6 +62,7 @@ def _draw_row(  # type: ignore[no-untyped-def]
     logprobs,
     plain_logprobs,
     num_candidates,
+    unadjusted_logprobs,
     vocabulary,
     HAS_PLAIN: tl.constexpr,
     HAS_OTHER: tl.constexpr,
@@ -69,6 +70,7 @@ def _draw_row(  # type: ignore[no-untyped-def]
     HAS_TEMPERATURE: tl.constexpr,
     HAS_OTHER_TEMPERATURE: tl.constexpr,
     HAS_GREEDY: tl.constexpr,
+    SUMS_UNADJUSTED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
@@ -100,6 +102,8 @@ def _draw_row(  # type: ignore[no-untyped-def]
     total = tl.full((), 0.0, tl.float64)
     plain_peak = tl.full((), float("-inf"), tl.float32)
     plain_total = tl.full((), 0.0, tl.float64)
+    unadjusted_peak = tl.full((), float("-inf"), tl.float32)
+    unadjusted_total = tl.full((), 0.0, tl.float64)
 
     for first in range(0, vocabulary, BLOCK):
         token = first + tl.arange(0, BLOCK).to(tl.int64)
@@ -128,6 +132,8 @@ def _draw_row(  # type: ignore[no-untyped-def]
                 plain_score, token, plain_best_score, unadjusted_token, vocabulary
             )
         peak, total = _add_exponentials(peak, total, a)
+        if SUMS_UNADJUSTED:
+            unadjusted_peak, unadjusted_total = _add_exponentials(unadjusted_peak, unadjusted_total, z)
         count += tl.sum((a > float("-inf")).to(tl.int64), axis=0)
         if HAS_PLAIN:
             x = tl.load(plain + row * plain_stride + token, mask=inside, other=float("-inf")).to(tl.float32)
@@ -141,6 +147,7 @@ def _draw_row(  # type: ignore[no-untyped-def]
     chosen = tl.load(logits + row * logits_stride + best_token).to(tl.float32)
     if HAS_TEMPERATURE:
         chosen = tl.div_rn(chosen, divisor)
+    unadjusted_chosen = chosen
     if HAS_OTHER:
         y = tl.load(other + adjusted_row * other_stride + best_token, mask=is_adjusted, other=0.0).to(tl.float32)
         if IS_PROPOSED:
@@ -150,6 +157,9 @@ def _draw_row(  # type: ignore[no-untyped-def]
         chosen = tl.where(is_adjusted, y, chosen)
     logprob = (chosen.to(tl.float64) - (tl.log(total) + peak)).to(tl.float32)
     tl.store(logprobs + row, tl.where(greedy, 0.0, logprob))
+    if SUMS_UNADJUSTED:
+        logprob = (unadjusted_chosen.to(tl.float64) - (tl.log(unadjusted_total) + unadjusted_peak)).to(tl.float32)
+    tl.store(unadjusted_logprobs + row, tl.where(greedy, 0.0, logprob))
     tl.store(num_candidates + row, tl.where(greedy, 1, count))
     if HAS_PLAIN:
         x = tl.load(plain + row * plain_stride + best_token).to(tl.float32)
@@ -165,7 +175,7 @@ class TritonDraw:
         size, vocabulary = inputs.logits_BV.shape
         device = inputs.logits_BV.device
         tokens_B, unadjusted_B, num_candidates_B = torch.empty(3, size, dtype=torch.long, device=device)
-        logprobs_B, plain_logprobs_B = torch.empty(2, size, device=device)
+        logprobs_B, plain_logprobs_B, unadjusted_logprobs_B = torch.empty(3, size, device=device)
         logits_BV = rows_in_one_piece(inputs.logits_BV)
         plain_BV = logits_BV if inputs.plain_BV is None else rows_in_one_piece(inputs.plain_BV)
         adjustment = inputs.adjustment
@@ -196,6 +206,7 @@ class TritonDraw:
                 logprobs_B,
                 plain_logprobs_B,
                 num_candidates_B,
+                unadjusted_logprobs_B,
                 vocabulary,
                 HAS_PLAIN=inputs.plain_BV is not None,
                 HAS_OTHER=adjustment is not None,
@@ -203,6 +214,7 @@ class TritonDraw:
                 HAS_TEMPERATURE=inputs.temperature_B is not None,
                 HAS_OTHER_TEMPERATURE=other_temperature_B is not None,
                 HAS_GREEDY=inputs.is_greedy_B is not None,
+                SUMS_UNADJUSTED=adjustment is not None and inputs.wants_unadjusted_logprobs,
                 BLOCK=BLOCK,
                 num_warps=NUM_WARPS,
                 # z + beta (z - z_dist) must be rounded as torch rounds it, not contracted to a multiply-add.
@@ -214,6 +226,7 @@ class TritonDraw:
             logprobs_B=logprobs_B if inputs.wants_logprobs else None,
             plain_logprobs_B=None if inputs.plain_BV is None else plain_logprobs_B,
             num_candidates_B=num_candidates_B if inputs.wants_logprobs else None,
+            unadjusted_logprobs_B=unadjusted_logprobs_B if inputs.wants_unadjusted_logprobs else None,
         )
 
 

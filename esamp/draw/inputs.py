@@ -65,6 +65,8 @@ class DrawInputs:
     """Ask for `unadjusted_tokens_B`."""
     wants_logprobs: bool = False
     """Ask for `logprobs_B` and `num_candidates_B`."""
+    wants_unadjusted_logprobs: bool = False
+    """Ask for `unadjusted_logprobs_B`; only together with `wants_logprobs`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +83,9 @@ class DrawnTokens:
     """fp32: log-probability of `tokens_B` under `plain_BV`."""
     num_candidates_B: Tensor | None
     """int64: tokens that could have been drawn; 1 for greedy rows."""
+    unadjusted_logprobs_B: Tensor | None = None
+    """fp32: log-probability of `tokens_B` under the distribution they would have been drawn from without the adjustment: the same
+    temperature and the same kept tokens. 0 for greedy rows."""
     remainder_B: Tensor | None = None
     """float64 in [0, 1): what is left of `uniform_B` for the next token; NaN where the noise drew."""
 

@@ -26,7 +26,7 @@
 enum adjustment { NOT_ADJUSTED = 0, PROPOSED = 1, GIVEN = 2 };
 
 /* The layouts below are repeated in library.py; INTERFACE changes with them. */
-#define INTERFACE 2
+#define INTERFACE 3
 
 struct logits {
   const void *data;
@@ -53,6 +53,7 @@ struct draw {
   int64_t *unadjusted_tokens;   /* the same random numbers without the adjustment */
   float *logprobs;              /* of `tokens`, under what they were drawn from; 0 for greedy rows */
   float *plain_logprobs;        /* of `tokens`, under `plain` */
+  float *unadjusted_logprobs;   /* of `tokens`, without the adjustment; 0 for greedy rows. Only together with `logprobs` */
   double *remainder;            /* what is left of `uniform` for the next token, in [0, 1); NaN where the noise drew */
   int64_t *num_candidates;      /* entries above -inf of what was drawn from; 1 for greedy rows */
 };

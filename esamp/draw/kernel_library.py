@@ -26,7 +26,7 @@ COMPILER_FLAGS = ("-O3", "-fopenmp", "-ffp-contract=off", "-fno-trapping-math", 
 threads, on the cores that vLLM bound them to. Threads of our own would all inherit the one core of the thread that starts them. No
 contraction: z + beta (z - z_dist) must be rounded as torch rounds it. No traps, no errno: else GCC leaves the exponentials scalar."""
 SHARED_LIBRARY_FLAGS = ("-fPIC", "-shared")
-INTERFACE = 2
+INTERFACE = 3
 """As in kernel.c."""
 BUILD_TIMEOUT_S = 120.0
 INSTALLATION_S = 60.0
@@ -62,6 +62,7 @@ class DrawStruct(ctypes.Structure):
         ("unadjusted_tokens", ctypes.c_void_p),
         ("logprobs", ctypes.c_void_p),
         ("plain_logprobs", ctypes.c_void_p),
+        ("unadjusted_logprobs", ctypes.c_void_p),
         ("remainder", ctypes.c_void_p),
         ("num_candidates", ctypes.c_void_p),
     ]

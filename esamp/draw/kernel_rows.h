@@ -105,8 +105,9 @@ static void ISA(draw_row)(const struct draw *draw, int64_t row) {
   /* Without a temperature, filters or an adjustment the two distributions are one: its exponentials are taken once. */
   const int is_same = wants_plain && draw->plain.data == draw->logits.data && draw->plain.is_bf16 == draw->logits.is_bf16 && divisor == 1.0f;
   const int shares_sum = is_same && !is_adjusted && !is_greedy && wants_logprob;
+  const int sums_unadjusted = draw->unadjusted_logprobs && is_adjusted && !is_greedy && !is_same;
 
-  struct log_sum sum = {-INFINITY, 0.0}, plain_sum = {-INFINITY, 0.0};
+  struct log_sum sum = {-INFINITY, 0.0}, plain_sum = {-INFINITY, 0.0}, unadjusted_sum = {-INFINITY, 0.0};
   struct best best = {-INFINITY, 0}, unadjusted = {-INFINITY, 0};
   int64_t num_candidates = 0;
   const uint64_t stream = mix((uint64_t)draw->seeds[row]);
@@ -124,8 +125,9 @@ static void ISA(draw_row)(const struct draw *draw, int64_t row) {
     }
     const float *a = ISA(adjust_block)(draw, row, first, z, other, adjusted_block);
     const float peak = ISA(largest)(a);
-    const float unadjusted_peak = is_drawn_twice ? ISA(largest)(z) : -INFINITY;
+    const float unadjusted_peak = is_drawn_twice || sums_unadjusted ? ISA(largest)(z) : -INFINITY;
     if (peak == -INFINITY && unadjusted_peak == -INFINITY) continue;
+    if (sums_unadjusted) ISA(add_exponentials)(&unadjusted_sum, z, unadjusted_peak);
     if (wants_logprob) ISA(add_exponentials)(&sum, a, peak);
     if (draw->num_candidates) {
       int block = 0;
@@ -164,16 +166,19 @@ static void ISA(draw_row)(const struct draw *draw, int64_t row) {
   if (draw->unadjusted_tokens) draw->unadjusted_tokens[row] = is_drawn_twice ? unadjusted.token : best.token;
   if (draw->num_candidates) draw->num_candidates[row] = is_greedy ? 1 : num_candidates;
   if (draw->logprobs) {
-    double z = 0.0;
+    double z = 0.0, unadjusted_z = 0.0;
     if (!is_greedy) {
-      z = one_logit(&draw->logits, row, best.token) / divisor;
+      z = unadjusted_z = one_logit(&draw->logits, row, best.token) / divisor;
       if (is_adjusted) {
         const float y = one_logit(&draw->other, other_row, best.token);
         z = draw->adjustment == GIVEN ? y : (float)z + beta * ((float)z - y / other_divisor);
       }
       z -= log(sum.total) + sum.peak;
+      if (is_same) unadjusted_sum = plain_sum;
+      unadjusted_z = is_adjusted ? unadjusted_z - (log(unadjusted_sum.total) + unadjusted_sum.peak) : z;
     }
     draw->logprobs[row] = (float)z;
+    if (draw->unadjusted_logprobs) draw->unadjusted_logprobs[row] = (float)unadjusted_z;
   }
   if (wants_plain) {
     if (shares_sum) plain_sum = sum;
@@ -199,8 +204,10 @@ static inline double ISA(block_weights)(const float *a, float peak, double *weig
 static void ISA(invert_row)(const struct draw *draw, int64_t row) {
   const int64_t vocabulary = draw->vocabulary, num_blocks = (vocabulary + BLOCK - 1) / BLOCK;
   const int wants_plain = draw->plain_logprobs != NULL;
+  const int is_adjusted = draw->adjustment != NOT_ADJUSTED && draw->adjustment_row[row] >= 0;
+  const int sums_unadjusted = draw->unadjusted_logprobs && is_adjusted;
   float z[BLOCK], other[BLOCK], adjusted[BLOCK];
-  struct log_sum plain_sum = {-INFINITY, 0.0};
+  struct log_sum plain_sum = {-INFINITY, 0.0}, unadjusted_sum = {-INFINITY, 0.0};
   float peak = -INFINITY;
   int64_t num_candidates = 0;
   for (int64_t b = 0; b < num_blocks; b++) {
@@ -208,6 +215,7 @@ static void ISA(invert_row)(const struct draw *draw, int64_t row) {
     const float *a = ISA(adjust_block)(draw, row, b * BLOCK, z, other, adjusted);
     const float block_peak = ISA(largest)(a);
     peak = block_peak > peak ? block_peak : peak;
+    if (sums_unadjusted) ISA(add_exponentials)(&unadjusted_sum, z, ISA(largest)(z));
     int block = 0;
 #pragma omp simd reduction(+ : block)
     for (int i = 0; i < BLOCK; i++) block += a[i] > -INFINITY;
@@ -255,7 +263,12 @@ static void ISA(invert_row)(const struct draw *draw, int64_t row) {
   draw->tokens[row] = token;
   if (draw->unadjusted_tokens) draw->unadjusted_tokens[row] = token;
   if (draw->num_candidates) draw->num_candidates[row] = num_candidates;
-  if (draw->logprobs) draw->logprobs[row] = (float)(a[chosen] - (log(total) + peak));
+  if (draw->logprobs) {
+    const double logprob = a[chosen] - (log(total) + peak);
+    draw->logprobs[row] = (float)logprob;
+    if (draw->unadjusted_logprobs)
+      draw->unadjusted_logprobs[row] = (float)(is_adjusted ? z[chosen] - (log(unadjusted_sum.total) + unadjusted_sum.peak) : logprob);
+  }
   if (wants_plain) draw->plain_logprobs[row] = (float)(one_logit(&draw->plain, row, token) - (log(plain_sum.total) + plain_sum.peak));
 }
 

@@ -27,6 +27,7 @@ class TorchDraw:
             logprobs_B=joined([chunk.logprobs_B for chunk in chunks]),
             plain_logprobs_B=joined([chunk.plain_logprobs_B for chunk in chunks]),
             num_candidates_B=joined([chunk.num_candidates_B for chunk in chunks]),
+            unadjusted_logprobs_B=joined([chunk.unadjusted_logprobs_B for chunk in chunks]),
             remainder_B=joined([chunk.remainder_B for chunk in chunks]),
         )
 
@@ -44,7 +45,7 @@ def draw_rows(inputs: DrawInputs, rows: slice) -> DrawnTokens:
     noise_CV = gumbel_noise(inputs.seeds_B[rows], z_CV.shape[1])
     is_greedy_C = None if inputs.is_greedy_B is None else inputs.is_greedy_B[rows]
     tokens_C = most_likely_or(is_greedy_C, adjusted_CV, first_argmax(adjusted_CV.double() + noise_CV))
-    unadjusted_C = logprobs_C = plain_C = num_candidates_C = remainder_C = None
+    unadjusted_C = logprobs_C = plain_C = num_candidates_C = unadjusted_logprobs_C = remainder_C = None
     if inputs.wants_unadjusted:
         unadjusted_C = most_likely_or(is_greedy_C, adjusted_CV, first_argmax(z_CV.double() + noise_CV))
     if inputs.inversion is not None:
@@ -60,9 +61,15 @@ def draw_rows(inputs: DrawInputs, rows: slice) -> DrawnTokens:
         if is_greedy_C is not None:
             logprobs_C = torch.where(is_greedy_C, 0.0, logprobs_C)
             num_candidates_C = torch.where(is_greedy_C, 1, num_candidates_C)
+    if inputs.wants_unadjusted_logprobs:
+        unadjusted_logprobs_C = logprobs_of(tokens_C, z_CV)
+        if is_greedy_C is not None:
+            unadjusted_logprobs_C = torch.where(is_greedy_C, 0.0, unadjusted_logprobs_C)
     if inputs.plain_BV is not None:
         plain_C = logprobs_of(tokens_C, inputs.plain_BV[rows].float())
-    return DrawnTokens(tokens_C, unadjusted_C, logprobs_C, plain_C, num_candidates_C, remainder_C)
+    return DrawnTokens(
+        tokens_C, unadjusted_C, logprobs_C, plain_C, num_candidates_C, unadjusted_logprobs_C, remainder_C
+    )
 
 
 def adjusted_logits(inputs: DrawInputs, z_CV: Tensor, rows: slice) -> Tensor:

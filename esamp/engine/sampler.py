@@ -14,6 +14,7 @@ Legend: B batch rows, V vocabulary.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -23,15 +24,18 @@ from vllm.platforms import CpuArchEnum, current_platform
 from vllm.v1.outputs import SamplerOutput
 from vllm.v1.sample.logits_processor import BUILTIN_LOGITS_PROCESSORS, LogitsProcessor
 from vllm.v1.sample.metadata import SamplingMetadata
-from vllm.v1.sample.ops.topk_topp_sampler import TopKTopPSampler, apply_top_k_top_p
+from vllm.v1.sample.ops.topk_topp_sampler import HAS_TRITON, TopKTopPSampler, apply_top_k_top_p
 from vllm.v1.sample.sampler import Sampler
 
 from esamp.batch import GREEDY_TEMPERATURE, Draw
 from esamp.draw.inputs import AdjustedLogits, DistillerLogits, DrawInputs, DrawnTokens, FusedDraw, Inversion
 from esamp.draw.noise import draw_seeds
+from esamp.draw.top_p import SortedFilter
+from esamp.engine.request_checks import RequestChecks
 from esamp.engine.surface import PROCESSOR_ACTIVITY
 from esamp.joint.inverse_cdf import draw_at, top_probability
 from esamp.joint.row_draw import RowDraw
+from esamp.kept_tokens import KeptTokens, kept_tokens
 from esamp.logit_adjustment import DenseAdjustment, FilteredLogitsProcessor
 
 
@@ -51,6 +55,10 @@ class TorchTopKTopPSampler(nn.Module):
         """What the latest draw was made from, if `keeps_logits`."""
         self.stock_tokens_B: Tensor | None = None
         """[B] what would have been drawn without the processor, if `draws_twice`."""
+        self.records_rollout = False
+        """Keep `kept`, and the logits before the processor in `filtered_logits_BV`."""
+        self.filtered_logits_BV: Tensor | None = None
+        self.kept: KeptTokens | None = None
 
     def forward(
         self, logits: Tensor, generators: dict[int, torch.Generator], k: Tensor | None, p: Tensor | None
@@ -59,6 +67,10 @@ class TorchTopKTopPSampler(nn.Module):
         if self.processor is None and self.row_draw is None and not self.keeps_logits:
             return self.base(logits, generators, k, p)
         logits = apply_top_k_top_p(logits, k, p)
+        if self.records_rollout and self.temperature_B is not None:
+            self.kept = kept_tokens(logits, self.temperature_B < GREEDY_TEMPERATURE)
+            # Processors and vLLM's draw may work in place.
+            self.filtered_logits_BV = logits.clone()
         if self.processor is not None:
             assert self.temperature_B is not None, "a processor was set for a batch that is all greedy"
             if self.draws_twice:
@@ -110,16 +122,27 @@ class FusedTopKTopPSampler(nn.Module):
         self.plain_BV: Tensor | None = None
         """[B, V] the plain model's logits, bf16 or fp32; None if nobody asked for its log-probabilities."""
         self.is_recording = False
+        self.records_rollout = False
+        """Ask for the log-probability without the processor, and keep `kept`."""
         self.drawn: DrawnTokens | None = None
         """Of the latest step; None if no token was drawn, because the whole batch is greedy."""
+        self.kept: KeptTokens | None = None
+        """Of the latest step; None if nothing was filtered."""
         self._workspace = Workspace()
+        self._sorted_filter = SortedFilter(apply_top_k_top_p)
 
     def forward(
         self, logits: Tensor, generators: dict[int, torch.Generator], k: Tensor | None, p: Tensor | None
     ) -> tuple[Tensor, None]:
         """Token ids [B] from logits that are divided by the temperature. vLLM replaces those of greedy rows."""
         assert self.temperature_B is not None, "vLLM draws no token of a batch that is all greedy"
-        logits = apply_top_k_top_p(logits, k, p)
+        # Where Triton is installed vLLM filters in another way, which keeps another set.
+        if p is not None and not HAS_TRITON and logits.dtype == torch.float32:
+            logits = self._sorted_filter(logits, k, p)
+        else:
+            logits = apply_top_k_top_p(logits, k, p)
+        if self.records_rollout:
+            self.kept = kept_tokens(logits, self.temperature_B < GREEDY_TEMPERATURE)
         return self._draw(logits, generators, temperature_B=self.temperature_B, is_divided=True), None
 
     def draw_unfiltered(self, logits_BV: Tensor, generators: dict[int, torch.Generator]) -> Tensor:
@@ -172,6 +195,7 @@ class FusedTopKTopPSampler(nn.Module):
                 plain_BV=self.plain_BV,
                 wants_unadjusted=adjustment is not None and self.is_recording and self.plain_BV is not None,
                 wants_logprobs=self.is_recording,
+                wants_unadjusted_logprobs=adjustment is not None and self.records_rollout,
             )
         )
         if self.row_draw is not None:
@@ -218,6 +242,7 @@ class ESampSampler(Sampler):
         self.fused_sampler = FusedTopKTopPSampler(fused) if fused is not None and has_vllms_cpu_noise(stock) else None
         self.topk_topp_sampler = self.fused_sampler or self.torch_sampler
         self.is_recording = False
+        self.records_rollout = False
         self.sees_plain_model = True
         """The logits of the coming step are the plain model's, so that its log-probabilities can be recorded."""
         self.draw: Draw | None = None
@@ -236,11 +261,13 @@ class ESampSampler(Sampler):
         is_recording: bool,
         sees_plain_model: bool,
         row_draw: RowDraw | None = None,
+        records_rollout: bool = False,
     ) -> None:
-        """Set what the coming step does to the logits, which rows it draws elsewhere, and whether to record its tokens."""
+        """Set what the coming step does to the logits, which rows it draws elsewhere, and what to record of its tokens."""
         self._processor = processor
         self._row_draw = row_draw
         self.is_recording = is_recording
+        self.records_rollout = records_rollout
         self.sees_plain_model = sees_plain_model
         self.draw = None
 
@@ -250,6 +277,9 @@ class ESampSampler(Sampler):
             output = self._forward_torch(logits, sampling_metadata, *args, **kwargs)
         else:
             output = self._forward_fused(self.fused_sampler, logits, sampling_metadata, *args, **kwargs)
+        if self.draw is not None and self._processor is None and self.sees_plain_model:
+            # Nothing stands between filters and draw: what was drawn from is the sampling policy itself.
+            self.draw = replace(self.draw, sampling_logprobs_B=self.draw.behaviour_logprobs_B)
         self._processor = self._row_draw = None
         self.tokens_B = output.sampled_token_ids.squeeze(1)
         return output
@@ -265,10 +295,12 @@ class ESampSampler(Sampler):
             metadata.temperature,
         )
         sampler.keeps_logits, sampler.draws_twice = self.is_recording, wants_plain
+        sampler.records_rollout, sampler.kept, sampler.filtered_logits_BV = self.records_rollout, None, None
         output = super().forward(logits, metadata, *args, **kwargs)
         if self.is_recording:
             self.draw = self._describe(output.sampled_token_ids.long(), plain_BV, metadata)
         sampler.row_draw = sampler.processor = sampler.drawn_logits_BV = sampler.stock_tokens_B = None
+        sampler.kept = sampler.filtered_logits_BV = None
         self.unfused_steps += 1
         return output
 
@@ -283,6 +315,7 @@ class ESampSampler(Sampler):
             metadata.temperature,
         )
         sampler.is_recording, sampler.drawn = self.is_recording, None
+        sampler.records_rollout, sampler.kept = self.records_rollout, None
         if sampler.can_draw_unfiltered and is_unfiltered_batch(metadata):
             sampler.plain_BV = logits if wants_plain else None
             tokens_B = sampler.draw_unfiltered(logits, metadata.generators)
@@ -296,7 +329,7 @@ class ESampSampler(Sampler):
             self.draw = (
                 self._describe(output.sampled_token_ids.long(), sampler.plain_BV, metadata)
                 if sampler.drawn is None
-                else described(sampler.drawn)
+                else described(sampler.drawn, sampler.kept)
             )
         sampler.processor = sampler.row_draw = sampler.plain_BV = sampler.drawn = None
         return output
@@ -311,7 +344,7 @@ class ESampSampler(Sampler):
             drawn_from_BV = self.torch_sampler.drawn_logits_BV
             behaviour_B = torch.where(is_greedy_B, 0.0, logprobs_of(tokens_B1, drawn_from_BV))
             num_candidates_B = torch.where(is_greedy_B, 1.0, (drawn_from_BV > -torch.inf).sum(-1).float())
-        stock_B = self.torch_sampler.stock_tokens_B
+        stock_B, filtered_BV = self.torch_sampler.stock_tokens_B, self.torch_sampler.filtered_logits_BV
         return Draw(
             behaviour_logprobs_B=behaviour_B,
             policy_logprobs_B=torch.full_like(behaviour_B, torch.nan)
@@ -321,10 +354,14 @@ class ESampSampler(Sampler):
             is_flipped_B=~is_greedy_B & (stock_B != tokens_B1.squeeze(1))
             if stock_B is not None
             else torch.zeros_like(is_greedy_B),
+            sampling_logprobs_B=None
+            if plain_BV is None or filtered_BV is None
+            else torch.where(is_greedy_B, 0.0, logprobs_of(tokens_B1, filtered_BV)),
+            kept=self.torch_sampler.kept,
         )
 
 
-def described(drawn: DrawnTokens) -> Draw:
+def described(drawn: DrawnTokens, kept: KeptTokens | None) -> Draw:
     """What the fused draw has measured, as it is recorded."""
     assert drawn.logprobs_B is not None and drawn.num_candidates_B is not None
     return Draw(
@@ -336,6 +373,8 @@ def described(drawn: DrawnTokens) -> Draw:
         is_flipped_B=torch.zeros_like(drawn.tokens_B, dtype=torch.bool)
         if drawn.unadjusted_tokens_B is None
         else drawn.unadjusted_tokens_B != drawn.tokens_B,
+        sampling_logprobs_B=drawn.unadjusted_logprobs_B,
+        kept=kept,
     )
 
 
@@ -367,7 +406,9 @@ def is_unfiltered_batch(metadata: SamplingMetadata) -> bool:
 
 
 def is_idle(processor: LogitsProcessor) -> bool:
-    """True if no request of the batch uses this processor; of processors that are not vLLM's own nobody can tell."""
+    """True if no request of the batch uses this processor; of processors that are neither vLLM's own nor ours nobody can tell."""
+    if type(processor) is RequestChecks:
+        return True
     activity = PROCESSOR_ACTIVITY.get(type(processor).__name__)
     return type(processor) in BUILTIN_LOGITS_PROCESSORS and activity is not None and not getattr(processor, activity)
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from pipelines.runs.finished_sample import FINISHED_COLUMNS, FinishedSample, finished_sample
+from pipelines.runs.schema import STORED_SCHEMA, read_stored
 from pipelines.runs.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -141,7 +142,8 @@ class LiveSamples:
     def _read(self, name: str) -> pa.Table | None:
         try:
             with self._storage.open(name) as file:
-                return pa.parquet.read_table(file)
+                # A session of an earlier version may have left files without the newest columns.
+                return read_stored(file, STORED_SCHEMA.names)
         except FileNotFoundError:
             return None
 

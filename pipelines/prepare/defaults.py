@@ -7,6 +7,8 @@
     stop                        run.json                the task, where no chat template is applied
     engine.num_cpus             this machine            the cores of this machine over the shards, for shards on CPUs
 
+jobs.rollouts takes the same, but for temperature 1 without filters in a new run.
+
 A command line is parsed twice: first to know the task and the model, then over these values, so that whatever the user gives wins.
 """
 
@@ -73,6 +75,21 @@ def run_defaults(config: RunConfig) -> RunDefaults:
         held = folder.manifest().config.sampling
         return RunDefaults(sampling=held, sources=dict.fromkeys(vars_of(held), "run.json"), num_cpus=num_cpus)
     return replace(model_defaults(config), num_cpus=num_cpus)
+
+
+def rollout_defaults(config: RunConfig) -> RunDefaults:
+    """The defaults of a run that is made for a trainer: as `run_defaults`, but a new run samples at temperature 1 without filters, whatever
+    the model card says. Trainers compare with log-probabilities over the whole vocabulary, which filters and most exports exclude."""
+    defaults = run_defaults(config)
+    if RunFolder(config.run_folder).has_run:
+        return defaults
+    plain = {name: vars_of(SamplingConfig())[name] for name in FROM_MODEL_CARD}
+    return replace(
+        defaults,
+        sampling=replace(defaults.sampling, **plain),
+        sources=defaults.sources
+        | dict.fromkeys(plain, "rollouts: trainers' log-probabilities are over the whole vocabulary"),
+    )
 
 
 def model_defaults(config: RunConfig) -> RunDefaults:

@@ -74,7 +74,11 @@ class ExportChecks:
     def _missing(self, is_absent: bool) -> str:
         if not self._format.takes_kept_tokens:
             return f"format {self._config.format} has no place for the kept tokens"
-        return f"the kept tokens {'were not stored' if is_absent else 'were stored in part'}"
+        return (
+            "the kept tokens were not stored (--record-rollouts of jobs.passk stores them)"
+            if is_absent
+            else "some draw kept more tokens than are stored"
+        )
 
     def _refuse(self, allowance: Allowance, why: str) -> None:
         if allowance not in self._config.allow:

@@ -64,7 +64,8 @@ class ExportSummary:
         if self.ratios_unknown:
             yield (
                 f"importance ratios of {self.ratios_unknown} samples are not known: this run did not store the plain model's "
-                "log-probabilities at its temperature and on its kept tokens; they are known at temperature 1 without filters"
+                "log-probabilities at its temperature and on its kept tokens (--record-rollouts of jobs.passk does); they are known at "
+                "temperature 1 without filters"
             )
 
 

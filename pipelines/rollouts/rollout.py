@@ -61,7 +61,7 @@ class KeptTokens:
     offsets: TokenIds
     """[T + 1] draw t kept token_ids[offsets[t] : offsets[t + 1]]."""
     is_capped: bool
-    """The sampler stored only the likeliest of them, so that the set is not complete."""
+    """Some draw kept more tokens than the sampler stores: its range is empty."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet
 
 from esamp.config import ESampConfig
 from pipelines.config.run import RunConfig
@@ -22,7 +21,7 @@ from pipelines.rollouts.rollout import KeptTokens, Messages, Rollout, RolloutGro
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.manifest import Manifest
 from pipelines.runs.reference_answers import Answers
-from pipelines.runs.schema import run_labels
+from pipelines.runs.schema import read_stored, run_labels
 from pipelines.verifiers.verdict import VerdictStatus
 
 PORTION_SAMPLES = 1024
@@ -36,7 +35,7 @@ COLUMNS = [
 """Columns of samples/*.parquet that every run has."""
 NEW_TOKEN_COLUMNS = ("sampling_logprobs", "kept_token_ids", "kept_token_offsets")
 NEW_COLUMNS = [*NEW_TOKEN_COLUMNS, "kept_tokens_capped", "weight_version"]
-"""Columns that a sampler may store; where a file has none, what they hold is derived, or absent."""
+"""Columns that are null unless the run recorded rollouts; what they would hold is then derived, or absent."""
 VERDICT_COLUMNS = ["status", "score"]
 
 Row = dict[str, Any]
@@ -97,9 +96,8 @@ class StoredSamples:
         )
         rows: list[Row] = []
         for file in portion.rows_by_file():
-            with self.folder.storage.open(file.name) as source, pa.parquet.ParquetFile(source) as parquet:
-                stored = set(parquet.schema_arrow.names)
-                table = parquet.read([*COLUMNS, *(name for name in NEW_COLUMNS if name in stored)])
+            with self.folder.storage.open(file.name) as source:
+                table = read_stored(source, [*COLUMNS, *NEW_COLUMNS])
             table = table.take(pa.array(file.rows))
             places = file.places + problems.start * index.file_PN.shape[1]
             if self._verdicts is not None:
@@ -150,7 +148,7 @@ class StoredSamples:
             kept_tokens=kept_tokens(row),
             novelty=row["novelty"],
             distiller_version=row["distiller_version"] or "",
-            weight_version=row.get("weight_version") or self.manifest.model_fingerprint,
+            weight_version=row["weight_version"] or self.manifest.model_fingerprint,
             status=status,
             verdict_class=kind,
             reward=row["score"] if kind.has_reward else None,
@@ -159,7 +157,7 @@ class StoredSamples:
     def _sampling_logprobs(self, row: Row) -> npt.NDArray[np.float32] | None:
         """The plain model's log-probabilities at the sampling temperature on the kept tokens: as stored; else as sampled from, where no
         policy took part in any token; else the plain model's own, which at temperature 1 without filters are the same."""
-        if row.get("sampling_logprobs") is not None:
+        if row["sampling_logprobs"] is not None:
             return row["sampling_logprobs"]
         if row["intervened_tokens"] == 0:
             return row["behaviour_logprobs"]
@@ -187,7 +185,7 @@ def verifier_of(manifest: Manifest) -> str:
 
 def kept_tokens(row: Row) -> KeptTokens | None:
     """The kept tokens of a row, if they were stored."""
-    if row.get("kept_token_ids") is None:
+    if row["kept_token_ids"] is None:
         return None
     return KeptTokens(
         token_ids=row["kept_token_ids"],

@@ -68,6 +68,14 @@ SAMPLE_SCHEMA = pa.schema(
         "finish_reason": pa.string(),  # "stop", "length", or "error"
         "behaviour_logprobs": pa.list_(pa.float32()),  # [T] under the policy that was sampled
         "policy_logprobs": pa.list_(pa.float32()),  # [T] under the plain model at temperature 1
+        # [T] under the plain model at the same temperature and on the same kept tokens; this and the next three are null unless the run
+        # recorded rollouts
+        "sampling_logprobs": pa.list_(pa.float32()),
+        "kept_token_ids": pa.list_(
+            pa.int32()
+        ),  # [K] what filters left, draw after draw; null where nothing was filtered
+        "kept_token_offsets": pa.list_(pa.int32()),  # [T + 1] draw t kept ids[offsets[t]:offsets[t + 1]]
+        "kept_tokens_capped": pa.bool_(),  # some draw kept too many to be stored; its range is empty
         "num_candidates": pa.list_(pa.int32()),  # [T] tokens that could have been drawn
         "flipped": pa.list_(
             pa.bool_()
@@ -79,6 +87,7 @@ SAMPLE_SCHEMA = pa.schema(
         "intervened_tokens": pa.int32(),
         "lag_mean": pa.float32(),  # decode steps the weights were behind; null if nothing was intervened on
         "distiller_version": pa.string(),
+        "weight_version": pa.string(),  # times the model's weights had changed; null: those the engine started with
         "shard": pa.string(),
         "generation_seconds": pa.float32(),
         "group_resumed": pa.bool_(),  # the samples of its work unit were generated in more than one go
@@ -118,7 +127,15 @@ def sample_row(sample: Sample, unit: WorkUnit, *, problem: str, labels: RunLabel
     return pa.Table.from_pylist([{**_common(unit, problem, labels), **_drawn(sample)}], schema=STORED_SCHEMA)
 
 
-ADDED_COLUMNS: dict[str, Any] = {"extraction_rule": None, "group_resumed": False}
+ADDED_COLUMNS: dict[str, Any] = {
+    "extraction_rule": None,
+    "group_resumed": False,
+    "sampling_logprobs": None,
+    "kept_token_ids": None,
+    "kept_token_offsets": None,
+    "kept_tokens_capped": None,
+    "weight_version": None,
+}
 """Columns that files of earlier versions do not have, with what holds for their rows: an earlier version ran a work unit again as a whole,
 so that none of its groups was resumed."""
 
@@ -197,6 +214,10 @@ def _drawn(sample: Sample) -> dict[str, Any]:
         "finish_reason": sample.finish_reason,
         "behaviour_logprobs": sample.behaviour_logprobs,
         "policy_logprobs": sample.policy_logprobs,
+        "sampling_logprobs": sample.sampling_logprobs,
+        "kept_token_ids": sample.kept_token_ids,
+        "kept_token_offsets": sample.kept_token_offsets,
+        "kept_tokens_capped": sample.kept_tokens_capped,
         "num_candidates": sample.num_candidates,
         "flipped": sample.flipped,
         "flipped_tokens": sum(sample.flipped),
@@ -206,6 +227,7 @@ def _drawn(sample: Sample) -> dict[str, Any]:
         "intervened_tokens": sum(sample.intervened),
         "lag_mean": fmean(lags) if lags else None,
         "distiller_version": sample.distiller_version,
+        "weight_version": None if sample.weight_version == "0" else sample.weight_version,
         "shard": sample.shard,
         "generation_seconds": sample.generation_seconds,
         "group_resumed": sample.group_resumed,

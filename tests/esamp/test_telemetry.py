@@ -1,9 +1,14 @@
 """Per-token records: cut into requests at their end, whatever the batches did meanwhile."""
 
+import math
+
+import numpy as np
+import pytest
 import torch
 
 from esamp.batch import BatchStep, Draw
-from esamp.telemetry import PolicyMeasures, TelemetryRecorder
+from esamp.kept_tokens import KeptTokens, kept_tokens
+from esamp.telemetry import PolicyMeasures, RowVersions, TelemetryRecorder
 
 
 def step_of(*request_ids: str, draws: tuple[bool, ...] | None = None) -> BatchStep:
@@ -24,7 +29,8 @@ def append(recorder: TelemetryRecorder, step: BatchStep, *numbers: float, versio
     behaviour_B = torch.tensor(numbers)
     is_odd_B = torch.arange(size) % 2 == 1
     draw = Draw(behaviour_B, behaviour_B - 1, torch.full((size,), 151_936.0), is_odd_B)
-    measures = PolicyMeasures(is_odd_B.float(), behaviour_B, behaviour_B, (3,) * size, (version,) * size)
+    versions = RowVersions((version,), np.zeros(size, dtype=np.int64)) if version else None
+    measures = PolicyMeasures(is_odd_B.float(), behaviour_B, behaviour_B, torch.full((size,), 3.0), versions)
     recorder.append(step, draw, measures)
 
 
@@ -80,5 +86,73 @@ def test_the_first_tokens_of_a_record_have_all_its_columns() -> None:
     record = recorder.pop(["A"])["A"]
     first = record.first(3)
     lengths = {name: len(column) for name, column in first.to_dict().items() if isinstance(column, list)}
-    assert set(lengths.values()) == {3} and len(lengths) == 8 and first.version == "v"
+    assert set(lengths.values()) == {3} and len(lengths) == 9 and first.version == "v"
     assert len(record.lag) == 4
+
+
+def test_a_record_has_the_newest_weights_that_its_rows_were_drawn_with() -> None:
+    """Rows of other records, rows without weights and records that were taken meanwhile change nothing."""
+    recorder = following(a="A", b="B")
+    for step, names in enumerate([("a0", "b0"), ("a1", "b1"), ("a2",)]):
+        is_last = step == 2
+        measures = PolicyMeasures(
+            *(torch.ones(2) for _ in range(4)), RowVersions(names, np.array([0, -1] if is_last else [0, 1]))
+        )
+        draw = Draw(torch.zeros(2), torch.zeros(2), torch.ones(2), torch.zeros(2, dtype=torch.bool))
+        recorder.append(step_of("a", "b"), draw, measures)
+    recorder.forget("a")
+    assert recorder.pop(["A"])["A"].version == "a2"
+    append(recorder, step_of("b"), 1)
+    append(recorder, step_of("b"), 1)
+    assert recorder.pop(["B"])["B"].version == "b1"
+
+
+def test_sampling_log_probabilities_nobody_asked_for_are_the_behaviours_where_no_policy_took_part() -> None:
+    recorder = following(a="A", b="B")
+    append(recorder, step_of("a", "b"), 1, 2)
+    records = recorder.pop(["A", "B"])
+    assert records["A"].sampling_logprobs == [1] and math.isnan(records["B"].sampling_logprobs[0])
+
+
+def kept_step(recorder: TelemetryRecorder, step: BatchStep, kept: KeptTokens | None) -> None:
+    """A step that no policy took part in."""
+    size = len(step.request_ids)
+    numbers_B = torch.zeros(size)
+    draw = Draw(numbers_B, numbers_B, numbers_B, numbers_B > 0, numbers_B, kept)
+    recorder.append(step, draw, PolicyMeasures.none(size, torch.device("cpu")))
+
+
+def test_kept_tokens_follow_the_requests_that_asked_for_them() -> None:
+    recorder = following(b="B")
+    recorder.follow("a", "A", for_rollout=True)
+    recorder.follow("c", "C", for_rollout=True)
+    logits_BV = torch.tensor([[0.0, -torch.inf, 0.0], [0.0, 0.0, -torch.inf], [0.0, 0.0, 0.0]])
+    assert recorder.wants_rollout(step_of("a", "b")) and not recorder.wants_rollout(step_of("b"))
+    kept_step(recorder, step_of("a", "b", "c"), kept_tokens(logits_BV, torch.zeros(3, dtype=torch.bool)))
+    kept_step(recorder, step_of("c", "a"), kept_tokens(logits_BV[[2, 1]], torch.zeros(2, dtype=torch.bool)))
+    records = recorder.pop(["A", "B", "C"])
+    assert (records["A"].kept_token_ids, records["A"].kept_token_offsets) == ([0, 2, 0, 1], [0, 2, 4])
+    assert not records["A"].kept_tokens_capped
+    assert records["A"].first(1).kept_token_ids == [0, 2] and records["A"].first(1).kept_token_offsets == [0, 2]
+    assert records["B"].kept_token_ids is None, "it did not ask"
+    assert records["C"].kept_token_ids is None, "nothing was filtered"
+
+
+def test_a_draw_that_kept_too_many_tokens_is_flagged_and_stores_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("esamp.kept_tokens.MOST_KEPT", 2)
+    recorder = TelemetryRecorder()
+    recorder.follow("a", "A", for_rollout=True)
+    for kept in (3, 1):
+        logits_BV = torch.zeros(1, 4).index_fill_(1, torch.arange(kept, 4), -torch.inf)
+        kept_step(recorder, step_of("a"), kept_tokens(logits_BV, torch.zeros(1, dtype=torch.bool)))
+    record = recorder.pop(["A"])["A"]
+    assert (record.kept_token_ids, record.kept_token_offsets, record.kept_tokens_capped) == ([0], [0, 0, 1], True)
+
+
+def test_a_record_says_which_version_of_the_models_weights_drew_it() -> None:
+    recorder = following(a="A", b="B")
+    append(recorder, step_of("a", "b"), 1, 2)
+    recorder.weight_version += 1
+    append(recorder, step_of("a"), 3)
+    records = recorder.pop(["A", "B", "never"])
+    assert [records[tag].weight_version for tag in ("A", "B", "never")] == ["0-1", "0", "0"]

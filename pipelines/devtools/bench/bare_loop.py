@@ -75,7 +75,7 @@ def run_loop(units: list[WorkUnit], is_recording: bool) -> LoopTiming:
     for unit in units:
         for index, seed in zip(unit.sample_indices, unit.seeds, strict=True):
             request_id = f"{unit.unit_id}/{index}"
-            params = sampling_params(_config.sampling, unit, sample_index=index, seed=seed, request_id=request_id)
+            params = sampling_params(_config, unit, sample_index=index, seed=seed, request_id=request_id)
             if not is_recording:
                 del params.extra_args[RECORD_KEY]
             _engine.add_request(request_id, {"prompt": unit.prompt}, params)

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import ray
@@ -64,7 +65,7 @@ def all_of(stream: ObjectRefGenerator) -> list[Sample]:
 
 @pytest.fixture(scope="module")
 def vanilla(local_ray: None) -> Iterator[Fleet]:
-    with Fleet(shard_config(None), num_shards=1) as fleet:
+    with Fleet(replace(shard_config(None), record_rollouts=True), num_shards=1) as fleet:
         yield fleet
 
 
@@ -89,6 +90,11 @@ def test_samples_come_back_in_order_with_everything_that_was_asked_for(vanilla: 
             per_token = (s.behaviour_logprobs, s.policy_logprobs, s.intervened, s.novelty, s.lag, s.loss)
             assert {len(values) for values in per_token} == {len(s.token_ids)}
             assert not any(s.intervened) and s.distiller_version == ""
+            assert s.sampling_logprobs == s.behaviour_logprobs, "no policy took part"
+            assert s.kept_token_ids is not None and s.kept_token_offsets is not None and not s.kept_tokens_capped
+            kept = [set(s.kept_token_ids[start:end]) for start, end in pairwise(s.kept_token_offsets)]
+            assert [len(tokens) for tokens in kept] == s.num_candidates
+            assert all(token in tokens for token, tokens in zip(s.token_ids, kept, strict=True))
     assert len({s.text for samples in draw(vanilla, wanted[:1]) for s in samples}) > 1
 
 

@@ -53,6 +53,7 @@ def mixed_inputs(
         plain_BV=plain_BV,
         wants_unadjusted=True,
         wants_logprobs=True,
+        wants_unadjusted_logprobs=True,
     )
 
 
@@ -63,7 +64,7 @@ def assert_equal_draws(drawn: DrawnTokens, expected: DrawnTokens) -> None:
         first, second = getattr(drawn, name), getattr(expected, name)
         assert (first is None) == (second is None), name
         assert first is None or first.tolist() == second.tolist(), name
-    for name in ("logprobs_B", "plain_logprobs_B"):
+    for name in ("logprobs_B", "plain_logprobs_B", "unadjusted_logprobs_B"):
         first, second = getattr(drawn, name), getattr(expected, name)
         assert (first is None) == (second is None), name
         if first is not None:

@@ -45,7 +45,8 @@ def test_kernel_equals_the_reference_at_a_real_vocabulary(kernel: CompiledDraw) 
     "changes",
     [
         {"plain_BV": None},
-        {"wants_logprobs": False},
+        {"wants_logprobs": False, "wants_unadjusted_logprobs": False},
+        {"wants_unadjusted_logprobs": False},
         {"wants_unadjusted": False},
         {"adjustment": None},
         {"temperature_B": None, "adjustment": None},

@@ -132,12 +132,18 @@ def draw(
     *,
     is_recording: bool = True,
     sees_plain_model: bool = True,
+    records_rollout: bool = False,
     **settings: object,
 ) -> tuple[torch.Tensor, Draw | None]:
     """Tokens [ROWS] of one step of our sampler, all rows adjusted, and what it records of them."""
     sampler = ESampSampler(Sampler(), kernel)
     processor = adjustment(Z_DIST, slice(None), beta) if beta > 0 else None
-    sampler.prepare(processor, is_recording=is_recording, sees_plain_model=sees_plain_model)
+    sampler.prepare(
+        processor,
+        is_recording=is_recording,
+        sees_plain_model=sees_plain_model,
+        records_rollout=records_rollout,
+    )
     torch.manual_seed(4)
     output = sampler(LOGITS.clone(), metadata(**settings))  # type: ignore[arg-type]
     return output.sampled_token_ids.squeeze(1), sampler.draw
@@ -199,6 +205,42 @@ def test_policy_log_probabilities_are_the_plain_models_at_temperature_one_withou
     torch.testing.assert_close(recorded.policy_logprobs_B, plain)
     _, blind = draw(kernel, 0.8, sees_plain_model=False)
     assert blind is not None and blind.policy_logprobs_B.isnan().all(), "unknown is NaN, not a number"
+
+
+@pytest.mark.parametrize("top_p", [0.9, None], ids=["filtered", "unfiltered"])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_sampling_log_probabilities_are_the_plain_models_at_the_temperature_on_the_kept_tokens(
+    kernel: CompiledDraw | None, temperature: float, top_p: float | None
+) -> None:
+    """What a trainer computes again, and divides by the behaviour's."""
+    settings = {
+        "temperature": torch.full((ROWS,), temperature),
+        "top_p": None if top_p is None else torch.full((ROWS,), top_p),
+    }
+    tokens, recorded = draw(kernel, 0.8, records_rollout=True, **settings)
+    assert recorded is not None and recorded.sampling_logprobs_B is not None
+    for row in range(ROWS):
+        expected = fused_distribution(LOGITS[row], Z_DIST[row], beta=0.0, temperature=temperature, top_p=top_p or 1.0)
+        drawn = recorded.sampling_logprobs_B[row].exp().item()
+        assert drawn == pytest.approx(expected[tokens[row]].item(), abs=1e-4)
+        if recorded.kept is not None and top_p is not None:
+            end = int(recorded.kept.count_B[: row + 1].sum())
+            kept = recorded.kept.token_N[end - int(recorded.kept.count_B[row]) : end]
+            assert kept.tolist() == expected.nonzero().squeeze(1).tolist() and recorded.kept.is_filtered_B[row]
+    assert (recorded.kept is not None and bool(recorded.kept.is_filtered_B.any())) == (top_p is not None)
+    asked_less, _ = draw(kernel, 0.8, **settings)
+    assert torch.equal(tokens, asked_less), "recording changes no token"
+
+
+def test_without_a_processor_the_sampling_policy_is_the_behaviour_and_costs_nothing(
+    kernel: CompiledDraw | None,
+) -> None:
+    _, recorded = draw(kernel, 0.0)
+    assert recorded is not None and recorded.sampling_logprobs_B is recorded.behaviour_logprobs_B
+    _, steered = draw(kernel, 0.8)
+    assert steered is not None and steered.sampling_logprobs_B is None and steered.kept is None
+    _, blind = draw(kernel, 0.0, sees_plain_model=False, records_rollout=True)
+    assert blind is not None and blind.sampling_logprobs_B is None, "fused hidden states are not the plain model's"
 
 
 def test_greedy_rows_of_a_mixed_batch_are_certain_never_flipped_and_the_best(kernel: CompiledDraw | None) -> None:

@@ -17,6 +17,7 @@ from pipelines.rollouts.export import ExportSummary, export_rollouts
 from pipelines.rollouts.formats.writer import METADATA_KEY
 from pipelines.rollouts.stored_samples import StoredSamples
 from pipelines.runs.folder import RunFolder
+from pipelines.runs.schema import ADDED_COLUMNS
 from tests.pipelines.stored_rows import failed, make_run, row, wrong
 
 CONFIG = RunConfig(samples=2)
@@ -116,30 +117,22 @@ def test_sampling_log_probabilities_are_taken_where_they_are_known_and_absent_el
 
 
 def test_stored_sampling_log_probabilities_and_kept_tokens_are_exported(tmp_path: Path) -> None:
-    """The columns of a sampler that stores them, in a file beside one of a sampler that does not."""
-    folder = make_run(tmp_path / "run", FILTERED, [[row(0, 0)], [row(1, 0)]])
-    with_new_columns(
-        folder,
-        "samples/0.parquet",
-        sampling_logprobs=[[-0.5, -1.0]],
-        kept_token_ids=[[2, 3, 5]],
-        kept_token_offsets=[[0, 1, 3]],
-        kept_tokens_capped=[False],
-        weight_version=["f"],
+    """What `--record-rollouts` stores, in a file beside one from before there were such columns."""
+    recorded = row(
+        0,
+        0,
+        sampling_logprobs=[-0.5, -1.0],
+        kept_token_ids=[2, 3, 5],
+        kept_token_offsets=[0, 1, 3],
+        kept_tokens_capped=False,
     )
+    folder = make_run(tmp_path / "run", FILTERED, [[recorded], [row(1, 0)]])
+    old_file = folder.storage.place("samples/1.parquet")
+    pq.write_table(pq.read_table(old_file).drop_columns(list(ADDED_COLUMNS)), old_file)
     _, rows = export(folder, tmp_path / "rollouts.parquet")
     assert rows[0]["sampling_logprobs"] == [-0.5, -1.0]
     assert (rows[0]["kept_token_ids"], rows[0]["kept_token_offsets"]) == ([2, 3, 5], [0, 1, 3])
     assert rows[1]["sampling_logprobs"] is None and rows[1]["kept_token_ids"] is None
-
-
-def with_new_columns(folder: RunFolder, name: str, **columns: list[Any]) -> None:
-    """Add columns to a stored file."""
-    path = folder.storage.place(name)
-    table = pq.read_table(path)
-    for column, values in columns.items():
-        table = table.append_column(column, [values])
-    pq.write_table(table, path)
 
 
 @pytest.mark.parametrize(
@@ -165,12 +158,12 @@ def test_a_wrong_export_is_refused_and_leaves_nothing(
 
 
 def test_samples_of_two_weight_versions_are_refused(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "run", CONFIG, [[row(0, 0), wrong(0, 1)], [row(1, 0), row(1, 1)]])
-    with_new_columns(folder, "samples/1.parquet", weight_version=["step-2"] * 2)
-    with pytest.raises(InputError, match=r"versions of the model's weights \(f, step-2\).*--allow mixed-weights"):
+    later = [row(1, index, weight_version="2") for index in (0, 1)]
+    folder = make_run(tmp_path / "run", CONFIG, [[row(0, 0), wrong(0, 1)], later])
+    with pytest.raises(InputError, match=r"versions of the model's weights \(2, f\).*--allow mixed-weights"):
         export(folder, tmp_path / "rollouts.parquet")
     _, rows = export(folder, tmp_path / "rollouts.parquet", allow=("mixed-weights",))
-    assert [r["weight_version"] for r in rows] == ["f", "f", "step-2", "step-2"]
+    assert [r["weight_version"] for r in rows] == ["f", "f", "2", "2"]
 
 
 def test_samples_behind_an_early_stop_are_not_exported(tmp_path: Path) -> None:

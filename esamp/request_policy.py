@@ -1,6 +1,6 @@
-"""What all baselines share: the requests they track, and telemetry of the rows they intervene in.
+"""A policy that keeps a state for each request, as all but ESamp do, and the telemetry of the rows it takes part in.
 
-Legend: B batch rows, R rows that the baseline intervenes in.
+Legend: B batch rows, R rows that the policy takes part in.
 """
 
 import logging
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from esamp.batch import BatchStep, NewRequest
 from esamp.policy import Counters, SamplingPolicy
-from esamp.request_args import VANILLA_KEY
+from esamp.request_args import VANILLA_KEY, is_truth
 from esamp.telemetry import PolicyMeasures
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 State = TypeVar("State")
 
 
-class BaselinePolicy(SamplingPolicy, Generic[State]):
+class RequestPolicy(SamplingPolicy, Generic[State]):
     """A SamplingPolicy that tracks live requests, greedy and vanilla ones left out, each with a state of its own."""
 
     def __init__(self, track: Callable[[NewRequest], State | None]) -> None:
@@ -60,7 +60,7 @@ class BaselinePolicy(SamplingPolicy, Generic[State]):
         }
 
     def intervene(self, step: BatchStep, rows_R: Tensor | None, is_finite_R: Tensor | None = None) -> None:
-        """Record that the baseline intervenes in these rows of the step (None: in no row), but for those where `is_finite_R` is False:
+        """Record that the policy takes part in these rows of the step (None: in no row), but for those where `is_finite_R` is False:
         they stay vanilla and are counted."""
         self._intervened_B = torch.zeros(len(step.request_ids), device=step.target_BH.device)
         if rows_R is None:
@@ -100,6 +100,6 @@ def _row_index(rows: tuple[int, ...], device: torch.device) -> Tensor:
 def is_vanilla(request: NewRequest) -> bool:
     """True if the request asks to be left alone. Raises ValueError if what it asks is neither True nor False."""
     asked = request.extra_args.get(VANILLA_KEY, False)
-    if not isinstance(asked, bool):
+    if not is_truth(asked):
         raise ValueError(f"{VANILLA_KEY} must be True or False; got {asked!r}")
-    return asked
+    return bool(asked)

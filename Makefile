@@ -2,6 +2,8 @@
 # make test   install, then the test suite (CPU, at most 20 minutes on 2 cores)
 # make test-slow  install, then the tests with real models, trainers, clusters and killed processes (CPU)
 # make chaos  install, then kill processes of a run at random and compare its samples with the plan (CPU, some minutes)
+# make gpu    on a machine with a GPU, in an environment with vLLM: the tests marked gpu, then the engine bench at the shape of a 7B model with
+#             random weights (bfloat16; stock vLLM, vanilla, each part of ESamp); at most 12 minutes. Nobody has run it yet
 # make check  ruff and the type checker
 # make lock   resolve requirements.lock again (needs uv: pip install uv)
 
@@ -12,7 +14,7 @@ TORCH = torch==2.13.0
 # PyTorch's own index has the CPU build; where it cannot be reached, pip takes what it otherwise finds.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: install demo test test-slow chaos check lock
+.PHONY: install demo test test-slow chaos gpu check lock
 
 install: .venv/installed
 
@@ -36,6 +38,12 @@ test-slow: install
 
 chaos: install
 	$(BIN)/python -m jobs.devtools.chaos
+
+GPU_PYTHON ?= python
+gpu:
+	-timeout 240 $(GPU_PYTHON) -m pytest -m gpu --durations=10
+	VLLM_USE_V2_MODEL_RUNNER=0 timeout 480 $(GPU_PYTHON) -m jobs.devtools.bench_engine --shape.hidden 3584 --shape.layers 28 \
+		--shape.vocabulary 152064 --shape.prompts 8 --shape.samples 16 --modes "beta 0" "predict only" "full, local" --rounds 3
 
 check: install
 	$(BIN)/ruff check .

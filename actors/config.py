@@ -26,6 +26,8 @@ class SamplingConfig:
     """Keep tokens at least this likely relative to the likeliest, in [0, 1]; 0 keeps all."""
     max_tokens: int = 512
     """Most tokens of one sample, >= 1."""
+    stop: tuple[str, ...] = ()
+    """Texts at which a sample ends; they are not part of its text. None may be empty. The flag without a text stands for none."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature > 0):
@@ -38,6 +40,10 @@ class SamplingConfig:
             raise ValueError(f"min_p must be in [0, 1]; got {self.min_p}.")
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens must be >= 1; got {self.max_tokens}.")
+        if "" in self.stop:
+            raise ValueError(
+                f"a text in stop must not be empty, since every sample would end at once; got {self.stop}."
+            )
 
 
 SET_ARGUMENTS = {
@@ -177,10 +183,10 @@ class ShardConfig:
     """Record of each token also what trainers need: see Sample.sampling_logprobs and Sample.kept_token_ids."""
 
     def __post_init__(self) -> None:
-        explores = isinstance(self.policy, ESampConfig) and self.policy.beta > 0
-        if explores and self.engine.extra_arguments.get("enable_lora"):
+        is_lora = bool(self.engine.extra_arguments.get("enable_lora"))
+        if is_lora and self.policy is not None and not self.policy.supports_lora:
             raise ValueError(
-                "with beta > 0 the Distiller's prediction goes through lm_head, which LoRA pads and changes by request. "
+                f"policy {self.policy.name} does not support LoRA, whose adapters change lm_head and a prompt's distribution by request. "
                 "Merge the adapter into the weights, leave enable_lora out, or use --sampler vanilla."
             )
         if self.record_rollouts and isinstance(self.policy, ESampConfig) and self.policy.record == "behaviour":

@@ -59,6 +59,9 @@ class WorkUnit:
     """Index of each sample within its problem, in launch order."""
     seeds: tuple[int, ...]
     """Seed of each sample."""
+    group_size: int | None = None
+    """Samples of the problem that this session may generate in this extension round, in all its work units: the problem's Distiller waits
+    for so many to end. None: those of this unit."""
     is_resumed: bool = False
     """True if other samples of this unit were generated before, by another call: these do not share a Distiller with them."""
 
@@ -74,6 +77,7 @@ class WorkUnit:
             self,
             sample_indices=tuple(index for index, _ in left),
             seeds=tuple(seed for _, seed in left),
+            group_size=self.group_size and self.group_size - len(self.sample_indices) + len(left),
             is_resumed=True,
         )
 

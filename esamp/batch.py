@@ -27,6 +27,8 @@ class NewRequest:
     is_unfiltered: bool
     """Sampled from softmax(logits / temperature): nothing filters, shifts or reports the logits but masks, which only forbid tokens."""
     extra_args: dict[str, Any]
+    stop_token_ids: frozenset[int] = frozenset()
+    """Tokens that end the sample, the end of text among them unless the request ignores it."""
 
     @property
     def is_greedy(self) -> bool:

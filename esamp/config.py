@@ -98,6 +98,9 @@ class ESampConfig(PolicyConfig):
     itself outside a run; "local" trains in the background of the next forward pass and is joined before it predicts (lag 1,
     deterministic); "sync" trains within the step, token for token the same; "actor" sends rows to a DistillerTrainer; "none" is a
     control: random weights that never learn."""
+    stagger: int = 0
+    """Decode steps, >= 0, between the starts of a work unit's samples, so that each meets what those before it have taught; 0 starts all at
+    once, as in the paper. Of runs: users of plain vLLM choose when to add a request."""
     lag: int = 1
     """Decode steps until a row is learned from, >= 1, for experiments with trainer="local" or "sync"; the paper: 1."""
     candidate_cap: int = 256
@@ -132,6 +135,11 @@ class ESampConfig(PolicyConfig):
         """See PolicyConfig: true as long as Distillers learn and their predictions count."""
         return self.beta > 0 and self.trainer != "none"
 
+    @property
+    def supports_lora(self) -> bool:
+        """See PolicyConfig: predictions go through lm_head, also those of a Distiller that never learns."""
+        return self.beta == 0
+
     def __post_init__(self) -> None:
         if not (math.isfinite(self.beta) and self.beta >= 0):
             raise ValueError(
@@ -157,8 +165,10 @@ class ESampConfig(PolicyConfig):
             value = asdict(self)[name]
             if not 0 <= value < 1:
                 raise ValueError(f"{name} must be in [0, 1); got {value}.")
-        if self.warmup_steps < 0:
-            raise ValueError(f"warmup_steps must be >= 0; got {self.warmup_steps}.")
+        for name in ("warmup_steps", "stagger"):
+            value = asdict(self)[name]
+            if value < 0:
+                raise ValueError(f"{name} must be >= 0; got {value}.")
         if self.max_staleness < 2:
             raise ValueError(f"max_staleness must be >= 2 decode steps; got {self.max_staleness}.")
         for name, choices in CHOICES.items():

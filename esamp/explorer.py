@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,6 +33,7 @@ from esamp.distiller.predictors import OwnPrediction, Prediction, build_predicto
 from esamp.distiller.prefetch import build_prefetcher
 from esamp.distiller.prompt_groups import ExploringRequest, GroupTable
 from esamp.distiller.warmup import build_warmup
+from esamp.ended_rows import EndedRows
 from esamp.engine import adapter
 from esamp.engine.adapter import DeferredHead, SourceHook
 from esamp.fusion import ProposedFusion, build_fusion, stale_beta
@@ -48,7 +50,7 @@ from esamp.policy import Counters, SamplingPolicy, StepPlan, VanillaPolicy
 from esamp.request_args import BETA_KEY, GROUP_SIZE_KEY, group_of
 from esamp.row_plan import RowPlan
 from esamp.scope import SHARED_GROUP
-from esamp.telemetry import PolicyMeasures
+from esamp.telemetry import PolicyMeasures, RowVersions
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +61,10 @@ class ExploringStep:
 
     plan: RowPlan
     hidden: HiddenRows
-    lags: dict[str, int]
-    """Per group: decode steps, this one included, since the newest that its weights have learned from."""
-    versions: dict[str, str]
+    lags: tuple[int, ...]
+    """Per live group: decode steps, this one included, since the newest that its weights have learned from."""
+    versions: tuple[str, ...]
+    """Per live group."""
     adjustment: LogitAdjustment | None
     """None if every row has beta 0."""
     forward: Forward | None
@@ -99,6 +102,8 @@ class Explorer(SamplingPolicy):
             # A request that never ends, so that the group keeps its slot between prompts, and the Distiller what it learned.
             self.groups.add(ExploringRequest("", SHARED_GROUP, config.beta))
         self._finite_total = torch.zeros((), dtype=torch.long, device=self.bank.device)
+        self._ended = EndedRows() if adapter.schedules_ahead(worker) else None
+        self._ended_total = torch.zeros((), dtype=torch.long, device=self.bank.device)
         self._plan: RowPlan | None = None
         self._step: ExploringStep | None = None
 
@@ -115,6 +120,8 @@ class Explorer(SamplingPolicy):
 
     def follow(self, finished: set[str], new: list[NewRequest]) -> None:
         """See SamplingPolicy."""
+        if self._ended is not None:
+            self._ended.follow(finished, new)
         for request_id in finished:
             self.groups.remove(request_id)
         for request in new:
@@ -130,6 +137,10 @@ class Explorer(SamplingPolicy):
                         group_size=self._group_size_of(request),
                     )
                 )
+
+    def expect_no_more(self, group: str | None) -> None:
+        """See SamplingPolicy."""
+        self.groups.expect_no_more(group)
 
     @contextmanager
     def forward_pass(self) -> Iterator[None]:
@@ -170,11 +181,20 @@ class Explorer(SamplingPolicy):
     def after_sampling(self, step: BatchStep, tokens_B: Tensor) -> None:
         """Learn from every exploring row of the step."""
         explored, self._step = self._step, None
+        has_ended_B = None
+        if self._ended is not None:
+            has_ended_B = self._ended.before(step)
+            self._ended.sampled(step, tokens_B)
         if explored is None:
             return
         assert self.learner is not None
+        hidden = explored.hidden
+        if has_ended_B is not None:
+            has_ended_R = has_ended_B[explored.plan.index]
+            hidden = hidden.void(has_ended_R)
+            self._ended_total += has_ended_R.sum()
         # After the draw, so that a token is always sampled with weights that have not learned from its own row.
-        self.learner.learn(explored.hidden, explored.forward)
+        self.learner.learn(hidden, explored.forward)
         if self.config.trainer == "none":
             return
         self._counters.trained_rows += len(explored.plan.rows)
@@ -182,7 +202,7 @@ class Explorer(SamplingPolicy):
 
     def weights_changed(self) -> None:
         """See SamplingPolicy."""
-        self.groups.clear_idle()
+        self.groups.expect_no_more()
         self._head_weight_VH = adapter.plain_head_weight(self.worker)
         if self.learner is None:
             return  # no request has come yet
@@ -200,14 +220,20 @@ class Explorer(SamplingPolicy):
             return measures
         plan, adjustment = self._step.plan, self._step.adjustment
         novelty_R = adjustment.error_RH.norm(dim=-1) / adjustment.hidden_RH.norm(dim=-1)
-        novelty_B, loss_B = measures.novelty_B.clone(), measures.loss_B.clone()
-        measures.intervened_B[plan.index] = (adjustment.is_finite_R & (adjustment.beta_R > 0)).float()
-        novelty_B[plan.index] = novelty_R
-        loss_B[plan.index] = self.bank.loss_S[plan.slots_R]
-        lags, versions = [-1] * size, [""] * size
-        for row, group in zip(plan.rows, plan.groups, strict=True):
-            lags[row], versions[row] = self._step.lags[group.name], self._step.versions[group.name]
-        return replace(measures, novelty_B=novelty_B, loss_B=loss_B, lags=tuple(lags), versions=tuple(versions))
+        lag_G = torch.tensor(self._step.lags, dtype=torch.float32, device=device)
+
+        def of_batch(values_R: Tensor, elsewhere_B: Tensor) -> Tensor:
+            if isinstance(plan.index, slice):
+                return values_R
+            return elsewhere_B.index_copy(0, plan.index, values_R)
+
+        return PolicyMeasures(
+            of_batch((adjustment.is_finite_R & (adjustment.beta_R > 0)).float(), measures.intervened_B),
+            of_batch(novelty_R, measures.novelty_B),
+            of_batch(self.bank.loss_S[plan.slots_R], measures.loss_B),
+            of_batch(lag_G[plan.group_R], measures.lag_B),
+            RowVersions(self._step.versions, plan.group_B),
+        )
 
     def counters(self) -> Counters:
         """See SamplingPolicy; waits for the device. Logs a warning if a slot diverged."""
@@ -217,10 +243,12 @@ class Explorer(SamplingPolicy):
                 "esamp: %d Distiller slot(s) met non-finite numbers and stay vanilla until their group ends", diverged
             )
         self._counters.diverged_slots = diverged
+        is_untrained = self.config.trainer == "none"
         return Counters(
             **{
                 **asdict(self._counters),
                 "nonfinite_rows": self._counters.explored_rows - int(self._finite_total),
+                "trained_rows": self._counters.trained_rows - (0 if is_untrained else int(self._ended_total)),
                 "vanilla_groups": self.groups.vanilla_groups,
                 "live_groups": len(self.groups),
             }
@@ -274,13 +302,15 @@ class Explorer(SamplingPolicy):
         hidden = HiddenRows(step.source_BH[plan.index], plan.batch, step.target_BH[plan.index])
         lags, versions, strengths = self._ages(plan)
         beta_R = plan.beta_R
-        if any(strength < 1 for strength in strengths.values()):
-            factors = [strengths[group.name] for group in plan.groups]
+        if any(strength < 1 for strength in strengths):
             # A slot that is warming up has no beta either, and is not stale.
-            stale = {name for name, lag in lags.items() if strengths[name] < 1 and lag > self.config.max_staleness / 2}
-            self._counters.stale_rows += sum(group.name in stale for group in plan.groups)
-            beta_R = beta_R * torch.tensor(factors, device=beta_R.device)
-            if not any(factors):
+            is_stale_G = [
+                strength < 1 and lag > self.config.max_staleness / 2
+                for strength, lag in zip(strengths, lags, strict=True)
+            ]
+            self._counters.stale_rows += int(np.array(is_stale_G)[plan.group_B[list(plan.rows)]].sum())
+            beta_R = beta_R * torch.tensor(strengths, device=beta_R.device)[plan.group_R]
+            if not any(strengths):
                 return ExploringStep(plan, hidden, lags, versions, None, None)
         if prefetched is None:
             self._counters.late_predictions += 1
@@ -330,18 +360,18 @@ class Explorer(SamplingPolicy):
             self._plan = RowPlan.of(batch, self.groups, self.bank.device)
         return self._plan
 
-    def _ages(self, plan: RowPlan) -> tuple[dict[str, int], dict[str, str], dict[str, float]]:
-        """Lag, version and share of beta of each group in the step, by name."""
+    def _ages(self, plan: RowPlan) -> tuple[tuple[int, ...], tuple[str, ...], tuple[float, ...]]:
+        """Lag, version and share of beta of each group in the step."""
         assert self.learner is not None
-        lags, versions, strengths = {}, {}, {}
+        lags, versions, strengths = [], [], []
         for group in plan.live_groups:
             assert group.slot is not None
             group.steps_seen += 1
             version = self.learner.version(group.slot)
-            lags[group.name] = group.steps_seen - version.learned
-            versions[group.name] = str(version)
-            strengths[group.name] = self._share_of_beta(version.step, lags[group.name])
-        return lags, versions, strengths
+            lags.append(group.steps_seen - version.learned)
+            versions.append(str(version))
+            strengths.append(self._share_of_beta(version.step, lags[-1]))
+        return tuple(lags), tuple(versions), tuple(strengths)
 
     def _share_of_beta(self, steps: int, lag: int) -> float:
         if steps < self.config.warmup_steps:

@@ -79,6 +79,9 @@ class SamplingPolicy(ABC):
     def follow(self, finished: set[str], new: list[NewRequest]) -> None:
         """Requests that ended since the last step, then those that start: in this order, since a name may return."""
 
+    def expect_no_more(self, group: str | None) -> None:  # noqa: B027 - a policy may keep nothing for siblings to come
+        """Between two steps: this prompt group, or every group if None, ends with the requests that it has now."""
+
     def forward_pass(self) -> AbstractContextManager[None]:
         """Entered around the runner's forward pass, after `follow`."""
         return nullcontext()

@@ -30,6 +30,12 @@ class PolicyConfig:
         """True if a sample's tokens depend on what other samples of its prompt generated."""
         return False
 
+    @property
+    def supports_lora(self) -> bool:
+        """True if it works where requests bring LoRA adapters: it neither reads lm_head, which LoRA pads and changes by request, nor groups
+        requests, whose adapters it does not tell apart."""
+        return not self.couples_samples
+
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> Self:
         """Config from plain settings such as vLLM's additional_config["esamp"]. Raises ValueError on an unknown or missing name, or a

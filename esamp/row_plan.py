@@ -5,7 +5,9 @@ Legend: R exploring rows.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from esamp.batch import BatchRows
@@ -25,6 +27,10 @@ class RowPlan:
     """[R]"""
     live_groups: tuple[PromptGroup, ...]
     """Each group once."""
+    group_R: Tensor
+    """[R] place of each row's group in `live_groups`."""
+    group_B: NDArray[np.int64]
+    """[B] the same of every batch row, on the host; -1 where it does not explore."""
     rows: tuple[int, ...]
     """[R] batch row of each."""
     index: Tensor | slice
@@ -51,12 +57,19 @@ class RowPlan:
                 groups.append(group)
         slots = tuple(group.slot for group in groups if group.slot is not None)
         is_everything = rows == list(range(len(batch.request_ids)))
+        live_groups = {group.name: group for group in groups}
+        places = {name: place for place, name in enumerate(live_groups)}
+        group_R = [places[group.name] for group in groups]
+        group_B = np.full(len(batch.request_ids), -1, dtype=np.int64)
+        group_B[rows] = group_R
         return cls(
             request_ids=batch.request_ids,
             is_decode=batch.is_decode,
             requests=tuple(requests),
             groups=tuple(groups),
-            live_groups=tuple({group.name: group for group in groups}.values()),
+            live_groups=tuple(live_groups.values()),
+            group_R=torch.tensor(group_R, dtype=torch.long, device=device),
+            group_B=group_B,
             rows=tuple(rows),
             index=slice(None) if is_everything else torch.tensor(rows, dtype=torch.long, device=device),
             batch=SlotBatch.of(slots, device) if slots else SlotBatch((), 0, (), torch.empty(0), False),

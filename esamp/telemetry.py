@@ -78,6 +78,16 @@ class TokenRecords:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class RowVersions:
+    """Which weights the rows of one step were drawn with."""
+
+    names: tuple[str, ...]
+    """Of the weights in use, each once."""
+    place_B: NDArray[np.int64]
+    """[B] place of the row's in `names`; -1 where no policy took part."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class PolicyMeasures:
     """How a policy took part in one step."""
 
@@ -86,16 +96,16 @@ class PolicyMeasures:
     novelty_B: Tensor
     """[B] fp32; NaN where it did not, or has no such measure. `loss_B` likewise."""
     loss_B: Tensor
-    lags: tuple[int, ...]
-    """[B] -1 where it did not."""
-    versions: tuple[str, ...]
-    """[B]"""
+    lag_B: Tensor
+    """[B] fp32; -1 where it did not."""
+    versions: RowVersions | None = None
+    """None: the policy has no weights."""
 
     @classmethod
     def none(cls, size: int, device: torch.device) -> "PolicyMeasures":
         """Of a step that no policy took part in."""
         nan_B = torch.full((size,), torch.nan, device=device)
-        return cls(torch.zeros(size, device=device), nan_B, nan_B, (-1,) * size, ("",) * size)
+        return cls(torch.zeros(size, device=device), nan_B, nan_B, torch.full((size,), -1.0, device=device))
 
 
 MEASURES = 10
@@ -128,8 +138,7 @@ class RecordedStep:
     rows: RecordedRows
     measures_MB: Tensor
     """[M, B] fp32, on the device: see MEASURES; of all rows."""
-    versions: tuple[str, ...]
-    """[B]"""
+    versions: RowVersions | None
     kept: KeptTokens | None
     """Of all rows; None if nothing was filtered, or nobody asked."""
 
@@ -202,7 +211,7 @@ class TelemetryRecorder:
                 measures.intervened_B,
                 measures.novelty_B,
                 measures.loss_B,
-                torch.tensor(measures.lags, dtype=torch.float32, device=measures.loss_B.device),
+                measures.lag_B,
                 torch.full_like(behaviour_B, self.weight_version),
             ]
         )
@@ -263,13 +272,15 @@ class RecordTable:
     """Rows of recorded tokens in the order they were drawn. Grows by doubling, and is packed when half of its rows were taken."""
 
     TAKEN = -1
+    NO_VERSION = -1
 
     def __init__(self) -> None:
         self._size = self._taken = 0
         self._records_N = np.empty(0, dtype=np.int64)
         self._measures_NM = np.empty((0, MEASURES), dtype=np.float32)
-        self._versions: dict[int, str] = {}
-        """Newest of each record that has one."""
+        self._versions_N = np.empty(0, dtype=np.int64)
+        """Place of each row's weights in `_version_names`; NO_VERSION: none."""
+        self._version_names: list[str] = []
         self._kept: dict[int, list[KeptByDraw]] = {}
         """Of each record that asked, a draw after the other."""
 
@@ -285,17 +296,25 @@ class RecordTable:
             self._measures_NM[self._size : end] = (
                 measures_MB if len(rows) == measures_MB.shape[1] else measures_MB[:, rows]
             ).T
+            self._versions_N[self._size : end] = self.NO_VERSION
+            if step.versions is not None:
+                place_K = step.versions.place_B
+                place_K = place_K if len(rows) == len(place_K) else place_K[list(rows)]
+                is_known_K = place_K >= 0
+                self._versions_N[self._size : end][is_known_K] = place_K[is_known_K] + len(self._version_names)
+                self._version_names += step.versions.names
             if any(step.rows.for_rollout):
                 self._append_kept(step)
-            if any(step.versions):
-                pairs = zip(records_K.tolist(), rows, strict=True)
-                self._versions.update({record: step.versions[row] for record, row in pairs if step.versions[row]})
             self._size = end
 
     def take(self, record: int) -> TokenRecords:
         """The rows of one record, which are removed."""
         places = np.flatnonzero(self._records_N[: self._size] == record)
         measures_MT = self._measures_NM[places].T
+        versions_T = self._versions_N[places]
+        # A record's rows are in the order of its tokens: the last row with weights has the newest.
+        known_T = versions_T[versions_T != self.NO_VERSION]
+        version = self._version_names[known_T[-1]] if len(known_T) else ""
         self._records_N[places] = self.TAKEN
         self._taken += len(places)
         if self._taken > self._size // 2:
@@ -313,7 +332,7 @@ class RecordTable:
             novelty=novelty.tolist(),
             loss=loss.tolist(),
             lag=np.where(intervened > 0, lag, -1).astype(np.int64).tolist(),
-            version=self._versions.pop(record, ""),
+            version=version,
             kept_token_ids=np.concatenate([draw.tokens for draw in kept]).tolist() if was_filtered else None,
             kept_token_offsets=[0, *itertools.accumulate(len(draw.tokens) for draw in kept)] if was_filtered else None,
             kept_tokens_capped=was_filtered and any(draw.is_capped for draw in kept),
@@ -347,6 +366,7 @@ class RecordTable:
     def _grow(self, size: int) -> None:
         more = max(size, 2 * len(self._records_N)) - len(self._records_N)
         self._records_N = np.concatenate([self._records_N, np.empty(more, dtype=np.int64)])
+        self._versions_N = np.concatenate([self._versions_N, np.empty(more, dtype=np.int64)])
         self._measures_NM = np.concatenate([self._measures_NM, np.empty((more, MEASURES), dtype=np.float32)])
 
     def _pack(self) -> None:
@@ -354,3 +374,13 @@ class RecordTable:
         self._size, self._taken = len(kept), 0
         self._records_N[: len(kept)] = self._records_N[kept]
         self._measures_NM[: len(kept)] = self._measures_NM[kept]
+        self._versions_N[: len(kept)] = self._versions_N[kept]
+        self._forget_versions()
+
+    def _forget_versions(self) -> None:
+        """Drop the names that no row has."""
+        versions_N = self._versions_N[: self._size]
+        is_known_N = versions_N != self.NO_VERSION
+        used, places = np.unique(versions_N[is_known_N], return_inverse=True)
+        versions_N[is_known_N] = places
+        self._version_names = [self._version_names[version] for version in used.tolist()]

@@ -44,8 +44,8 @@ class ESampWorker(PlatformWorker):
             keep_freed_memory()
         # Before the weights are read: a forgotten variable should not cost minutes.
         adapter.check_engine(self)
-        if config.couples_samples or config.name == "contrastive":
-            adapter.check_no_lora(self)
+        if not config.supports_lora:
+            adapter.check_no_lora(self, config.name)
         super().load_model(load_dummy_weights=load_dummy_weights)
         # Before profiling, compilation and graph capture, which must see the sampler and the extra output of the shallow layer.
         adapter.check_runner(self)
@@ -127,6 +127,11 @@ class ESampWorker(PlatformWorker):
             "decode_rows": self.decode_rows,
             "unfused_steps": self.sampler.unfused_steps,
         }
+
+    def esamp_expect_no_more(self, group: str | None = None) -> None:
+        """For collective_rpc, between two steps: the prompt group, or every group, ends with the requests that run. Its Distiller would
+        else wait for the siblings that extra_args["esamp_group_size"] promised until another group needs the slot."""
+        self.policy.expect_no_more(group)
 
     def esamp_records(self, tags: list[str]) -> dict[str, dict[str, object]]:
         """For collective_rpc: per-token records of requests that had extra_args["esamp_record"]; they are forgotten here."""

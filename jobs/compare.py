@@ -2,7 +2,9 @@
 
     python -m jobs.compare --run.limit 100 --run.samples 16
     python -m jobs.compare --samplers vanilla esamp --seeds 0 1 2 --run.model Qwen/Qwen2.5-7B-Instruct --run.dataset HuggingFaceH4/MATH-500
+    python -m jobs.compare --samplers vanilla "vanilla, temperature=0.8" "esamp, distiller=rls"
 
+A sampler may bring settings of its own: those of its section, such as --run.esamp.distiller, and temperature, top-p, top-k and min-p.
 Several seeds give every sampler replicates, and the report the error between runs. A comparison that was stopped goes on with the same
 command; `python -m jobs.report` builds the report again without generating.
 """
@@ -10,6 +12,7 @@ command; `python -m jobs.report` builds the report again without generating.
 import sys
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +21,7 @@ import tyro
 from jobs.command.exit_codes import one_line_errors
 from pipelines.config.renamed import check_options
 from pipelines.config.run import RunConfig
-from pipelines.config.samplers import SAMPLERS
+from pipelines.config.sampler_condition import SamplerCondition
 from pipelines.errors import InputError
 from pipelines.report.config import ReportConfig
 
@@ -31,11 +34,12 @@ class CompareCommand:
     """The command line of this job."""
 
     samplers: tuple[str, ...] = ("vanilla", "esamp")
-    """Samplers to compare; the vanilla one, or else the first, is the baseline."""
+    """Samplers to compare, each alone or with settings, such as "esamp, distiller=rls"; the first vanilla one, or else the first, is the
+    baseline."""
     seeds: tuple[int, ...] = (0,)
     """Seeds; every sampler is run with each."""
     output: Path = Path("runs/compare")
-    """Folder of the run folders, <sampler>-<seed>, and of report/."""
+    """Folder of the run folders, <sampler>-<seed> or <sampler>-<settings>-<seed>, and of report/."""
     run: RunConfig = field(default_factory=RunConfig)
     """What all runs share."""
     report: Annotated[ReportConfig, tyro.conf.arg(name="")] = field(default_factory=ReportConfig)
@@ -43,23 +47,25 @@ class CompareCommand:
 
 
 def comparison_runs(command: CompareCommand) -> list[RunConfig]:
-    """The runs: the same but for sampler, seed and folder. Raises InputError for what cannot be compared."""
+    """The runs: the same but for sampler, its settings, seed and folder. Raises InputError for what cannot be compared."""
     for name, values in (("samplers", command.samplers), ("seeds", command.seeds)):
         if not values or len(set(values)) < len(values):
             raise InputError(f"{name} must be one or more, each once; got {list(values)}.")
-    for sampler in command.samplers:
-        if sampler not in SAMPLERS:
-            raise InputError(f"samplers must be among {', '.join(SAMPLERS)}; got {sampler!r}.")
     shared, default = command.run, RunConfig()
     if (shared.sampler, shared.seed, shared.output) != (default.sampler, default.seed, default.output):
         raise InputError(
             "--run.sampler, --run.seed and --run.output differ between the runs of a comparison; "
             "give --samplers, --seeds and --output instead."
         )
+    conditions = {phrase: SamplerCondition.parse(phrase) for phrase in command.samplers}
+    configs = {phrase: condition.applied_to(shared) for phrase, condition in conditions.items()}
+    for first, second in combinations(command.samplers, 2):
+        if configs[first] == configs[second] or conditions[first].folder_name == conditions[second].folder_name:
+            raise InputError(f"samplers must differ; {first!r} and {second!r} are the same.")
     return [
         # The report's first run is its baseline: seeds in the inner loop keep the samplers' order.
-        replace(shared, sampler=sampler, seed=seed, output=command.output / f"{sampler}-{seed}")
-        for sampler in command.samplers
+        replace(configs[phrase], seed=seed, output=command.output / f"{conditions[phrase].folder_name}-{seed}")
+        for phrase in command.samplers
         for seed in command.seeds
     ]
 
@@ -94,7 +100,15 @@ def parse_with_defaults(args: list[str]) -> tuple[CompareCommand, "RunDefaults"]
     # Imported late: transformers takes seconds that --help and a mistyped flag need not wait for.
     from pipelines.prepare.defaults import run_defaults
 
-    defaults = run_defaults(comparison_runs(parse())[0])
+    command = parse()
+    runs = comparison_runs(command)
+    # Of a folder that holds no run where every sampler has a temperature or filters of its own, which the others must not take over.
+    shared = [
+        run
+        for phrase, run in zip(command.samplers, runs[:: len(command.seeds)], strict=True)
+        if not SamplerCondition.parse(phrase).changes_sampling
+    ]
+    defaults = run_defaults(shared[0] if shared else replace(runs[0], output=command.output))
     return parse(default=CompareCommand(run=defaults.apply(RunConfig()))), defaults
 
 

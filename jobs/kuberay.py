@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import tyro
 
-from jobs import passk
+from jobs import passk, rollouts
 from jobs.command.exit_codes import one_line_errors
 from pipelines.config.renamed import check_options
 from pipelines.config.run import RunConfig
@@ -98,11 +98,19 @@ def parse(args: list[str]) -> RenderCommand | CheckCommand:
     )
     if isinstance(command, CheckCommand):
         return command
-    # As jobs.passk would on the cluster: with the defaults of the task and the model.
-    return replace(command, run=passk.parse(run_arguments(args)).run)
+    return replace(command, run=run_of_job(command.kind, args))
 
 
-def run_arguments(args: list[str]) -> list[str]:
+def run_of_job(kind: str, args: list[str]) -> RunConfig:
+    """The run as its job would make it on the cluster: with the defaults of the task and the model."""
+    if kind == "rollouts":
+        return rollouts.parse_with_defaults(["--output", "rollouts.parquet", *run_arguments(args, prefix="--run.")])[
+            0
+        ].run
+    return passk.parse(run_arguments(args)).run
+
+
+def run_arguments(args: list[str], *, prefix: str = "--") -> list[str]:
     """The words of --run.*, as jobs.passk has them: ["--run.samples", "4", "--kind", "kueue"] -> ["--samples", "4"]."""
     words: list[str] = []
     is_of_run = False
@@ -110,7 +118,7 @@ def run_arguments(args: list[str]) -> list[str]:
         if word.startswith("--"):
             is_of_run = word.startswith("--run.")
         if is_of_run:
-            words.append("--" + word.removeprefix("--run.") if word.startswith("--run.") else word)
+            words.append(prefix + word.removeprefix("--run.") if word.startswith("--run.") else word)
     return words
 
 

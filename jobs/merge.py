@@ -39,7 +39,8 @@ def main(args: list[str]) -> None:
         for source in merge_runs(output, [RunFolder(run) for run in command.runs]):
             console.print(
                 f"{source.path}: {source.taken} of {source.answers} samples taken"
-                + (f", {source.answers - source.taken} are there already" if source.taken < source.answers else ""),
+                + (f", {source.answers - source.taken} are there already" if source.taken < source.answers else "")
+                + (f"; {source.under_way} of work units under way came along in live/" if source.under_way else ""),
                 highlight=False,
                 soft_wrap=True,
             )

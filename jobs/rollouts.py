@@ -10,9 +10,11 @@ docs/rollouts.md says what each format holds. How a trainer is given the file OU
 """
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -24,6 +26,9 @@ from pipelines.deploy.retries import bad_input_ends_retries
 from pipelines.errors import InputError
 from pipelines.rollouts.config import ExportConfig
 from pipelines.rollouts.formats.registry import trainer_commands
+
+if TYPE_CHECKING:
+    from pipelines.prepare.defaults import RunDefaults
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,39 +51,59 @@ class RolloutsCommand:
 def main(args: list[str]) -> None:
     """Parse, run where asked for, write, say what was written."""
     with one_line_errors(), bad_input_ends_retries(run_folder_of(args), args):
-        check_options(args)
-        description = f"{__doc__}\n{trainer_commands()}"
-        command = tyro.cli(RolloutsCommand, prog="python -m jobs.rollouts", description=description, args=args)
-        if command.run_folder is not None and command.run != RunConfig():
-            raise InputError(f"give either a run folder or --run.* settings; got {command.run_folder} and settings.")
-        if command.stream and command.run_folder is not None:
-            raise InputError("--stream is for a run that is made here; leave it out, or leave out the run folder.")
+        command, defaults = parse_with_defaults(args)
         # Imported late: Ray and torch take seconds that --help and a mistyped flag need not wait for.
         from pipelines.rollouts.export import export_rollouts
         from pipelines.runs.folder import RunFolder
 
-        if command.run_folder is None:
-            from pipelines.live.progress import run_console
-            from pipelines.passk import run_passk
-
-            run = replace(command.run, record_rollouts=True)
-            if command.stream:
-                from pipelines.rollouts.stream import streaming
-
-                # A file of samples for each work unit: groups are seen by their files.
-                run = replace(run, work_units_per_file=run.work_units_per_file or 1)
-                with streaming(run.run_folder, command.output, command.export) as streamed:
-                    run_passk(run, console=run_console())
-                print(f"{command.export.format}: {command.output}")
-                for line in streamed.lines():
-                    print(line)
-                return
-            run_passk(run, console=run_console())
-        folder = RunFolder(command.run_folder or command.run.run_folder)
-        summary = export_rollouts(folder, command.output, command.export)
+        lines: Iterable[str] = ()
+        if defaults is not None:
+            lines = make_run(command, defaults)
+        if not command.stream:
+            lines = export_rollouts(
+                RunFolder(command.run_folder or command.run.run_folder), command.output, command.export
+            ).lines()
         print(f"{command.export.format}: {command.output}")
-        for line in summary.lines():
+        for line in lines:
             print(line)
+
+
+def make_run(command: RolloutsCommand, defaults: "RunDefaults") -> Iterable[str]:
+    """Generate the samples, with all that trainers need of them stored. Returns what was streamed, in words."""
+    from pipelines.live.progress import run_console
+    from pipelines.passk import run_passk
+    from pipelines.rollouts.stream import streaming
+
+    console = run_console()
+    console.print(defaults.line(command.run), highlight=False, markup=False, soft_wrap=True)
+    run = replace(command.run, record_rollouts=True)
+    if not command.stream:
+        run_passk(run, console=console)
+        return ()
+    # A file of samples for each work unit: groups are found by their files.
+    run = replace(run, work_units_per_file=run.work_units_per_file or 1)
+    with streaming(run.run_folder, command.output, command.export) as streamed:
+        run_passk(run, console=console)
+    return streamed.lines()
+
+
+def parse_with_defaults(args: list[str]) -> tuple[RolloutsCommand, "RunDefaults | None"]:
+    """The command; a run that is to be made has the defaults of its task, its model and this machine underneath."""
+    check_options(args)
+    description = f"{__doc__}\n{trainer_commands()}"
+    parse = partial(tyro.cli, RolloutsCommand, prog="python -m jobs.rollouts", description=description, args=args)
+    command: RolloutsCommand = parse()
+    if command.run_folder is not None:
+        if command.run != RunConfig():
+            raise InputError(f"give either a run folder or --run.* settings; got {command.run_folder} and settings.")
+        if command.stream:
+            raise InputError("--stream is for a run that is made here; leave it out, or leave out the run folder.")
+        return command, None
+    # Imported late: transformers takes seconds that --help and a mistyped flag need not wait for.
+    from pipelines.prepare.defaults import rollout_defaults
+
+    defaults = rollout_defaults(command.run)
+    return parse(default=RolloutsCommand(output=command.output, run=defaults.apply(RunConfig()))), defaults
 
 
 def run_folder_of(args: list[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""The tasks there are, and what a task asks.
+"""The tasks there are, what a task asks, and how it is sampled.
 
     python -m jobs.tasks
     python -m jobs.tasks --show math500 --dataset math500.jsonl
@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from actors.config import SamplingConfig
 from jobs.command.exit_codes import one_line_errors
 from pipelines.config.run import RunConfig
 from pipelines.prepare.load_problems import load_problems
@@ -28,7 +29,7 @@ class TasksCommand:
     """The command line of this job."""
 
     show: str | None = None
-    """Print the first problem's prompt and answer of this task instead of the table."""
+    """Print this task's sampling, and the prompt and answer of its first problem, instead of the table."""
     dataset: str | None = None
     """Where its problems come from instead of the task's own source: .jsonl or .parquet file, or hub id."""
     model: str | None = None
@@ -43,7 +44,7 @@ def main(args: list[str]) -> None:
         if command.show is None:
             console.print(task_table(all_tasks().values()))
         else:
-            show_first_prompt(command.show, command, console)
+            show_task(command.show, command, console)
 
 
 def task_table(tasks: Iterable[Task]) -> Table:
@@ -64,8 +65,8 @@ def task_table(tasks: Iterable[Task]) -> Table:
     return table
 
 
-def show_first_prompt(name: str, command: TasksCommand, console: Console) -> None:
-    """Print the prompt and the reference answer of the first problem."""
+def show_task(name: str, command: TasksCommand, console: Console) -> None:
+    """Print the task's sampling, and the prompt and the reference answer of its first problem."""
     config = RunConfig(task=name, dataset=command.dataset, limit=1)
     [problem] = load_problems(config)
     prompt = config.prompt_template(is_chat=config.chosen_task.chat).replace("{problem}", problem.text)
@@ -76,10 +77,24 @@ def show_first_prompt(name: str, command: TasksCommand, console: Console) -> Non
 
         config = replace(config, model=command.model)
         prompt = format_prompt(problem, config, load_tokenizer(config))
+    task = config.chosen_task
+    console.rule("sampling")
+    for line in sampling_lines(task):
+        console.print(line, markup=False, highlight=False)
     console.rule(f"prompt of {problem.problem_id}")
     console.print(prompt, markup=False, highlight=False)
     console.rule("reference answer")
     console.print(problem.answer or "(none)", markup=False, highlight=False)
+
+
+def sampling_lines(task: Task) -> list[str]:
+    """What a run of the task takes unless it is told otherwise, with the flag that changes it."""
+    lines = [f"answer tokens: {task.max_tokens or SamplingConfig().max_tokens} (--sampling.max-tokens)"]
+    if task.chat:
+        lines.append(f"answer tokens of a thinking model: {task.thinking_max_tokens} (--sampling.max-tokens)")
+    if task.raw_stop:
+        lines.append(f"stop, without a chat template: {' '.join(map(repr, task.raw_stop))} (--sampling.stop)")
+    return lines
 
 
 if __name__ == "__main__":

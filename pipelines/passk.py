@@ -19,9 +19,10 @@ from pipelines.loggers.registry import start_loggers
 from pipelines.loggers.results import log_results, logged_run
 from pipelines.prepare.run import PreparedRun, prepare_run
 from pipelines.runs.summary import RunSummary, summarise
-from pipelines.session import StartFleet, generate_work_units
+from pipelines.session import generate_work_units
 from pipelines.session_errors import failures_in_one_line
 from pipelines.stages.ray_session import ray_session
+from pipelines.stages.shard_fleet import StartFleet
 
 
 def run_passk(

@@ -29,8 +29,9 @@ from rich.table import Table
 
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError, RunError, root_cause
+from pipelines.live.counts import Progress
 from pipelines.live.position import RunPosition
-from pipelines.live.progress import LiveProgress, Progress
+from pipelines.live.progress import LiveProgress
 from pipelines.runs.folder import TODO, RunFolder
 from pipelines.runs.provenance import package_versions
 from pipelines.runs.rescored_verdicts import STORED_VERDICT_SCHEMA, VERDICTS, unseen_answers

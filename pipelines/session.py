@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import ray
 import ray.data
@@ -21,16 +21,16 @@ from ray.actor import ActorHandle
 from ray.data import ActorPoolStrategy, Dataset, SaveMode
 from rich.console import Console
 
-from actors.config import ShardConfig
 from actors.shards.placement import drivers_node
 from actors.shards.router import start_router
 from actors.types import RouterCounts, ShardStats, TrainerStats
 from esamp.config import ESampConfig
 from pipelines.config.run import RunConfig
 from pipelines.errors import RunError
+from pipelines.live.counts import Progress
 from pipelines.live.log import LiveSamples
-from pipelines.live.position import run_position
-from pipelines.live.progress import LiveProgress, Progress
+from pipelines.live.position import lacks_samples, run_position
+from pipelines.live.progress import LiveProgress
 from pipelines.live.progress_file import RunProgress, write_progress
 from pipelines.live.saved_logs import SavedLogs
 from pipelines.metrics.run_metrics import RunMetrics
@@ -38,7 +38,7 @@ from pipelines.prepare.run import PreparedRun
 from pipelines.runs.finished_sample import FinishedSample
 from pipelines.runs.folder import SAMPLES, TODO, RunFolder, Session
 from pipelines.runs.manifest import Manifest
-from pipelines.runs.plan import work_units_in_flight, work_units_per_file
+from pipelines.runs.plan import work_unit_groups, work_units_in_flight, work_units_per_file
 from pipelines.runs.provenance import now
 from pipelines.runs.schema import RunLabels, run_labels
 from pipelines.session_errors import samples_of_unfinished_units
@@ -46,31 +46,9 @@ from pipelines.stages.early_stopping import Gate, OpenGate, StoppingActor, Stopp
 from pipelines.stages.generate import GenerateSamples, LogSettings
 from pipelines.stages.ray_session import pipeline_cpus
 from pipelines.stages.score import start_verifiers
+from pipelines.stages.shard_fleet import NoShards, ShardFleet, StartFleet
 from pipelines.stages.stop_signals import StopSignals
 from pipelines.verifiers.settings import verifier_settings
-
-
-class ShardFleet(Protocol):
-    """What a run needs of its shards: actors.Fleet, or a stand-in of the same form."""
-
-    shards: list[ActorHandle]
-
-    @property
-    def trainers(self) -> Sequence[ActorHandle]: ...
-
-    def grow(self, router: ActorHandle, *, other_cpus: float) -> None: ...
-
-    def stats(self) -> list[ShardStats]: ...
-
-    def trainer_stats(self) -> TrainerStats | None: ...
-
-
-class StartFleet(Protocol):
-    """Starts shards for a `with` block."""
-
-    def __call__(
-        self, config: ShardConfig, *, num_shards: int, min_shards: int | None, num_trainers: int
-    ) -> AbstractContextManager[ShardFleet]: ...
 
 
 def generate_work_units(
@@ -80,58 +58,76 @@ def generate_work_units(
     start_fleet: StartFleet,
     log_progress: Callable[[RunProgress], None] | None = None,
 ) -> None:
-    """One session: generate, score and save the work units that are not finished. Raises RunError if the session did not do its work.
+    """One session: generate, score and save the work units that are not finished. Raises RunError if the session did not do its work, and
+    KeyboardInterrupt, once the session is recorded, if a signal ended it.
 
     `log_progress` is given every poll of the run beside its metrics and progress.json.
     """
-    config = run.config
     show_first_prompt(run, console)
-    console.print(f"starting {config.shards} shard(s) of {config.model} for {run.folder.path} ...", highlight=False)
-    fleet_of_run = start_fleet(
-        config.shard, num_shards=config.shards, min_shards=config.min_shards, num_trainers=config.trainers
-    )
-    stopped: KeyboardInterrupt | None = None
+    fleet_of_run = fleet_for(run, console, start_fleet)
     with LiveProgress(console=console) as live, StopSignals(console) as signals, fleet_of_run as fleet:
-        manifest = run.folder.open(run.manifest, run.plan)
         # Only now: workers of a session that was killed a moment ago may have saved their last file while the engines started.
-        count = run.count_work_units()
-        saved_logs = SavedLogs(run.folder)
-        saved_logs.remove()
-        saved = saved_logs.unsaved(LiveSamples(run.folder.storage))
-        console.print(
-            f"{count.finished} of {count.planned} work units are finished; "
-            f"{samples_of_unfinished_units(run)} samples of others are saved",
-            highlight=False,
-        )
-        pipeline = start_pipeline(run, manifest, fleet)
-        position = run_position(run.folder, manifest, saved=saved)
+        begin = begin_session(run, console)
+        pipeline = start_pipeline(run, begin.manifest, fleet)
+        position = run_position(run.folder, begin.manifest, saved=begin.saved)
         ray.get(pipeline.progress.expect.remote(position.missing))
-        sink = progress_sink(run, manifest, log_progress)
-        started, clock_start = now(), time.monotonic()
+        sink = progress_sink(run, begin.manifest, log_progress)
+        started, clock = now(), time.monotonic()
         with (
             live.following(pipeline.progress, position=position, router=pipeline.router, fleet=fleet, sink=sink),
-            saved_logs,
+            begin.logs,
+            signals.with_grace(pipeline.router, run.config.grace),
         ):
-            try:
-                with signals.with_grace(pipeline.router, config.grace):
-                    save_rounds(pipeline, run, manifest, saved)
-            except KeyboardInterrupt as stop:
-                stopped = stop  # raised below, once the session is recorded
-        stopped = stopped or signals.interrupt
-        session = session_record(
-            live,
-            pipeline.router,
-            fleet,
-            started=started,
-            seconds=time.monotonic() - clock_start,
-            units=count.unfinished - (run.count_work_units().unfinished if stopped else 0),
-        )
+            save_rounds(pipeline, run, begin.manifest, begin.saved)
+        stop = signals.interrupt
+        units = begin.unfinished - (run.count_work_units().unfinished if stop else 0)
+        seconds = time.monotonic() - clock
+        session = session_record(live, pipeline.router, fleet, started=started, seconds=seconds, units=units)
         # Recorded before the shards are stopped, which takes seconds that the sender of a signal may not give.
         run.folder.clear_todo()
         run.folder.add_session(session)
-        if stopped is not None:
-            raise stopped
-    check_exploration(config, session)
+        if stop is not None:
+            raise stop
+    check_exploration(run.config, session)
+
+
+def fleet_for(run: PreparedRun, console: Console, start_fleet: StartFleet) -> AbstractContextManager[ShardFleet]:
+    """The shards of the session; none if every sample that it needs was saved before."""
+    config = run.config
+    if not lacks_samples(run.folder, run.manifest):
+        console.print(f"all samples of {run.folder.path} are generated: no engine is started", highlight=False)
+        return NoShards()
+    console.print(f"starting {config.shards} shard(s) of {config.model} for {run.folder.path} ...", highlight=False)
+    return start_fleet(
+        config.shard, num_shards=config.shards, min_shards=config.min_shards, num_trainers=config.trainers
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SessionBegin:
+    """What a session finds in the run folder."""
+
+    manifest: Manifest
+    unfinished: int
+    """Work units that it has to finish."""
+    logs: SavedLogs
+    saved: Sequence[FinishedSample]
+    """Samples in live/ that have a verdict, and no answer in an output file."""
+
+
+def begin_session(run: PreparedRun, console: Console) -> SessionBegin:
+    """Begin the run in its folder or go on with it, and say how far it is."""
+    manifest = run.folder.open(run.manifest, run.plan)
+    count = run.count_work_units()
+    logs = SavedLogs(run.folder)
+    logs.remove()
+    console.print(
+        f"{count.finished} of {count.planned} work units are finished; "
+        f"{samples_of_unfinished_units(run)} samples of others are saved",
+        highlight=False,
+    )
+    saved = logs.unsaved(LiveSamples(run.folder.storage))
+    return SessionBegin(manifest=manifest, unfinished=count.unfinished, logs=logs, saved=saved)
 
 
 def start_pipeline(run: PreparedRun, manifest: Manifest, fleet: ShardFleet) -> "Pipeline":
@@ -173,18 +169,24 @@ def progress_sink(
 
 def save_rounds(pipeline: "Pipeline", run: PreparedRun, manifest: Manifest, saved: Sequence[FinishedSample]) -> None:
     """Generate and save the work units that are not finished. `saved`: samples in live/ that have a verdict."""
-    # One extension round after the other: units of one problem that are under way at the same time may share a Distiller.
-    for round_number in range(len(manifest.rounds)):
+    # One extension round after the other: units of one problem that are generated in one round may share a Distiller.
+    for round_number, units in enumerate(work_unit_groups(manifest.config, manifest.rounds)):
         todo = run.folder.write_todo(run.manifest, round_number)
         if todo.num_rows:
-            save_samples(pipeline, saved, work_units_per_file=work_units_per_file(run.config, todo.num_rows))
+            save_samples(
+                pipeline,
+                saved,
+                work_units_per_file=work_units_per_file(run.config, todo.num_rows),
+                group_size=sum(map(len, units)),
+            )
             saved = []  # in output files now
+            ray.get(pipeline.router.end_round.remote())
 
 
 def session_record(
     live: LiveProgress, router: ActorHandle, fleet: ShardFleet, *, started: str, seconds: float, units: int
 ) -> Session:
-    """What the session came to; shows the warnings that were not shown yet."""
+    """What the session came to; shows the warnings that were not shown yet. `units`: work units that it finished."""
     counts = live.counts()
     router_counts: RouterCounts = ray.get(router.counts.remote())
     # Shards and trainers are asked once, at the end: under tensor parallelism their counters may not be read while an engine steps.
@@ -239,11 +241,18 @@ class Pipeline:
     log: LogSettings
 
 
-def save_samples(pipeline: Pipeline, saved: Sequence[FinishedSample], *, work_units_per_file: int) -> None:
-    """What happens to a work unit in todo/, in order. Returns when every unit is on disk. `saved`: samples in live/ that have a verdict."""
+def save_samples(
+    pipeline: Pipeline, saved: Sequence[FinishedSample], *, work_units_per_file: int, group_size: int
+) -> None:
+    """What happens to a work unit in todo/, in order. Returns when every unit is on disk. `saved`: samples in live/ that have a verdict;
+    `group_size`: samples of a problem in this extension round."""
     config, storage = pipeline.config, pipeline.folder.storage
     gate, listeners = gate_and_listeners(pipeline, saved)
-    calls = math.ceil(work_units_in_flight(config) / work_units_per_file)
+    # One more than the shard has room for: a call ends with its slowest sample, and until then none takes its place.
+    spare = (
+        1 if config.stopping_rule is None else 0
+    )  # which would launch units before the verdicts that may stop their problem
+    calls = math.ceil(work_units_in_flight(config) / work_units_per_file) + spare
     todo: Dataset = ray.data.read_parquet(storage.place(TODO), filesystem=storage.ray_filesystem)
     samples = (
         # Without this a small plan is one block: one shard busy, and no output file until the end.
@@ -252,6 +261,7 @@ def save_samples(pipeline: Pipeline, saved: Sequence[FinishedSample], *, work_un
             fn_constructor_args=(pipeline.router, pipeline.labels, gate),
             fn_constructor_kwargs={
                 "attempts": config.work_unit_attempts,
+                "group_size": group_size,
                 "verifiers": pipeline.verifiers,
                 "listeners": listeners,
                 "log": pipeline.log,
@@ -286,7 +296,11 @@ def check_exploration(config: RunConfig, session: Session) -> None:
     policy = config.policy
     if session.counters_were_reset:
         return  # `summarise` looks at the samples themselves
-    if policy is None or session.tokens == 0 or (isinstance(policy, ESampConfig) and policy.beta == 0):
+    if (
+        policy is None
+        or not any(shard["samples"] for shard in session.shards)
+        or (isinstance(policy, ESampConfig) and policy.beta == 0)
+    ):
         return
     counted = {"intervened on": sum(shard["intervened_tokens"] for shard in session.shards)}
     if isinstance(policy, ESampConfig) and policy.trainer != "none":

@@ -11,6 +11,7 @@ from ray.exceptions import RayError
 from actors.errors import EngineStartError, TrainerStartError
 from pipelines.errors import ClusterInputError, RunError, root_cause
 from pipelines.live.log import LiveSamples
+from pipelines.live.position import places_of
 from pipelines.prepare.run import PreparedRun
 from pipelines.runs.folder import FAILURE
 
@@ -44,10 +45,8 @@ def finished_line(run: PreparedRun) -> str:
 
 def samples_of_unfinished_units(run: PreparedRun) -> int:
     """Samples in live/ that no output file holds, with a verdict or without."""
-    index = run.folder.sample_index()
-    problem_of = {problem_id: number for number, problem_id in enumerate(run.folder.problem_ids().to_pylist())}
-    keys = LiveSamples(run.folder.storage).keys()
-    return sum(not index.answered_PN[problem_of[problem_id], sample] for problem_id, sample in keys)
+    saved_PN = places_of(LiveSamples(run.folder.storage).keys(), run.folder)
+    return int((saved_PN & ~run.folder.sample_index().answered_PN).sum())
 
 
 def is_disk_full(error: BaseException) -> bool:

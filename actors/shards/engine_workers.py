@@ -19,6 +19,10 @@ class EngineWorkers(Protocol):
         """Per-token records of requests that have ended; the workers keep no copy."""
         ...
 
+    def expect_no_more(self, group: str | None) -> None:
+        """As ESampWorker.esamp_expect_no_more."""
+        ...
+
     def explorer(self) -> Explorer:
         """The policy itself, which a trainer elsewhere writes to. Raises TypeError if it cannot be had."""
         ...
@@ -36,6 +40,9 @@ class InProcessWorker:
     def records(self, request_ids: list[str]) -> dict[str, TokenRecords]:
         records: dict[str, TokenRecords] = self._worker.telemetry.pop(request_ids)
         return records
+
+    def expect_no_more(self, group: str | None) -> None:
+        self._worker.esamp_expect_no_more(group)
 
     def explorer(self) -> Explorer:
         explorer: Explorer = self._worker.explorer
@@ -59,6 +66,9 @@ class TensorParallelWorkers:
     def records(self, request_ids: list[str]) -> dict[str, TokenRecords]:
         first, *_ = self._engine.collective_rpc("esamp_records", args=(request_ids,))
         return {request_id: TokenRecords(**records) for request_id, records in first.items()}
+
+    def expect_no_more(self, group: str | None) -> None:
+        self._engine.collective_rpc("esamp_expect_no_more", args=(group,))
 
     def explorer(self) -> Explorer:
         raise TypeError("the Distillers of a tensor-parallel engine live in its workers' processes.")

@@ -68,6 +68,17 @@ class UnitInProgress:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class StaggeredSample:
+    """A sample whose turn to start has not come."""
+
+    progress: UnitInProgress
+    index: int
+    params: SamplingParams
+    first_step: int
+    """Step of the engine, counted since it started, at which it starts."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class CounterRequest:
     """A call of `stats` that waits for the engine thread."""
 
@@ -113,12 +124,13 @@ def sampling_params(
         top_k=config.top_k,
         min_p=config.min_p,
         max_tokens=config.max_tokens,
+        stop=list(config.stop),
         seed=seed,
         output_kind=RequestOutputKind.FINAL_ONLY,
         extra_args={
             GROUP_KEY: unit.problem_id,
-            # The unit's samples may not fit into one batch: their Distiller lives until the last of them has ended.
-            GROUP_SIZE_KEY: len(unit.sample_indices),
+            # They may not fit into one batch, or come in several work units: their Distiller lives until the last of them has ended.
+            GROUP_SIZE_KEY: unit.group_size or len(unit.sample_indices),
             RECORD_KEY: request_id,
             RECORD_ROLLOUT_KEY: shard.record_rollouts,
             SAMPLE_KEY: sample_index,
@@ -145,7 +157,11 @@ class LLMShard:
         self._inbox: queue.SimpleQueue[UnitInProgress] = queue.SimpleQueue()
         self._units_in_progress: set[UnitInProgress] = set()
         self._samples_in_progress: dict[str, tuple[UnitInProgress, int]] = {}
+        self._staggered: list[StaggeredSample] = []
+        self._stagger = config.policy.stagger if isinstance(config.policy, ESampConfig) else 0
+        self._steps = 0
         self._cancellations: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._round_ends: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._counter_requests: queue.SimpleQueue[CounterRequest] = queue.SimpleQueue()
         self._cancelled_problems: set[str] = set()
         self._cancelled_samples = self._cancelled_tokens = 0
@@ -153,8 +169,6 @@ class LLMShard:
         self._units_taken = itertools.count()
         self._samples = self._truncated_samples = self._ended_tokens = 0
         self._busy_seconds = 0.0
-        self._is_stepping = False
-        self._last_step = time.monotonic()
         self._failure: EngineFailed | None = None
         threading.Thread(target=self._run, name="engine", daemon=True).start()
 
@@ -201,6 +215,12 @@ class LLMShard:
         self._cancellations.put(problem_id)
         self._wake.set()
 
+    async def end_round(self) -> None:
+        """Samples that come later are of another extension round: they shall not meet the Distillers of this one, which wait for samples of
+        work units that other shards generated, or that an earlier session did."""
+        self._round_ends.put(None)
+        self._wake.set()
+
     async def stats(self) -> ShardStats:
         """Counters since the shard started, read between two steps of the engine. Raises EngineFailed if the engine failed."""
         if self._failure is not None:
@@ -235,16 +255,9 @@ class LLMShard:
         )
         return replace(stats, warnings=warnings_of(stats))
 
-    async def seconds_without_step(self) -> float:
-        """Seconds since the engine's last step returned, while it has samples to generate; 0 while it has none.
-
-        Each step gives every running sample a token, so this is the time without a token. Read without waiting for the engine, which may
-        never come back from a step: that is what the caller wants to know.
-        """
-        return time.monotonic() - self._last_step if self._is_stepping else 0.0
-
     async def activity(self) -> ShardActivity:
-        """What the shard is doing now: plain numbers, read without waiting for the engine's thread."""
+        """What the shard is doing now: plain numbers, read without waiting for the engine's thread, which may never come back from a step:
+        that is what the router wants to know."""
         load = self._scheduler.load()
         return ShardActivity(
             shard=self.name,
@@ -274,15 +287,15 @@ class LLMShard:
                 self._wake.clear()
                 started = time.monotonic()
                 self._take_requests()
-                # In this order: whoever reads that there is work must not see the step of the work before it.
-                self._last_step, self._is_stepping = started, True
                 while self._engine.has_unfinished_requests():
                     for output in self._engine.step():
                         self._finish_sample(output)
+                    self._steps += 1
+                    # Step by step: a session that is stopped reads its counters while samples are still under way.
+                    now = time.monotonic()
+                    self._busy_seconds += now - started
+                    started = now
                     self._take_requests()
-                    self._last_step = time.monotonic()
-                self._is_stepping = False
-                self._busy_seconds += time.monotonic() - started
         except BaseException as error:
             # The error boundary of the thread: an engine that failed fails every caller instead of leaving them waiting.
             logger.exception("shard %s: the engine failed", self.name)
@@ -293,6 +306,11 @@ class LLMShard:
         """Between two steps: what other threads have asked for. Units first, so that a cancellation finds those that came before it."""
         self._take_units()
         self._cancel_samples()
+        self._start_staggered()
+        while not self._round_ends.empty():
+            # Units of the next round that were taken a moment ago are safe: the policy meets their requests in the next step.
+            self._round_ends.get()
+            self._workers.expect_no_more(None)
         if not self._counter_requests.empty():
             # Read before a request is taken: if this raises, `_fail_all` must still find the request.
             counters = self._workers.counters()
@@ -309,11 +327,14 @@ class LLMShard:
             # request id that is in use.
             taken = next(self._units_taken)
             try:
-                for index, seed in zip(unit.sample_indices, unit.seeds, strict=True):
+                for place, (index, seed) in enumerate(zip(unit.sample_indices, unit.seeds, strict=True)):
                     request_id = progress.request_ids[index] = f"{unit.unit_id}/{index}/{taken}"
                     params = sampling_params(self.config, unit, sample_index=index, seed=seed, request_id=request_id)
-                    self._engine.add_request(request_id, {"prompt": unit.prompt}, params)
-                    self._samples_in_progress[request_id] = (progress, index)
+                    if place and self._stagger:
+                        first_step = self._steps + place * self._stagger
+                        self._staggered.append(StaggeredSample(progress, index, params, first_step))
+                    else:
+                        self._start_sample(progress, index, params)
             except (ValueError, VLLMValidationError) as error:
                 # A prompt the model cannot take (too long, empty) is this unit's failure, not the engine's.
                 started = progress.request_ids.values()
@@ -321,17 +342,34 @@ class LLMShard:
                 self._units_in_progress.remove(progress)
                 progress.stream.fail(ValueError(str(error)))
 
+    def _start_sample(self, progress: UnitInProgress, index: int, params: SamplingParams) -> None:
+        request_id = progress.request_ids[index]
+        self._engine.add_request(request_id, {"prompt": progress.unit.prompt}, params)
+        self._samples_in_progress[request_id] = (progress, index)
+
+    def _start_staggered(self) -> None:
+        """Start the samples whose turn has come; the next one at once where the engine would stand still without it."""
+        while self._staggered:
+            following = min(self._staggered, key=lambda sample: sample.first_step)
+            if following.first_step > self._steps and self._engine.has_unfinished_requests():
+                return
+            self._staggered.remove(following)
+            self._start_sample(following.progress, following.index, following.params)
+
     def _cancel_samples(self) -> None:
         """Abort what runs of cancelled problems, units that came after their cancellation included."""
         while not self._cancellations.empty():
-            self._cancelled_problems.add(self._cancellations.get())
+            problem_id = self._cancellations.get()
+            self._cancelled_problems.add(problem_id)
+            self._workers.expect_no_more(problem_id)
         unwanted = [p for p in self._units_in_progress if p.unit.problem_id in self._cancelled_problems]
         for progress in unwanted:
             missing = [index for index in progress.unit.sample_indices if index not in progress.finished]
             request_ids = [progress.request_ids[index] for index in missing]
             self._engine.abort_request(request_ids)
+            self._staggered = [sample for sample in self._staggered if sample.progress is not progress]
             for request_id in request_ids:
-                del self._samples_in_progress[request_id]
+                self._samples_in_progress.pop(request_id, None)  # a staggered one has not started
             records = self._workers.records(request_ids)
             self._cancelled_samples += len(missing)
             cancelled_tokens = sum(len(record.behaviour_logprobs) for record in records.values())

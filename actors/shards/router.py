@@ -12,6 +12,7 @@ is given up, because it may be what kills them; its last attempt is exclusive, s
 
 import asyncio
 import itertools
+import time
 import uuid
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ MAX_JOIN_FAILURES = 5
 """Failures of `join` in a row after which a shard is dead for good. Not the first: Ray may report an actor dead for a moment while it
 decides to restart it."""
 CHECKS_PER_STALL = 4
-"""Times that a shard is asked for its last step within the time after which it counts as stalled."""
+"""Times that a shard is asked for its tokens within the time after which it counts as stalled."""
 CALLS_AT_A_TIME = 10_000
 """Concurrent calls of the router: nearly all of them wait for a shard."""
 
@@ -75,7 +76,7 @@ class ShardRouter:
     def __init__(
         self, trainers: Sequence[ActorHandle], *, units_per_shard: int, spread: bool, stall_s: float = 0.0
     ) -> None:
-        """`stall_s`: seconds without a step of its engine after which a shard with units is killed, and restarted by Ray; 0 for never."""
+        """`stall_s`: seconds without a token after which a shard with samples is killed, and restarted by Ray; 0 for never."""
         self._trainers = list(trainers)
         self._loads = ShardLoads(units_per_shard=units_per_shard, spread=spread)
         self._shards: list[KnownShard] = []
@@ -136,6 +137,11 @@ class ShardRouter:
         self._cancelled.append(problem_id)
         for shard in self._shards:
             shard.handle.cancel.remote(problem_id)
+
+    async def end_round(self) -> None:
+        """Tell the live shards that an extension round is over. One that is lost meanwhile loses its Distillers with it."""
+        live = [shard.handle for index, shard in enumerate(self._shards) if self._loads.is_live(index)]
+        await asyncio.gather(*(handle.end_round.remote() for handle in live), return_exceptions=True)
 
     async def drain(self) -> None:
         """The session is about to stop: units under way go on, and no other is begun."""
@@ -225,26 +231,34 @@ class ShardRouter:
         await self._notify_change()
 
     async def _watch(self, index: int) -> None:
-        """Kill the shard if its engine stands still while it has units. The calls of its units then fail, as with any shard that died."""
-        handle = self._shards[index].handle
+        """Kill the shard if it generates no token while it has samples. The calls of its units then fail, as with any shard that died.
+
+        Tokens are watched and not steps: an engine whose steps return without a token stands still as much as one whose step never returns.
+        """
+        handle, known, last_token = self._shards[index].handle, -1, time.monotonic()
         while True:
             await asyncio.sleep(self._stall_s / CHECKS_PER_STALL)
             if not (self._loads.is_live(index) and any(lease.shard == index for lease in self._leases.values())):
+                last_token = time.monotonic()
                 continue
             try:
                 # A step that never returns may hold Python's lock, and with it the shard's event loop: no answer is an answer.
-                seconds = await asyncio.wait_for(handle.seconds_without_step.remote(), timeout=self._stall_s)
+                activity = await asyncio.wait_for(handle.activity.remote(), timeout=self._stall_s)
             except TimeoutError:
-                seconds = self._stall_s
+                pass
             except RayError:
                 continue  # it is lost already, which the calls of its units report
-            if seconds >= self._stall_s:
+            else:
+                if activity.tokens != known or not activity.running + activity.waiting:
+                    known, last_token = activity.tokens, time.monotonic()
+            if (seconds := time.monotonic() - last_token) >= self._stall_s:
                 self._warnings.record(
                     "shard_stalled",
                     f"shard-{index} generated no token for {seconds / 60:.1f} minutes with samples running; it was killed, and what it had "
                     "not finished is generated again",
                 )
                 ray.kill(handle, no_restart=False)
+                last_token = time.monotonic()
 
 
 def start_router(

@@ -33,9 +33,10 @@ class Shard(Protocol):
 
     async def cancel(self, problem_id: str) -> None: ...
 
+    async def end_round(self) -> None: ...
+
     async def stats(self) -> ShardStats: ...
 
-    async def seconds_without_step(self) -> float: ...
     async def activity(self) -> ShardActivity: ...
 
     async def trainer_spec(self) -> TrainerSpec: ...
@@ -91,11 +92,11 @@ class ShardActor:
     async def cancel(self, problem_id: str) -> None:
         await self._shard.cancel(problem_id)
 
+    async def end_round(self) -> None:
+        await self._shard.end_round()
+
     async def stats(self) -> ShardStats:
         return await self._shard.stats()
-
-    async def seconds_without_step(self) -> float:
-        return await self._shard.seconds_without_step()
 
     async def activity(self) -> ShardActivity:
         return await self._shard.activity()

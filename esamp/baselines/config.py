@@ -90,6 +90,11 @@ class ContrastiveConfig(PolicyConfig):
     strength: float = 0.5
     """b >= 0, of the reasoning form alone. Open in the ESamp paper; 0.5 is that of arXiv:2309.09117."""
 
+    @property
+    def supports_lora(self) -> bool:
+        """See PolicyConfig: the amateur knows no adapters."""
+        return False
+
     def __post_init__(self) -> None:
         if not self.amateur:
             raise ValueError(

@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from esamp.baselines.amateur import Text, check_vocabulary, load_amateur
-from esamp.baselines.baseline_policy import BaselinePolicy, row_index
 from esamp.baselines.config import ContrastiveConfig
 from esamp.batch import BatchStep, NewRequest
 from esamp.engine import adapter
 from esamp.policy import StepPlan
+from esamp.request_policy import RequestPolicy, row_index
 
 
 class Score(Protocol):
@@ -80,7 +80,7 @@ class Contrast:
         return logits_BV
 
 
-class ContrastivePolicy(BaselinePolicy[Text]):
+class ContrastivePolicy(RequestPolicy[Text]):
     """Contrastive decoding in one worker: a SamplingPolicy. The amateur and its caches take memory that the engine does not know of: on
     a GPU leave room for them (gpu_memory_utilization)."""
 

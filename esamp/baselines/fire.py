@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from esamp.baselines.baseline_policy import BaselinePolicy, row_index
 from esamp.baselines.config import FireConfig
 from esamp.batch import BatchStep
 from esamp.policy import StepPlan
+from esamp.request_policy import RequestPolicy, row_index
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +37,7 @@ class HotDraw:
         return logits_BV
 
 
-class FirePolicy(BaselinePolicy[str]):
+class FirePolicy(RequestPolicy[str]):
     """FIRE in one worker: a SamplingPolicy."""
 
     def __init__(self, config: FireConfig, worker: Any) -> None:

@@ -23,12 +23,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from esamp.baselines.baseline_policy import BaselinePolicy, row_index
 from esamp.baselines.config import OverrideConfig
 from esamp.batch import BatchStep, NewRequest
 from esamp.engine import adapter
 from esamp.policy import StepPlan
 from esamp.request_args import SAMPLE_KEY
+from esamp.request_policy import RequestPolicy, row_index
 
 
 class LowRankHead:
@@ -92,7 +92,7 @@ class TrainingBatch:
     """The model's logits before temperature and filters."""
 
 
-class OverridePolicy(BaselinePolicy[int]):
+class OverridePolicy(RequestPolicy[int]):
     """OverRIDE in one worker: a SamplingPolicy."""
 
     def __init__(self, config: OverrideConfig, worker: Any) -> None:

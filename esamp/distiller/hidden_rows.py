@@ -3,7 +3,7 @@
 Legend: R rows, A slots in the batch's range, M rows per slot (padded), H hidden size.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -76,6 +76,11 @@ class HiddenRows(SourceRows):
     def of(cls, source_RH: Tensor, target_RH: Tensor, slots: tuple[int, ...]) -> "HiddenRows":
         """Rows with their `slots` [R]."""
         return cls(source_RH, SlotBatch.of(slots, source_RH.device), target_RH)
+
+    def void(self, is_void_R: Tensor) -> "HiddenRows":
+        """The same rows, of which those where `is_void_R` [R] is True count for no training: no bank learns from a row that is not finite.
+        The batch keeps its form, so that the host need not know which they are."""
+        return replace(self, target_RH=self.target_RH.masked_fill(is_void_R.unsqueeze(1), torch.nan))
 
     def without(self, slot: int) -> "HiddenRows | None":
         """The rows of all other slots; None if there are none."""

@@ -2,8 +2,8 @@
 
 A slot belongs to a prompt group from the first decode row of the group until its last expected request has ended. Without that the
 Distiller would be reset between siblings that do not fit into one batch, and the later ones would never meet what the earlier ones
-taught it. A group none of whose requests runs is idle: it keeps its slot until its next request comes or another group needs the slot,
-so that slots never leak when expected requests are cancelled.
+taught it. A group none of whose requests runs is idle: it keeps its slot until its next request comes, the caller says that none will, or
+another group needs the slot, so that slots never leak where expected requests do not come.
 
 Groups are told apart by name, never by position, and a name that returns after its slot was freed is a new group. More live groups
 than slots: the later ones stay vanilla for as long as they live, and are counted.
@@ -92,10 +92,13 @@ class GroupTable:
         else:
             self._release(group)
 
-    def clear_idle(self) -> None:
-        """Free the slots of all idle groups: what they expect does not come, or shall not meet their Distillers."""
-        for group in list(self._idle.values()):
-            self._release(group)
+    def expect_no_more(self, name: str | None = None) -> None:
+        """The group, or every group if `name` is None, ends with the requests that run now: others of its name do not come, or shall not
+        meet its Distiller. An unknown name is ignored."""
+        for group in list(self._groups.values()) if name is None else filter(None, [self._groups.get(name)]):
+            group.size = 0
+            if not group.requests:
+                self._release(group)
 
     def restart(self, name: str) -> None:
         """Reset the slot of a group that goes on; nothing happens to one without a slot."""

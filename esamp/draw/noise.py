@@ -22,8 +22,11 @@ def draw_seeds(num_rows: int, generators: dict[int, torch.Generator]) -> Tensor:
     """Seeds [B] int64 on the host for one step. Takes the same numbers from the same generators as vLLM: one for each row from the
     global generator, which a row with a generator of its own replaces by one from that."""
     seeds_B = torch.randint(0, LARGEST_SEED, (num_rows,), dtype=torch.long)
-    for row, generator in generators.items():
-        seeds_B[row] = torch.randint(0, LARGEST_SEED, (1,), generator=generator, dtype=torch.long).item()
+    if generators:
+        # In place: a number of its own for each row, read and written again, takes five times as long.
+        seed_of_row = seeds_B.split(1)
+        for row, generator in generators.items():
+            seed_of_row[row].random_(0, LARGEST_SEED, generator=generator)
     return seeds_B
 
 

@@ -61,11 +61,12 @@ def check_engine(worker: Any) -> None:
         check_tensor_parallelism(parallel.tensor_parallel_size)
 
 
-def check_no_lora(worker: Any) -> None:
-    """Raise UnsupportedEngine if the engine has LoRA: predictions go through lm_head, which its LoRA layer pads and changes by request."""
+def check_no_lora(worker: Any, policy: str) -> None:
+    """Raise UnsupportedEngine if the engine has LoRA: see PolicyConfig.supports_lora."""
     if worker.vllm_config.lora_config is not None:
         raise UnsupportedEngine(
-            "esamp does not support LoRA with beta > 0; merge the adapter into the weights, leave enable_lora out, or use beta 0."
+            f"policy {policy} does not support LoRA; merge the adapter into the weights, leave enable_lora out, or sample without it "
+            "(esamp with beta 0)."
         )
 
 
@@ -180,10 +181,22 @@ def new_requests(scheduled: SchedulerOutput) -> list[NewRequest]:
             top_k=request.sampling_params.top_k,
             is_unfiltered=is_unfiltered(request.sampling_params),
             extra_args=request.sampling_params.extra_args or {},
+            stop_token_ids=stop_token_ids(request.sampling_params),
         )
         for request in scheduled.scheduled_new_reqs
         if isinstance(request.sampling_params, SamplingParams)
     ]
+
+
+def stop_token_ids(params: SamplingParams) -> frozenset[int]:
+    """Tokens that end a sample. vLLM has the end of text among `all_stop_token_ids` even where it is ignored, for min_tokens."""
+    own = params.stop_token_ids or ()
+    return frozenset(own) if params.ignore_eos else frozenset(own) | params.all_stop_token_ids
+
+
+def schedules_ahead(worker: Any) -> bool:
+    """True if a step may start before the tokens of the one before are read (asynchronous scheduling)."""
+    return bool(worker.vllm_config.scheduler_config.async_scheduling)
 
 
 def is_unfiltered(params: SamplingParams) -> bool:

@@ -24,12 +24,13 @@ from vllm.platforms import CpuArchEnum, current_platform
 from vllm.v1.outputs import SamplerOutput
 from vllm.v1.sample.logits_processor import BUILTIN_LOGITS_PROCESSORS, LogitsProcessor
 from vllm.v1.sample.metadata import SamplingMetadata
-from vllm.v1.sample.ops.topk_topp_sampler import TopKTopPSampler, apply_top_k_top_p
+from vllm.v1.sample.ops.topk_topp_sampler import HAS_TRITON, TopKTopPSampler, apply_top_k_top_p
 from vllm.v1.sample.sampler import Sampler
 
 from esamp.batch import GREEDY_TEMPERATURE, Draw
 from esamp.draw.inputs import AdjustedLogits, DistillerLogits, DrawInputs, DrawnTokens, FusedDraw, Inversion
 from esamp.draw.noise import draw_seeds
+from esamp.draw.top_p import SortedFilter
 from esamp.engine.request_checks import RequestChecks
 from esamp.engine.surface import PROCESSOR_ACTIVITY
 from esamp.joint.inverse_cdf import draw_at, top_probability
@@ -128,13 +129,18 @@ class FusedTopKTopPSampler(nn.Module):
         self.kept: KeptTokens | None = None
         """Of the latest step; None if nothing was filtered."""
         self._workspace = Workspace()
+        self._sorted_filter = SortedFilter(apply_top_k_top_p)
 
     def forward(
         self, logits: Tensor, generators: dict[int, torch.Generator], k: Tensor | None, p: Tensor | None
     ) -> tuple[Tensor, None]:
         """Token ids [B] from logits that are divided by the temperature. vLLM replaces those of greedy rows."""
         assert self.temperature_B is not None, "vLLM draws no token of a batch that is all greedy"
-        logits = apply_top_k_top_p(logits, k, p)
+        # Where Triton is installed vLLM filters in another way, which keeps another set.
+        if p is not None and not HAS_TRITON and logits.dtype == torch.float32:
+            logits = self._sorted_filter(logits, k, p)
+        else:
+            logits = apply_top_k_top_p(logits, k, p)
         if self.records_rollout:
             self.kept = kept_tokens(logits, self.temperature_B < GREEDY_TEMPERATURE)
         return self._draw(logits, generators, temperature_B=self.temperature_B, is_divided=True), None

@@ -135,6 +135,15 @@ FIELDS = (
         ),
         "know which requests nothing filters",
     ),
+    ReliedFields(
+        "vllm.sampling_params",
+        "SamplingParams",
+        ("stop_token_ids", "ignore_eos", "_all_stop_token_ids"),
+        "know which tokens end a sample",
+    ),
+    ReliedFields(
+        "vllm.config.scheduler", "SchedulerConfig", ("async_scheduling",), "know whether steps wait for tokens"
+    ),
 )
 """Messages and settings that esamp reads."""
 

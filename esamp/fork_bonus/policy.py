@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from esamp.baselines.baseline_policy import BaselinePolicy, row_index
 from esamp.batch import BatchStep, NewRequest
 from esamp.distiller.prompt_groups import ExploringRequest, GroupTable
 from esamp.fork_bonus.config import ForkBonusConfig, NoveltyConfig, TrieConfig
@@ -23,6 +22,7 @@ from esamp.fork_bonus.token_trie import TokenTrie
 from esamp.joint.inverse_cdf import top_probability
 from esamp.policy import Counters, StepPlan
 from esamp.request_args import GROUP_SIZE_KEY, group_of
+from esamp.request_policy import RequestPolicy, row_index
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +49,7 @@ class ForkBonus:
         return logits_BV
 
 
-class ForkBonusPolicy(BaselinePolicy[ExploringRequest]):
+class ForkBonusPolicy(RequestPolicy[ExploringRequest]):
     """Bonuses of one kind: a SamplingPolicy."""
 
     def __init__(self, config: ForkBonusConfig, worker: Any, novelty: NoveltyScore) -> None:
@@ -66,6 +66,10 @@ class ForkBonusPolicy(BaselinePolicy[ExploringRequest]):
             self._groups.remove(request_id)
             self._novelty.forget(request_id)
         super().follow(finished, new)
+
+    def expect_no_more(self, group: str | None) -> None:
+        """See SamplingPolicy."""
+        self._groups.expect_no_more(group)
 
     def before_sampling(self, step: BatchStep, *, is_recording: bool) -> StepPlan:
         """Plan a bonus for every row whose group has a slot."""

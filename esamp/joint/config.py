@@ -61,6 +61,9 @@ class LatentConfig(PolicyConfig):
     cells: str = "latent"
     """What a cell is: "latent", signs of random projections of the deep state; controls without a network: "prefix", the exact tokens
     so far; "suffix", the last `suffix_tokens` of them."""
+    source_depth: float | None = None
+    """Deep state that cells are made of, as a share of the model's decoder layers, in (0, 1), rounded to a whole layer: the residual stream
+    after it. None: what lm_head reads. With cells="latent"."""
     bits: int = 16
     """Random projections, 1 to 62, so that there are 2^bits cells; with cells="latent"."""
     suffix_tokens: int = 8
@@ -75,6 +78,12 @@ class LatentConfig(PolicyConfig):
     def __post_init__(self) -> None:
         if self.cells not in CELLS:
             raise ValueError(f"latent cells must be one of {', '.join(CELLS)}; got {self.cells!r}.")
+        if self.source_depth is not None and not 0 < self.source_depth < 1:
+            raise ValueError(
+                f"latent source_depth must be in (0, 1); got {self.source_depth}. Leave it out for the last."
+            )
+        if self.source_depth is not None and self.cells != "latent":
+            raise ValueError(f'latent source_depth is that of cells="latent"; got cells={self.cells!r}.')
         if not 1 <= self.bits <= 62:
             raise ValueError(f"latent bits must be in 1..62; got {self.bits}.")
         if self.suffix_tokens < 1:
@@ -83,6 +92,12 @@ class LatentConfig(PolicyConfig):
             raise ValueError(f"latent centring must be in [0, 1); got {self.centring}.")
         if not 0 < self.fork_probability <= 1:
             raise ValueError(f"latent fork_probability must be in (0, 1]; got {self.fork_probability}.")
+
+    def layer_of(self, num_layers: int) -> int | None:
+        """Decoder layers before the state of the cells, in a model of `num_layers`; None for what lm_head reads."""
+        if self.source_depth is None:
+            return None
+        return min(max(1, round(self.source_depth * num_layers)), num_layers - 1)
 
     @property
     def couples_samples(self) -> bool:

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from esamp.baselines.baseline_policy import BaselinePolicy, row_index
 from esamp.batch import BatchStep, NewRequest
 from esamp.engine import adapter
 from esamp.joint.cells import CellMap, LatentCells, PrefixCells, SuffixCells
@@ -27,6 +26,7 @@ from esamp.joint.row_draw import RowUniforms
 from esamp.joint.sample_index import SampleIndices
 from esamp.joint.visits import VisitCounts
 from esamp.policy import StepPlan
+from esamp.request_policy import RequestPolicy, row_index
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class CellDraw:
         """Every token has a number of its own."""
 
 
-class LatentPolicy(BaselinePolicy[CellRequest]):
+class LatentPolicy(RequestPolicy[CellRequest]):
     """Joint draws per cell in one worker: a SamplingPolicy."""
 
     def __init__(self, config: LatentConfig, worker: Any) -> None:
@@ -89,6 +89,9 @@ class LatentPolicy(BaselinePolicy[CellRequest]):
         self._indices = SampleIndices()
         self._visits = VisitCounts(config.seed)
         self._cells = build_cells(config, worker)
+        self.source_layer = config.layer_of(adapter.num_layers(worker))
+        if self.source_layer is not None:
+            adapter.enable_source_layer(worker, self.source_layer)
         self._drawing: dict[int, CellRequest] = {}
 
     def follow(self, finished: set[str], new: list[NewRequest]) -> None:
@@ -110,12 +113,13 @@ class LatentPolicy(BaselinePolicy[CellRequest]):
         rows_R = row_index(list(self._drawing), device)
         self.intervene(step, rows_R)
         requests = list(self._drawing.values())
+        state_BH = step.target_BH if self.source_layer is None else step.source_BH
         num_generated = [step.num_tokens[row] - request.prompt_length for row, request in self._drawing.items()]
         return StepPlan(
             row_draw=CellDraw(
                 rows_R,
                 requests,
-                self._cells.cells([request.request_id for request in requests], step.target_BH[rows_R]),
+                self._cells.cells([request.request_id for request in requests], state_BH[rows_R]),
                 torch.tensor(num_generated, dtype=torch.int64).to(device, non_blocking=True),
                 self._visits,
                 self.config.fork_probability,

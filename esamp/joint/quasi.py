@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from esamp.baselines.baseline_policy import BaselinePolicy, row_index
 from esamp.batch import BatchStep, NewRequest
 from esamp.engine import adapter
 from esamp.joint.config import QuasiConfig
@@ -27,6 +26,7 @@ from esamp.joint.sample_index import SampleIndices
 from esamp.joint.sibling_table import SiblingTable, TrackedSibling
 from esamp.joint.start import StartAtCodeFence, StartAtFork, StartAtToken, StartRows, StartRule
 from esamp.policy import StepPlan
+from esamp.request_policy import RequestPolicy, row_index
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +65,7 @@ class CodedDraw:
             )
 
 
-class QuasiPolicy(BaselinePolicy[TrackedSibling]):
+class QuasiPolicy(RequestPolicy[TrackedSibling]):
     """Joint draws in one worker: a SamplingPolicy."""
 
     def __init__(self, config: QuasiConfig, worker: Any) -> None:

@@ -1,18 +1,25 @@
-"""How a job ends: 0 done, 1 the run failed, 2 bad input, 130 Ctrl-C, 143 SIGTERM. Each failure is one line on standard error."""
+"""How a job ends: 0 done, 1 the run failed, 2 bad input, 130 Ctrl-C, 143 SIGTERM, 141 where nobody reads its output any more. Each failure
+is one line on standard error."""
 
 import errno
+import os
+import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipelines.errors import InputError, RunError, Terminated
 
+CLOSED_OUTPUT = 141
+"""128 + SIGPIPE, by which the shell's own commands end in a pipe."""
+
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn what a user can put right into a line and an exit code; anything else is our bug and keeps its traceback."""
     try:
-        yield
+        with closed_output_ends():
+            yield
     except InputError as error:
         end(f"error: {error}", 2)
     except RunError as error:
@@ -28,6 +35,28 @@ def one_line_errors() -> Iterator[None]:
         end(str(stop) or "stopped.", 143)
     except KeyboardInterrupt as stop:
         end(str(stop) or "stopped.", 130)
+
+
+@contextmanager
+def closed_output_ends() -> Iterator[None]:
+    """`job --help | head`: once `head` has read enough, end as the shell's own commands do, without a traceback."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()  # here, and not when Python ends, which would print that it could not
+    except BrokenPipeError:
+        if not is_output_closed():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(CLOSED_OUTPUT) from None
+
+
+def is_output_closed() -> bool:
+    """True if standard output is a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(state & select.POLLERR for _, state in poll.poll(0))
 
 
 def end(line: str, code: int) -> None:

@@ -5,18 +5,17 @@
     python -m jobs.devtools.bench_engine --actor                          # with Distiller-trainer actors as well (starts Ray)
     python -m jobs.devtools.bench_engine --actor --modes "predict only" "full, actor" "full, slow actor"
     python -m jobs.devtools.bench_engine --model Qwen/Qwen2.5-Coder-0.5B-Instruct    # every policy on a real model, recorded
-    python -m jobs.devtools.bench_engine --model FOLDER --modes vanilla esamp --model-shape.rounds 3
+    python -m jobs.devtools.bench_engine --model FOLDER --modes vanilla "esamp, distiller=rls" --model-shape.threads 2
 
 Without --model the model is random with peaked next-token distributions, so nothing is downloaded: it writes bench.json and bench.png to
---output, prints a table, and fails if the Distillers did not learn. With --model it writes model_cost.json and prints processor time per
-token relative to stock vLLM with seeds.
+--output, prints a table, and fails if the Distillers did not learn. With --model it prints processor time per token relative to stock vLLM
+with seeds, of every sampler that jobs.passk names (--modes: some of them), and writes model_cost.json and model_cost.md.
 """
 
 import json
 import sys
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
-from datetime import date
 from itertools import product
 from pathlib import Path
 from statistics import median
@@ -24,10 +23,10 @@ from typing import Literal
 
 import tyro
 
-from esamp.devtools.bench.model_cost import CONDITIONS, ModelShape, machine_name, measure_policy
+from actors.config import SamplingConfig
+from esamp.devtools.bench.model_cost import ModelShape, measure_policy
 from esamp.devtools.bench.shape import Filter, Shape
 from jobs.command.exit_codes import one_line_errors
-from pipelines.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,15 +54,20 @@ class BenchEngineCommand:
     actor: bool = False
     """Measure a Distiller-trainer actor as well, and one that is ten times too slow, on a Ray that is started for them."""
     modes: tuple[str, ...] = ()
-    """Measure only these modes, such as "predict only" and "full, actor", beside stock; by default all."""
+    """Measure only these modes, such as "predict only" and "full, actor", beside stock; by default all. With --model a mode is stock or a
+    sampler of jobs.passk, alone or with settings as jobs.compare takes them."""
     model: str | None = None
-    """Folder or hub id of a model to measure instead of a random one: processor time per token of each policy relative to stock vLLM."""
+    """Folder or hub id of a model to measure instead of a random one: processor time per token of each sampler relative to stock vLLM."""
     model_shape: ModelShape = field(default_factory=ModelShape)
     """With --model: the batch; --shape, --rounds and --tokens do not apply."""
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    """With --model: temperature and filters of both engines; the samplers "top-p", "top-k" and "min-p" add their own."""
+    amateur: str | None = None
+    """With --model: contrastive decoding's weaker model. By default the model itself, the dearest there can be."""
     seed: int = 0
     """Seed of weights, prompts and the order of modes."""
     output: Path = Path("runs/bench")
-    """Folder of bench.json and bench.png, or of model_cost.json."""
+    """Folder of bench.json and bench.png, or of model_cost.json and model_cost.md."""
 
     def shapes(self) -> list[Shape]:
         """The grid."""
@@ -97,27 +101,27 @@ def main(args: list[str]) -> None:
 
 def measure_model(model: str, command: BenchEngineCommand, args: list[str]) -> None:
     """Measure each policy on a model, print and write."""
+    # Imported late: they take seconds that --help need not wait for.
     from rich.console import Console
 
     from esamp.devtools.bench.report import cost_table
+    from pipelines.devtools.bench.results import caption, write_results
+    from pipelines.devtools.bench.sampler_conditions import MAIN_MODES, conditions
 
-    names = [condition.name for condition in CONDITIONS]
-    unknown = [mode for mode in command.modes if mode not in names]
-    if unknown:
-        raise InputError(f"with --model, --modes takes some of {', '.join(map(repr, names))}; got {unknown[0]!r}.")
+    shape = command.model_shape
     console = Console()
     costs = []
-    for condition in CONDITIONS:
-        if not command.modes or condition.name in command.modes:
-            console.print(f"measuring {condition.name}", style="dim", highlight=False)
-            costs.append(measure_policy(model, condition, command.model_shape))
-            console.print(f"{costs[-1].name}: {median(costs[-1].cpu_ratios):.3f}", style="dim", highlight=False)
-    caption = f"{machine_name()}; python -m jobs.devtools.bench_engine {' '.join(args)}; {date.today()}"
-    command.output.mkdir(parents=True, exist_ok=True)
-    path = command.output / "model_cost.json"
-    path.write_text(json.dumps({"caption": caption, "costs": [asdict(cost) for cost in costs]}, indent=1))
-    console.print(cost_table(costs, caption))
-    console.print(f"written: {path}", highlight=False)
+    for condition in conditions(command.modes, command.sampling, amateur=command.amateur or model):
+        console.print(f"measuring {condition.name}", style="dim", highlight=False)
+        rounds = shape.rounds if condition.name in MAIN_MODES else shape.control_rounds
+        costs.append(measure_policy(model, condition, shape, rounds=rounds))
+        console.print(f"{costs[-1].name}: {median(costs[-1].cpu_ratios):.3f}", style="dim", highlight=False)
+        # After every mode: a run of an hour should not lose what it has.
+        table = cost_table(costs, shape, caption("jobs.devtools.bench_engine", args))
+        measured = {"shape": asdict(shape), "costs": [asdict(cost) for cost in costs]}
+        written = write_results(command.output, "model_cost", table, measured)
+    console.print(table)
+    console.print(f"written: {written}", highlight=False)
 
 
 def measure_engines(command: BenchEngineCommand, args: list[str]) -> None:

@@ -3,7 +3,9 @@
     python -m jobs.devtools.bench_pipeline
     python -m jobs.devtools.bench_pipeline --passk.model random --passk.sampler esamp --passk.problems 64 --passk.max-tokens 96
 
-Writes pipeline.json to --output.
+    python -m jobs.devtools.bench_pipeline --passk.model FOLDER --passk.problems 8 --passk.warmup-problems 2 --passk.max-tokens 64
+
+Prints the table and writes it to pipeline.md in --output, and every round to pipeline.json.
 """
 
 import sys
@@ -24,7 +26,7 @@ class BenchPipelineCommand:
     passk: PipelineShape = field(default_factory=PipelineShape)
     """What is run."""
     output: Path = Path("runs/bench")
-    """Folder of pipeline.json."""
+    """Folder of pipeline.json and pipeline.md."""
 
 
 def main(args: list[str]) -> None:
@@ -36,17 +38,18 @@ def main(args: list[str]) -> None:
         # Imported late: they bring Ray along.
         from rich.console import Console
 
-        from pipelines.devtools.bench.pipeline import pipeline_table, run_pipeline_bench, write_timings
+        from pipelines.devtools.bench.pipeline import measured, pipeline_table, run_pipeline_bench
+        from pipelines.devtools.bench.results import caption, write_results
 
         console = Console()
         with TemporaryDirectory() as folder:
             timings = run_pipeline_bench(
                 command.passk, Path(folder), log=lambda line: console.print(line, style="dim", highlight=False)
             )
-        path = command.output / "pipeline.json"
-        write_timings(path, command.passk, timings, command=" ".join(["python -m jobs.devtools.bench_pipeline", *args]))
-        console.print(pipeline_table(command.passk, timings))
-        console.print(f"written: {path}", highlight=False)
+        table = pipeline_table(command.passk, timings, caption("jobs.devtools.bench_pipeline", args))
+        console.print(table)
+        written = write_results(command.output, "pipeline", table, measured(command.passk, timings))
+        console.print(f"written: {written}", highlight=False)
 
 
 if __name__ == "__main__":

@@ -42,11 +42,14 @@ MAY_CHANGE = frozenset(
 ADDED: dict[str, Any] = {
     "record_rollouts": False,
     "engine.extra": "{}",
+    "sampling.stop": [],
     "esamp.distiller": "mlp",
     "esamp.source_depth": None,
     "esamp.rls_features": 512,
     "esamp.rls_ridge": 10.0,
     "esamp.rls_forgetting": 1.0,
+    "esamp.stagger": 0,
+    "latent.source_depth": None,
 }
 """Settings that came after runs had been written, each at the value that those runs amount to. At this value a setting is not hashed, so
 that the older runs keep their hash and go on. A new setting of a section that already exists gets a line here."""

@@ -135,8 +135,8 @@ class RunConfig(ProblemSettings):
         self._check_trainers()
         if self.spread and not self._may_spread:
             raise InputError(
-                f"spread draws a problem's samples on several shards, but with sampler {self.sampler} and trainer {self.esamp.trainer} "
-                "what they learn stays on one. Use --esamp.trainer actor with --sampler esamp, or leave spread out."
+                f"spread generates a problem's samples on several shards, but what they share with sampler {self.sampler} "
+                f"{self._what_stays}. Leave spread out."
             )
         if self.spread and self.work_unit_size >= self.samples:
             raise InputError(
@@ -227,9 +227,18 @@ class RunConfig(ProblemSettings):
 
     @property
     def _may_spread(self) -> bool:
-        """False where samples of a problem learn from each other on one shard only."""
+        """False where what the samples of a problem share is kept in one engine."""
         policy = self.policy
-        return policy is None or (isinstance(policy, ESampConfig) and (policy.beta == 0 or policy.trainer != "local"))
+        # Siblings of one sequence share nothing but their indices.
+        if policy is None or not policy.couples_samples or policy.siblings_form_sequence:
+            return True
+        return isinstance(policy, ESampConfig) and policy.trainer in ("auto", "actor")
+
+    @property
+    def _what_stays(self) -> str:
+        if isinstance(self.policy, ESampConfig):
+            return f"is trained inside one engine by esamp.trainer {self.policy.trainer}; give --esamp.trainer actor"
+        return "stays in one engine"
 
     @property
     def spreads(self) -> bool:

@@ -14,13 +14,14 @@ from pipelines.deploy.commented_yaml import CommandLine
 
 
 def run_flags(run: RunConfig, *, prefix: str = "") -> list[list[str]]:
-    """The flags that give the run, each with its values; `prefix` stands before every name, as in `--run.samples`."""
+    """The flags that give the run, each with its values; `prefix` stands before every name, as in `--run.samples`. Without stop sequences
+    there is no flag for them."""
     defaults = flatten(RunConfig().to_dict())
     given = flatten(run.to_dict())
     return [
         flag(f"{prefix}{name}", value)
         for name, value in given.items()
-        if value != defaults.get(name) or name.startswith("sampling.")
+        if value != defaults.get(name) or (name.startswith("sampling.") and value != [])
     ]
 
 

@@ -6,9 +6,11 @@ the code verifier tells apart by itself.
 
 import gzip
 import json
+import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,10 @@ from pipelines.problems.problem import Problem
 
 ID_COLUMNS = ("task_id", "problem_id", "unique_id", "id")
 TEXT_COLUMNS = ("solution", "completion", "response", "text")
-"""The first that a row has counts: EvalPlus' order."""
+"""The first that has a value in a row counts: EvalPlus' order."""
+MAX_SHOWN_NAMES = 10
+BYTE_ORDER_MARK = "\ufeff"
+"""What some editors put in front of a file, and `cat` of such files into the middle of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,27 +81,50 @@ def names_of(problem_id: str) -> set[str]:
 
 def matched(row: Mapping[str, Any], known: Mapping[str, Problem]) -> tuple[Problem, str] | str:
     """The problem and the text of a row, or why it has none."""
-    id_column = next((name for name in ID_COLUMNS if row.get(name) is not None), None)
-    text_column = next((name for name in TEXT_COLUMNS if name in row), None)
+    id_column, text_column = first_column(row, ID_COLUMNS), first_column(row, TEXT_COLUMNS)
     if id_column is None or text_column is None:
         missing = " / ".join(ID_COLUMNS if id_column is None else TEXT_COLUMNS)
-        return f"has no column {missing}; it has {', '.join(row) or 'none'}."
+        return f"has no column {missing}; it has {shown_names(row)}."
     text = row[text_column]
     if not isinstance(text, str):
-        return f"{text_column} must be a string; got {type(text).__name__}."
-    problem = known.get(str(row[id_column]).casefold())
+        return f"{text_column} must be a string; got {'null' if text is None else type(text).__name__}."
+    name = problem_name(row[id_column])
+    problem = known.get(name.casefold())
     if problem is None:
-        return f"{id_column} {str(row[id_column])[:60]!r} is no problem of the task; it has {next(iter(known))!r}, ..."
+        example = next(iter(known.values())).problem_id
+        return f"{id_column} {name[:60]!r} is no problem of the task; it has {example!r}, ..."
     return problem, text
+
+
+def first_column(row: Mapping[str, Any], names: Sequence[str]) -> str | None:
+    """The first of these columns that has a value: a table of rows from several tools has nulls in the others. Else the first there is."""
+    there = [name for name in names if name in row]
+    return next((name for name in there if row[name] is not None), there[0] if there else None)
+
+
+def problem_name(value: Any) -> str:
+    """An id as text. Numbers that were read as floats, as pandas does beside nulls, are whole again."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return "null" if value is None else str(value).strip()
+
+
+def shown_names(row: Mapping[str, Any]) -> str:
+    """Names of a row's columns, for a message."""
+    names = [name if name.isprintable() else repr(name) for name in islice(row, MAX_SHOWN_NAMES)]
+    more = [f"{len(row) - MAX_SHOWN_NAMES} more"] if len(row) > MAX_SHOWN_NAMES else []
+    return ", ".join([*(name[:60] for name in names), *more]) or "none"
 
 
 def numbered_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
     """Rows with their number; for a line that is no JSON object, why. Raises InputError if the file is of another kind."""
     if not path.is_file():
-        raise InputError(f"completions file {path} does not exist; give a .jsonl, .jsonl.gz or .parquet file.")
-    if path.suffix == ".parquet":
+        what = "is no file" if path.exists() else "does not exist"
+        raise InputError(f"completions file {path} {what}; give a .jsonl, .jsonl.gz or .parquet file.")
+    name = path.name.lower()
+    if name.endswith(".parquet"):
         yield from enumerate(parquet_rows(path), start=1)
-    elif path.name.endswith((".jsonl", ".jsonl.gz")):
+    elif name.endswith((".jsonl", ".jsonl.gz")):
         yield from numbered_lines(path)
     else:
         raise InputError(f"completions file {path} must end in .jsonl, .jsonl.gz or .parquet.")
@@ -104,13 +132,23 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
     """Lines of a JSONL file, blank ones left out."""
-    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                yield number, f"is not JSON: {error}."
-                continue
-            yield number, row if isinstance(row, dict) else f"must be a JSON object; got {type(row).__name__}."
+    try:
+        with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, parsed(line)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(f"completions file {path} is not gzip, or was cut off: {error}.") from error
+
+
+def parsed(line: bytes) -> Mapping[str, Any] | str:
+    """The JSON object of a line, or why it is none."""
+    try:
+        row = json.loads(line.decode().removeprefix(BYTE_ORDER_MARK).strip())
+    except UnicodeDecodeError as error:
+        return f"is not UTF-8: {error.reason} at byte {error.start}."
+    except json.JSONDecodeError as error:
+        return f"is not JSON: {error.msg} at character {error.pos}."
+    except (ValueError, RecursionError) as error:  # thousands of digits, thousands of brackets
+        return f"is not JSON that can be read: {error}."
+    return row if isinstance(row, dict) else f"must be a JSON object; got {type(row).__name__}."

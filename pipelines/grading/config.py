@@ -24,7 +24,7 @@ class GradeConfig:
     dataset: str | None = None
     """Where problems come from instead of the task's own source: Hugging Face dataset id, or a .jsonl or .parquet file."""
     output: Path = Path("graded")
-    """Folder for verdicts.jsonl, summary.json and report.md. The same command goes on with what was stopped there."""
+    """Folder for verdicts.jsonl, summary.json and report.html. The same command goes on with what was stopped there."""
     verifier: Annotated[str, Doc(f"auto: the task's; {VERIFIER_HELP}; module:function: your own.")] = "auto"
     verifier_timeout_s: float | None = None
     """Seconds one verdict may take; by default the verifier's own."""

@@ -1,12 +1,11 @@
 """Grades replies that were generated elsewhere: no engine, no Ray.
 
     completions.jsonl -> read_completions -> replies without a verdict -> scorers in threads -> verdicts.jsonl
-                                                                                              -> summary.json, report.md
+                                                                                              -> summary.json, report.html
 
 A thread only waits: code runs in a sandbox and mathematics in a child process, of which each thread has its own.
 """
 
-import json
 import os
 import queue
 import signal
@@ -15,19 +14,21 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import asdict
 from itertools import islice
 from types import FrameType
 
 from rich.console import Console
 
-from pipelines.errors import InputError
+from pipelines.errors import InputError, Terminated
 from pipelines.grading.completions import BadRow, Completion, read_completions
 from pipelines.grading.config import GradeConfig
 from pipelines.grading.progress import GradeProgress
-from pipelines.grading.summary import GradeSummary, report_markdown, summarise
+from pipelines.grading.readable_replies import readable_problems
+from pipelines.grading.report import report_html
+from pipelines.grading.summary import GradeSummary, summarise, summary_json
 from pipelines.grading.verdicts_file import GradedRow, VerdictsFile, graded
 from pipelines.prepare.load_problems import load_problems
+from pipelines.problems.problem import Problem, data_fingerprint
 from pipelines.runs.storage import write_atomically
 from pipelines.verifiers.scorer import Scorer, check_verifier, start_scorer
 from pipelines.verifiers.settings import VerifierSettings, verifier_settings
@@ -49,7 +50,8 @@ def grade(config: GradeConfig, console: Console) -> GradeSummary:
     show_bad_rows(bad, console)
     if line := check_verifier(settings):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    file = VerdictsFile(config.output, identity(config, settings))
+    decides = identity(config, settings, problems)
+    file = VerdictsFile(config.output, decides)
     rows = file.rows_of(completions)
     left = [completion for completion in completions if completion.row not in rows]
     if rows:
@@ -68,16 +70,18 @@ def grade(config: GradeConfig, console: Console) -> GradeSummary:
     summary = summarise(
         in_order, num_problems=len(problems), bad_rows=len(bad), pass_at=config.pass_at, verifier=settings.name
     )
-    write_atomically(config.output / "summary.json", json.dumps(asdict(summary), indent=2).encode())
-    write_atomically(config.output / "report.md", report_markdown(summary, in_order, bad, config).encode())
+    write_atomically(config.output / "summary.json", summary_json(summary))
+    readable = readable_problems(completions, in_order)
+    write_atomically(config.output / "report.html", report_html(summary, readable, bad, config, decides))
     return summary
 
 
-def identity(config: GradeConfig, settings: VerifierSettings) -> dict[str, str | float | None]:
+def identity(config: GradeConfig, settings: VerifierSettings, problems: list[Problem]) -> dict[str, str | float | None]:
     """What verdicts depend on, besides the replies."""
     return {
         "task": config.task,
         "dataset": config.dataset,
+        "problems": data_fingerprint(problems),
         "verifier": settings.name,
         "timeout_s": settings.timeout_s,
         "judge": settings.judge.model if settings.judge else None,
@@ -97,14 +101,14 @@ def saved_at_a_stop(rows: dict[int, GradedRow], total: int, config: GradeConfig)
     """Ctrl-C and SIGTERM (what schedulers send) end the work with a line that says what is saved."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        raise Terminated
 
     is_main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, stop) if is_main else None
     try:
         yield
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
+    except KeyboardInterrupt as stopped:
+        raise type(stopped)(
             f"stopped. {len(rows)} of {total} verdicts are saved in {config.output}; the same command goes on from there."
         ) from None
     finally:
@@ -135,12 +139,16 @@ def score_all(completions: list[Completion], settings: VerifierSettings, *, work
     try:
         with ThreadPoolExecutor(workers) as pool:
             pending: set[Future[GradedRow]] = set()
-            while True:
-                pending |= {pool.submit(score_one, c, idle) for c in islice(waiting, 2 * workers - len(pending))}
-                if not pending:
-                    return
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
+            try:
+                while True:
+                    pending |= {pool.submit(score_one, c, idle) for c in islice(waiting, 2 * workers - len(pending))}
+                    if not pending:
+                        return
+                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
+            finally:
+                for future in pending:  # a stop waits for what has begun, not for what is next
+                    future.cancel()
     finally:
         for scorer in scorers:
             scorer.close()

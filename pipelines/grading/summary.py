@@ -1,21 +1,20 @@
-"""What graded replies come to: pass@k with intervals over problems, verdicts by name; summary.json, a table and report.md.
+"""What graded replies come to: pass@k with intervals over problems, verdicts by name; summary.json and a table.
 
 Problems of the task without a reply are left out of pass@k, and said so: to call them unsolved would answer another question.
 """
 
+import json
+import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from rich.table import Table
 
-from pipelines.grading.completions import BadRow
-from pipelines.grading.config import GradeConfig
 from pipelines.grading.verdicts_file import GradedRow
 from pipelines.statistics.pass_at_k import PassAtK, ks_up_to, pass_at_k_curve
 from pipelines.verifiers.verdict import VerdictStatus
 
 CONFIDENCE = 0.95
-SHOWN_CHARACTERS = 60
 NOT_TRUSTED = (VerdictStatus.ERROR, VerdictStatus.SANDBOX_ERROR, VerdictStatus.TIMEOUT, VerdictStatus.OUT_OF_MEMORY)
 """Statuses that may be the machine's fault: they count as not correct, and a reader is told how many there are."""
 
@@ -62,7 +61,7 @@ class GradeSummary:
             )
         if self.solved == 0:
             warnings.append(
-                "no reply is correct: look at extracted and detail in verdicts.jsonl before believing that."
+                "no reply is correct: look in report.html at what was extracted from some before believing that."
             )
         return warnings
 
@@ -89,17 +88,12 @@ def summarise(
     )
 
 
-def table_cells(summary: GradeSummary) -> list[tuple[str, str]]:
-    """Name and value of each number, for the terminal and the report."""
-    cells = [
-        (
-            f"pass@{p.k}",
-            f"{p.estimate:.1%} [{100 * p.low:.1f}, {100 * p.high:.1f}]" if p.estimate == p.estimate else "undefined",
-        )
-        for p in summary.pass_at
-    ]
-    cells.append(("problems solved", f"{summary.solved}/{summary.problems}"))
-    return cells + [(status.replace("_", " "), str(count)) for status, count in summary.statuses.items()]
+def summary_json(summary: GradeSummary) -> bytes:
+    """summary.json: the fields by name. What is undefined is null there: JSON has no NaN."""
+    fields = asdict(summary)
+    for point in fields["pass_at"]:
+        point |= {name: None for name in ("estimate", "low", "high") if math.isnan(point[name])}
+    return json.dumps(fields, indent=2, allow_nan=False).encode()
 
 
 def summary_table(summary: GradeSummary) -> Table:
@@ -111,45 +105,10 @@ def summary_table(summary: GradeSummary) -> Table:
     )
     table.add_column("")
     table.add_column("", justify="right")
-    for name, value in table_cells(summary):
-        table.add_row(name, value)
+    for point in summary.pass_at:
+        interval = f"{point.estimate:.1%} [{100 * point.low:.1f}, {100 * point.high:.1f}]"
+        table.add_row(f"pass@{point.k}", interval if point.method != "undefined" else "undefined")
+    table.add_row("problems solved", f"{summary.solved}/{summary.problems}")
+    for status, count in summary.statuses.items():
+        table.add_row(status.replace("_", " "), str(count))
     return table
-
-
-def report_markdown(summary: GradeSummary, rows: list[GradedRow], bad: list[BadRow], config: GradeConfig) -> str:
-    """report.md: the numbers, every problem, and the rows that could not be scored."""
-    lines = [
-        f"# {config.completions.name} on {config.task or config.dataset}",
-        "",
-        f"{summary.problems} problems, {summary.replies} replies, verifier `{summary.verifier}`; 95% intervals over problems.",
-        "",
-        *(f"- **Note:** {warning}" for warning in summary.warnings),
-        "",
-        "| | |",
-        "|---|---:|",
-        *(f"| {name} | {value} |" for name, value in table_cells(summary)),
-        "",
-        "## Problems",
-        "",
-        "| problem | replies | correct | other verdicts | first detail |",
-        "|---|---:|---:|---|---|",
-        *problem_lines(rows),
-    ]
-    if bad:
-        lines += ["", "## Rows that could not be scored", "", *(f"- row {row.row} {row.reason}" for row in bad)]
-    return "\n".join(lines) + "\n"
-
-
-def problem_lines(rows: list[GradedRow]) -> list[str]:
-    """A row of the table for each problem, in the order of the file."""
-    by_problem: dict[str, list[GradedRow]] = {}
-    for row in rows:
-        by_problem.setdefault(row.task_id, []).append(row)
-    lines = []
-    for task_id, replies in by_problem.items():
-        others = Counter(row.status for row in replies if row.status != VerdictStatus.CORRECT)
-        detail = next((row.detail for row in replies if row.detail), "")
-        shown = " ".join(detail.replace("|", "\\|").replace("`", "'").split())[:SHOWN_CHARACTERS]
-        words = ", ".join(f"{count} {status}" for status, count in others.most_common())
-        lines.append(f"| {task_id} | {len(replies)} | {len(replies) - others.total()} | {words} | {shown} |")
-    return lines

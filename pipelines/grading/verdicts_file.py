@@ -69,8 +69,11 @@ class VerdictsFile:
     """The verdicts of one folder: those that are there, and new ones appended. A context manager; one thread writes."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        """Raises InputError if the folder holds verdicts of other settings."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Raises InputError if the folder holds verdicts of other settings, or cannot be made."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError, PermissionError) as error:
+            raise InputError(f"output {folder} cannot be made: {error.strerror}. Give another --output.") from error
         self._path = folder / VERDICTS
         check_settings(folder, settings)
         self._lines = self._path.read_bytes().splitlines(keepends=True) if self._path.is_file() else []
@@ -83,13 +86,21 @@ class VerdictsFile:
         wanted = {
             completion.row: (completion.problem.problem_id, text_hash(completion.text)) for completion in completions
         }
-        stored = [GradedRow(**json.loads(line)) for line in self._lines]
+        stored = [self._parsed(number, line) for number, line in enumerate(self._lines, start=1)]
         again = (VerdictStatus.ERROR, VerdictStatus.SANDBOX_ERROR)
         return {
             row.row: row
             for row in stored
             if wanted.get(row.row) == (row.task_id, row.text_hash) and row.status not in again
         }
+
+    def _parsed(self, number: int, line: bytes) -> GradedRow:
+        try:
+            return GradedRow(**json.loads(line))
+        except (ValueError, TypeError) as error:
+            raise InputError(
+                f"{self._path}: line {number} is no verdict ({error}). Remove the file, or give another --output."
+            ) from error
 
     def __enter__(self) -> "VerdictsFile":
         self._file = self._path.open("ab")
@@ -116,7 +127,10 @@ def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     if not path.is_file():
         write_atomically(path, json.dumps(settings, indent=2).encode())
         return
-    before = json.loads(path.read_text())
+    try:
+        before = dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path} holds no settings ({error}). Give another --output.") from error
     if changed := [name for name in {**before, **settings} if before.get(name) != settings.get(name)]:
         name = changed[0]
         raise InputError(

@@ -3,13 +3,15 @@
 Legend: P problems, N samples of each in launch order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.live.log import Key, LiveSamples
 from pipelines.runs.finished_sample import FinishedSample
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.manifest import Manifest
@@ -48,15 +50,9 @@ def run_position(folder: RunFolder, manifest: Manifest, *, saved: Sequence[Finis
     `saved`: samples that hold an answer and are not in the output files yet.
     """
     index, ids = folder.sample_index(), folder.problem_ids()
-    has_answer_PN = index.answered_PN.copy()
-    saved_problem = pc.index_in(pa.array([sample.problem_id for sample in saved], pa.string()), value_set=ids)
-    has_answer_PN[saved_problem.to_numpy(zero_copy_only=False), [sample.sample_index for sample in saved]] = True
-    num_problems, num_samples = index.answered_PN.shape
-    starts = [unit.start for units in work_unit_groups(manifest.config, manifest.rounds) for unit in units]
-    unit_N = np.searchsorted(starts, np.arange(num_samples), side="right") - 1
-    here_PN = np.broadcast_to(
-        manifest.config.run_partition.holds(np.arange(num_problems)[:, None], unit_N[None, :]), index.answered_PN.shape
-    )
+    keys = [(sample.problem_id, sample.sample_index) for sample in saved]
+    has_answer_PN = index.answered_PN | places_of(keys, folder)
+    here_PN = generated_here(folder, manifest)
     answered_PN = here_PN & has_answer_PN
     missing_PN = here_PN & ~has_answer_PN & ~folder.stopped(manifest)[:, None]
     solved_ids = {sample.problem_id for sample in saved if sample.is_correct}
@@ -93,3 +89,30 @@ def run_position(folder: RunFolder, manifest: Manifest, *, saved: Sequence[Finis
             schema=MISSING_SCHEMA,
         ),
     )
+
+
+def lacks_samples(folder: RunFolder, manifest: Manifest) -> bool:
+    """True if a session has something to generate; False if all it needs lies in live/, and only verdicts or output files are missing."""
+    if not folder.is_planned(manifest):
+        return True
+    done_PN = folder.sample_index().answered_PN | places_of(LiveSamples(folder.storage).keys(), folder)
+    return bool((generated_here(folder, manifest) & ~done_PN & ~folder.stopped(manifest)[:, None]).any())
+
+
+def generated_here(folder: RunFolder, manifest: Manifest) -> npt.NDArray[np.bool_]:
+    """[P, N] True for samples of the partition that the manifest's config names."""
+    num_problems, num_samples = shape = folder.sample_index().answered_PN.shape
+    starts = [unit.start for units in work_unit_groups(manifest.config, manifest.rounds) for unit in units]
+    unit_N = np.searchsorted(starts, np.arange(num_samples), side="right") - 1
+    partition = manifest.config.run_partition
+    return np.broadcast_to(partition.holds(np.arange(num_problems)[:, None], unit_N[None, :]), shape)
+
+
+def places_of(keys: Collection[Key], folder: RunFolder) -> npt.NDArray[np.bool_]:
+    """[P, N] True for the samples that `keys` names."""
+    place_PN = np.zeros(folder.sample_index().answered_PN.shape, dtype=np.bool_)
+    problem_R = pc.index_in(
+        pa.array([problem_id for problem_id, _ in keys], pa.string()), value_set=folder.problem_ids()
+    )
+    place_PN[problem_R.to_numpy(zero_copy_only=False), [index for _, index in keys]] = True
+    return place_PN

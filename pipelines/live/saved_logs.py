@@ -48,11 +48,12 @@ class SavedLogs:
 
     def remove(self) -> None:
         """Remove the logs each of whose samples has an answer in an output file."""
-        files = self._folder.files()
-        new = [name for name in files if name not in self._seen]
-        found = find_samples(self._folder.storage, new, self._problem_ids, self._num_samples)
-        self._answered_PN |= found.answered_PN
-        self._seen |= set(new)
+        new = [name for name in self._folder.files() if name not in self._seen]
+        if new:  # else a large run's grid would be filled every minute for nothing
+            self._answered_PN |= find_samples(
+                self._folder.storage, new, self._problem_ids, self._num_samples
+            ).answered_PN
+            self._seen |= set(new)
         storage = self._folder.storage
         self._logs |= {name: self._places(table) for name, table in log_keys(storage, but=self._logs.keys())}
         for name in [name for name, place_R in self._logs.items() if self._answered_PN.ravel()[place_R].all()]:

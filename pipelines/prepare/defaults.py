@@ -4,7 +4,10 @@
     temperature, top_p, top_k,  run.json                the model's generation_config.json, else the task, else SamplingConfig
     min_p
     max_tokens                  run.json                the task, which knows how long chat and thinking models answer
+    stop                        run.json                the task, where no chat template is applied
     engine.num_cpus             this machine            the cores of this machine over the shards, for shards on CPUs
+
+jobs.rollouts takes the same, but for temperature 1 without filters in a new run.
 
 A command line is parsed twice: first to know the task and the model, then over these values, so that whatever the user gives wins.
 """
@@ -18,6 +21,7 @@ from transformers import GenerationConfig
 from actors.config import SamplingConfig
 from pipelines.config.run import RunConfig
 from pipelines.prepare.model_files import load_model_config, load_tokenizer
+from pipelines.prepare.prompt import has_chat_prompt
 from pipelines.runs.folder import RunFolder
 
 MODEL_CARD = "the model's generation_config.json"
@@ -52,11 +56,11 @@ class RunDefaults:
     def line(self, config: RunConfig) -> str:
         """Which sampling the run has, and where each value is from."""
         taken: dict[str, list[str]] = {}
-        for name in ("temperature", "top_p", "top_k", "min_p", "max_tokens"):
-            value = vars_of(config.sampling)[name]
+        for name, value in vars_of(config.sampling).items():
             source = self.sources[name] if value == vars_of(self.sampling)[name] else "given"
             if value or name == "temperature":
-                taken.setdefault(source, []).append(f"{name} {value:g}")
+                shown = f"{value:g}" if isinstance(value, (int, float)) else " ".join(map(repr, value))
+                taken.setdefault(source, []).append(f"{name} {shown}")
         said = "; ".join(f"{', '.join(values)} ({source})" for source, values in taken.items())
         left_out = f". Left out, since no sampler here has it: {', '.join(self.left_out)}" if self.left_out else ""
         return f"sampling: {said}{left_out}"
@@ -73,6 +77,21 @@ def run_defaults(config: RunConfig) -> RunDefaults:
     return replace(model_defaults(config), num_cpus=num_cpus)
 
 
+def rollout_defaults(config: RunConfig) -> RunDefaults:
+    """The defaults of a run that is made for a trainer: as `run_defaults`, but a new run samples at temperature 1 without filters, whatever
+    the model card says. Trainers compare with log-probabilities over the whole vocabulary, which filters and most exports exclude."""
+    defaults = run_defaults(config)
+    if RunFolder(config.run_folder).has_run:
+        return defaults
+    plain = {name: vars_of(SamplingConfig())[name] for name in FROM_MODEL_CARD}
+    return replace(
+        defaults,
+        sampling=replace(defaults.sampling, **plain),
+        sources=defaults.sources
+        | dict.fromkeys(plain, "rollouts: trainers' log-probabilities are over the whole vocabulary"),
+    )
+
+
 def model_defaults(config: RunConfig) -> RunDefaults:
     """The sampling that users of the task and the model expect."""
     load_model_config(config)
@@ -86,6 +105,8 @@ def model_defaults(config: RunConfig) -> RunDefaults:
     if max_tokens is not None:
         sampling["max_tokens"] = max_tokens
         sources["max_tokens"] = f"task {task.name}, {'thinking' if is_thinking else 'chat or base'} model"
+    if task.raw_stop and not has_chat_prompt(config, load_tokenizer(config)):
+        sampling["stop"], sources["stop"] = task.raw_stop, f"task {task.name}, no chat template"
     card = generation_config(config)
     for name in FROM_MODEL_CARD:
         # A temperature of 0 stands for greedy decoding, of which all samples would be the same.

@@ -8,13 +8,18 @@ from pipelines.errors import InputError
 from pipelines.problems.problem import Problem
 
 
+def has_chat_prompt(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether prompts go through the model's chat template: it has one, and both run and task want it."""
+    return config.chat and config.chosen_task.chat and bool(tokenizer.chat_template)
+
+
 def format_prompt(problem: Problem, config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> str:
-    """The prompt as the engine gets it: template, then the model's chat template if it has one and both run and task want it.
+    """The prompt as the engine gets it: the task's template, then the model's chat template where `has_chat_prompt`.
 
     The engine's tokenizer puts the beginning-of-text token in front. Chat templates that spell it out would give it twice: then it is
     left out here.
     """
-    is_chat = config.chat and config.chosen_task.chat and bool(tokenizer.chat_template)
+    is_chat = has_chat_prompt(config, tokenizer)
     text = config.prompt_template(is_chat=is_chat).replace("{problem}", problem.text)
     sampler = SAMPLERS[config.sampler]
     if not is_chat:

@@ -33,7 +33,7 @@ def jsonl_rows(path: Path) -> Iterator[Row]:
 
 
 def parquet_rows(path: Path) -> Iterator[Row]:
-    """Rows of one Parquet file."""
+    """Rows of one Parquet file. Raises InputError if it is not Parquet, or damaged."""
     import pyarrow as pa
     import pyarrow.parquet
 
@@ -41,8 +41,8 @@ def parquet_rows(path: Path) -> Iterator[Row]:
         with pa.parquet.ParquetFile(path) as file:
             for batch in file.iter_batches():
                 yield from batch.to_pylist()
-    except pa.ArrowInvalid as error:
-        raise InputError(f"dataset file {path} is not Parquet: {error}") from error
+    except (pa.ArrowInvalid, OSError) as error:  # OSError: a page that cannot be read
+        raise InputError(f"file {path} is not Parquet, or is damaged: {error}") from error
 
 
 def hub_rows(source: HubSource) -> Iterator[Row]:

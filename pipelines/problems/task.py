@@ -96,6 +96,8 @@ class Task:
     """Temperature that users of the task expect, where the model's generation_config.json names none; None: 1, as in the ESamp paper."""
     top_p: float | None = None
     """Nucleus mass, likewise; None: 1."""
+    raw_stop: tuple[str, ...] = ()
+    """Texts at which an answer ends where no chat template is applied: a base model goes on with another function or question."""
 
     def __post_init__(self) -> None:
         for prompt in (self.prompt, self.raw_prompt or "{problem}"):

@@ -6,7 +6,7 @@ Legend: R runs of a condition, P problems that every run has finished.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from rich.console import Console
 
 from pipelines.errors import InputError
 from pipelines.report.measures.comparison import ConditionComparison, conclusion, differences_at
-from pipelines.report.run_set import by_condition, condition_settings
+from pipelines.report.run_set import by_condition, condition_names, condition_settings
 from pipelines.runs.early_stopping import Stop, stops_of
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.manifest import Manifest
@@ -61,7 +61,20 @@ def compare_adaptive(folders: Sequence[RunFolder]) -> tuple[list[RunSummary], li
     problems = [problem_id for problem_id in runs[0].counts if problem_id in shared]
     if not problems:
         raise InputError("the runs share no finished problem; let them finish, then compare again.")
-    return [run.summary for run in runs], [conclusion(compare(condition, baseline, problems)) for condition in others]
+    names = names_of([baseline, *others])
+    comparisons = [compare(condition, baseline, problems) for condition in others]
+    return [run.summary for run in runs], [
+        conclusion(replace(comparison, condition=name, baseline=names[0]))
+        for comparison, name in zip(comparisons, names[1:], strict=True)
+    ]
+
+
+def names_of(conditions: list[list[CountedRun]]) -> list[str]:
+    """A name for each condition: its sampler and rule; its settings too where that is not enough to tell them apart."""
+    labels = [runs[0].summary.label for runs in conditions]
+    if len(set(labels)) == len(labels):
+        return labels
+    return condition_names([runs[0].manifest for runs in conditions])
 
 
 def print_adaptive(folders: Sequence[RunFolder], console: Console) -> None:

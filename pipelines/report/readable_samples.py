@@ -9,9 +9,10 @@ import numpy as np
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from pipelines.report.config import ReadingConfig
+from pipelines.report.html_text import shown_text
 from pipelines.report.run_samples import RunSamples
 from pipelines.report.run_set import Condition, RunSet
-from pipelines.report.token_marks import encode_marks, novelty_levels, shown_text, token_pieces
+from pipelines.report.token_marks import encode_marks, novelty_levels, token_pieces
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

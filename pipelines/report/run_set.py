@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.config.run import RunConfig
+from pipelines.config.yaml_flags import flatten
 from pipelines.errors import InputError
 from pipelines.problems.problem import Problem
 from pipelines.report.run_samples import RunSamples, read_run
@@ -149,19 +150,28 @@ def condition_settings(manifest: Manifest) -> dict[str, Any]:
 
 
 def name_conditions(groups: list[list[RunSamples]]) -> list[Condition]:
-    """Conditions by their sampler, and by the settings in which conditions of one sampler differ."""
-    short = [sampler_name(runs[0].manifest.config) for runs in groups]
-    names = []
-    for index, runs in enumerate(groups):
-        twins = [condition_settings(groups[i][0].manifest) for i, name in enumerate(short) if name == short[index]]
-        own = condition_settings(runs[0].manifest)
-        differing = [
-            f"{setting.rpartition('.')[2]} {value}"
-            for setting, value in own.items()
-            if any(twin.get(setting) != value for twin in twins)
-        ]
-        names.append(", ".join([short[index], *differing]))
+    """Conditions by their names."""
+    names = condition_names([runs[0].manifest for runs in groups])
     return [Condition(name=name, runs=runs) for name, runs in zip(names, groups, strict=True)]
+
+
+def condition_names(manifests: Sequence[Manifest]) -> list[str]:
+    """A name for the condition of each run: its sampler, and the settings in which conditions of one sampler differ, as jobs.compare takes
+    them. A setting of the sampler's own section, or of the exchange, is left out where it has its default."""
+    short = [sampler_name(manifest.config) for manifest in manifests]
+    names = []
+    for manifest, sampler in zip(manifests, short, strict=True):
+        own = condition_settings(manifest)
+        twins = [condition_settings(other) for other, name in zip(manifests, short, strict=True) if name == sampler]
+        default = RunConfig().to_dict()
+        usual = flatten({name: default[name] for name in (manifest.config.sampler_section, "exchange") if name})
+        differing = [
+            f"{setting.rpartition('.')[2]}={value}"
+            for setting, value in own.items()
+            if any(twin.get(setting) != value for twin in twins) and (setting not in usual or usual[setting] != value)
+        ]
+        names.append(", ".join([sampler, *differing]))
+    return names
 
 
 def sampler_name(config: RunConfig) -> str:

@@ -14,8 +14,6 @@ LEVELS = 9
 LONGEST_PIECE = 35
 """Code points that one mark can cover; longer pieces take several."""
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-UNSAFE_IN_HTML = str.maketrans({"\r": "\u240d", "\0": "\u2400"})
-"""Characters that an HTML parser changes, and the pictures of them that are shown instead: lengths must not change."""
 REPLACEMENT = "\ufffd"
 """What a decoder gives for half a character."""
 
@@ -53,8 +51,3 @@ def encode_marks(pieces: Sequence[str], levels: Sequence[int]) -> str:
         for start in range(0, len(piece), LONGEST_PIECE):
             marks.append(DIGITS[min(LONGEST_PIECE, len(piece) - start)] + str(level))
     return "".join(marks)
-
-
-def shown_text(text: str) -> str:
-    """The text as the page holds it: as many code points, none of which an HTML parser changes."""
-    return text.translate(UNSAFE_IN_HTML)

@@ -213,10 +213,14 @@ class RunFolder:
         files = self.files(f"{VERDICTS}/{verification}")
         return StoredVerdicts(self.storage, files, self.problem_ids(), self.manifest().config.samples)
 
+    def is_planned(self, manifest: Manifest) -> bool:
+        """True if the whole plan of the run is here: a session has begun, and so has its last extension round."""
+        return self.has_run and all(map(self.storage.is_file, [ANSWERS, *plan_files(manifest)]))
+
     def count_work_units(self, manifest: Manifest) -> WorkUnitCount:
         """How far the partition of a run is that its config names. What a run plans and is not in the plan here yet is not finished."""
         planned = manifest.config.run_partition.count(manifest.num_problems, len(manifest.group_sizes))
-        if not self.has_run or not all(map(self.storage.is_file, [ANSWERS, *plan_files(manifest)])):
+        if not self.is_planned(manifest):
             return WorkUnitCount(planned=planned, unfinished=planned)
         index = self.sample_index()
         unfinished = sum(

@@ -1,6 +1,7 @@
 """Joins folders of one run that was made in several places.
 
     RUN1/samples, RUN2/samples, ... -> samples that OUT lacks -> OUT/samples
+    RUN1/live, RUN2/live, ... -------> of work units under way -> OUT/live: whoever goes on with OUT generates what these lack
 
 Promise: sources are only read, and nothing is written unless they belong together: the same run (but for where it ran and how far it was
 extended), and the same tokens wherever two hold the same sample. A kill leaves a folder that the same command completes; once done it
@@ -12,6 +13,7 @@ import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from pipelines.errors import InputError
+from pipelines.live.log import LIVE, Key, log_keys
+from pipelines.live.position import places_of
+from pipelines.live.saved_logs import SavedLogs
 from pipelines.runs.folder import ANSWERS, RunFolder, plan_files
 from pipelines.runs.manifest import Manifest, differing
 from pipelines.runs.rescored_verdicts import VERDICTS
@@ -45,6 +50,8 @@ class MergedSource:
     """Samples with an answer that it holds."""
     taken: int
     """Of these, those that no source before it holds."""
+    under_way: int
+    """Samples that it holds in live/ only."""
     sha256: str
     """Of the names and sums of its files, which merged/<sha256>.json lists."""
 
@@ -73,6 +80,7 @@ def merge_runs(output: RunFolder, folders: Sequence[RunFolder]) -> list[MergedSo
     merged = [
         join_source(output, source, where_PN) for source, where_PN in zip(sources, taken_samples(sources), strict=True)
     ]
+    SavedLogs(output).remove()
     record_merge(output, sources, merged)
     return merged
 
@@ -155,7 +163,7 @@ def begin_output(output: RunFolder, source: RunFolder, whole: Manifest) -> None:
         config = replace(whole.config, output=output.path, partition=None)
         manifest = replace(whole, run_id=uuid.uuid4().hex[:12], config=config, verification=None)
         output.check(manifest)
-    for folder in ("", "samples", "plan", "merged"):
+    for folder in ("", "samples", "plan", "merged", LIVE):
         output.storage.make_folder(folder)
     output.write_manifest(manifest)
     for name in [ANSWERS, *plan_files(whole)]:
@@ -170,6 +178,7 @@ def join_source(output: RunFolder, source: Source, take_PN: npt.NDArray[np.bool_
         copy_rows(output, source, file, sum_of_file=sums[file.name])
     if source.manifest.verification is not None:
         copy_verdicts(output, source, source.manifest.verification)
+    under_way = copy_logs(output, source)
     sum_of_sums = hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()
     listing = json.dumps({"path": str(source.folder.path), "parts": sums}, indent=1).encode()
     output.storage.write(f"merged/{sum_of_sums}.json", listing)
@@ -178,6 +187,7 @@ def join_source(output: RunFolder, source: Source, take_PN: npt.NDArray[np.bool_
         run_id=source.manifest.run_id,
         answers=int(source.index.answered_PN.sum()),
         taken=int((take_PN & source.index.answered_PN).sum()),
+        under_way=under_way,
         sha256=sum_of_sums,
     )
 
@@ -189,6 +199,18 @@ def copy_rows(output: RunFolder, source: Source, file: FileRows, *, sum_of_file:
     if not output.storage.is_file(name):
         with output.storage.atomic_file(name) as sink:
             pa.parquet.write_table(source.folder.read_rows(file.name, file.rows), sink)
+
+
+def copy_logs(output: RunFolder, source: Source) -> int:
+    """Copy the logs of samples that no output file of the source holds; returns their number. Not into output files: of a work unit that is
+    under way the short samples are finished first, and pass@k of those would not be that of the run."""
+    keys: set[Key] = set()
+    for name, table in log_keys(source.folder.storage):
+        keys |= set(zip(table["problem_id"].to_pylist(), table["sample_index"].to_pylist(), strict=True))
+        copied = f"{LIVE}/{source.manifest.run_id}-{PurePosixPath(name).name}"
+        if not output.storage.is_file(copied):
+            output.storage.write(copied, source.folder.storage.read(name))
+    return int((places_of(keys, source.folder) & ~source.folder.sample_index().answered_PN).sum())
 
 
 def copy_verdicts(output: RunFolder, source: Source, verification: str) -> None:

@@ -57,12 +57,17 @@ class SampleIndex:
         """The output files that hold samples (of those `where_PN` is True for), with the rows that count."""
         has_row_PN = self.file_PN != NOWHERE
         place_R = np.flatnonzero(has_row_PN if where_PN is None else has_row_PN & where_PN)
-        place_R = place_R[np.lexsort((self.row_PN.ravel()[place_R], self.file_PN.ravel()[place_R]))]
-        starts = np.searchsorted(self.file_PN.ravel()[place_R], np.arange(len(self.files) + 1))
+        # By file at once and by row file by file: sorting by both at once takes some 15 bytes a sample more.
+        file_R = self.file_PN.ravel()[place_R]
+        place_R = place_R[np.argsort(file_R, kind="stable")]
+        starts = np.cumsum([0, *np.bincount(file_R, minlength=len(self.files))])
+        del file_R
         for name, (start, end) in zip(self.files, pairwise(starts.tolist()), strict=True):
             if start < end:
                 places = place_R[start:end]
-                yield FileRows(name=name, rows=self.row_PN.ravel()[places], places=places)
+                rows = self.row_PN.ravel()[places]
+                by_row = np.argsort(rows)
+                yield FileRows(name=name, rows=rows[by_row], places=places[by_row])
 
     def is_finished(self, problem_U: npt.NDArray[np.int64], sample_indices: pa.ListArray) -> npt.NDArray[np.bool_]:
         """[U] True for units all of whose samples have an answer. `problem_U`: place of each unit's problem."""

@@ -36,6 +36,7 @@ class RunLabels:
 
 def run_labels(config: RunConfig, *, run_id: str, model_fingerprint: str) -> RunLabels:
     """The labels of a run."""
+    sampling = config.effective_sampling
     return RunLabels(
         run_id=run_id,
         model=config.model,
@@ -43,7 +44,11 @@ def run_labels(config: RunConfig, *, run_id: str, model_fingerprint: str) -> Run
         config_hash=config_hash(config),
         sampler=config.sampler,
         beta=config.beta,
-        **asdict(config.effective_sampling),
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        min_p=sampling.min_p,
+        max_tokens=sampling.max_tokens,
     )
 
 

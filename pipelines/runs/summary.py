@@ -126,9 +126,9 @@ class RunSummary(RunCounters):
             )
         elif self.beta and len(self.group_sizes) > 1:
             warnings.append(
-                f"{self.label}: a problem's samples are {in_words(self.group_sizes)}. Groups that ran at the same time shared the "
-                "problem's Distiller; one that began after the others had ended began with a new Distiller. pass@k is that of k out of all "
-                f"{self.samples_per_problem}, not of one group of as many (docs/statistics.md)."
+                f"{self.label}: a problem's samples are {in_words(self.group_sizes)}. Groups that one session generated on one shard, or "
+                "with a trainer actor, shared the problem's Distiller; those of another session began with a new one. pass@k is that of k "
+                f"out of all {self.samples_per_problem}, not of one group of as many (docs/statistics.md)."
             )
         if self.without_verdict:
             warnings.append(

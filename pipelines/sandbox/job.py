@@ -78,3 +78,7 @@ class JobResult:
     """Why, in a line: the exception, and the line of the tests it came from."""
     busy_share: float = field(default=1.0, compare=False)
     """Processor time of program and tests, over the time that passed."""
+
+
+HONEST = ScriptJob(program="def double(x): return 2 * x", test="assert double(21) == 42", names=("double",))
+"""A job that passes wherever the sandbox works."""

@@ -8,12 +8,13 @@ import compileall
 import json
 import logging
 import threading
+from collections import deque
 from pathlib import Path
 from typing import Any
 
 from pipelines.errors import RunError
 from pipelines.sandbox.backends import PACKAGE_ROOT, IsolationBackend, package_folders, readable_paths
-from pipelines.sandbox.job import CallJob, JobResult, JobStatus, ScriptJob, StdinJob, TestJob
+from pipelines.sandbox.job import HONEST, CallJob, JobResult, JobStatus, ScriptJob, StdinJob, TestJob
 from pipelines.sandbox.limits import Limits
 from pipelines.sandbox.turns import alone, together
 from pipelines.sandbox.zygote import GraderEndedError, GraderTimeoutError, Zygote
@@ -28,8 +29,11 @@ SAMPLES_PER_ZYGOTE = 256
 """Samples that share a seed of str hashes and a layout of memory. A new zygote costs about as much as three samples."""
 BUSY_SHARE = 0.8
 """Of its time a sample must have computed for a time-out to count at once. Others may have been starved by a busy machine."""
+RECENT_SAMPLES = 10
 MAX_FAILURES = 3
-"""Samples in a row that may end without a verdict, each tried twice, before the run stops: it is the machine that fails, not they."""
+"""Of the last RECENT_SAMPLES, how many end without a verdict, each tried twice, before the sandbox itself is tested."""
+NUM_CHECKS = 5
+"""Runs of HONEST that must have a verdict: a machine at its limit of processes fails now and then, not always."""
 
 
 class Sandbox:
@@ -42,8 +46,8 @@ class Sandbox:
         self._command = backend.command(limits)
         self._lock = threading.Lock()
         self._zygote: Zygote | None = None
-        self._failures = 0
-        """Samples in a row that ended without a verdict."""
+        self._has_verdict: deque[bool] = deque(maxlen=RECENT_SAMPLES)
+        """Of the last samples."""
         # A zygote may not write its byte code; without, most of its start goes into compiling.
         compileall.compile_dir(INSIDE, quiet=2)
 
@@ -60,7 +64,20 @@ class Sandbox:
         return result
 
     def _run(self, job: TestJob) -> JobResult:
-        """One try. A sample without a verdict is tried once more by another zygote. Raises RunError if several in a row have none."""
+        """The result, which counts among the recent ones. Raises RunError if it is the sandbox that fails."""
+        result = self._tried_twice(job)
+        has_verdict = result.status is not JobStatus.SANDBOX_FAILED
+        self._has_verdict.append(has_verdict)
+        if not has_verdict:
+            logger.warning(
+                "the code sandbox (%s) gave no verdict on a sample, twice: %s", self.backend.name, result.detail
+            )
+            if self._has_verdict.count(False) >= MAX_FAILURES:
+                self._check()
+        return result
+
+    def _tried_twice(self, job: TestJob) -> JobResult:
+        """The result. A sample without a verdict is tried once more, by another zygote."""
         clocks = num_clocks(job)
         frames = frame(self._job(job, clocks)) + test_frames(job)
         reason = ""
@@ -76,11 +93,10 @@ class Sandbox:
                 continue
             result = read_verdict(verdict)
             if result.status is not JobStatus.SANDBOX_FAILED:
-                self._failures = 0
                 return result
             reason = result.detail
             self._replace(zygote)
-        return self._failed(reason)
+        return JobResult(JobStatus.SANDBOX_FAILED, reason)
 
     def close(self) -> None:
         """End the zygote."""
@@ -109,17 +125,18 @@ class Sandbox:
         if is_current:
             failed.retire()
 
-    def _failed(self, reason: str) -> JobResult:
-        """What becomes of a sample that has no verdict twice."""
-        self._failures += 1
-        logger.warning("the code sandbox (%s) gave no verdict on a sample, twice: %s", self.backend.name, reason)
-        if self._failures >= MAX_FAILURES:
-            raise RunError(
-                f"the code sandbox ({self.backend.name}) fails on this machine: {self._failures} samples in a row ended without a verdict, "
-                f"each in two tries, the last with: {reason}. What is saved is kept; look for limits on processes (pids) and memory, then "
-                "start the same command again."
-            )
-        return JobResult(JobStatus.SANDBOX_FAILED, reason)
+    def _check(self) -> None:
+        """Run what is known to pass. If it has a verdict, the samples are at fault, and the run goes on. Raises RunError if it has none."""
+        for _ in range(NUM_CHECKS):
+            result = self._tried_twice(HONEST)
+            if result.status is JobStatus.SANDBOX_FAILED:
+                raise RunError(
+                    f"the code sandbox ({self.backend.name}) fails on this machine: {MAX_FAILURES} of the last {RECENT_SAMPLES} samples "
+                    "ended without a verdict, each in two tries, and so did a program that is known to be right: "
+                    f"{result.detail}. What is saved is kept; look for limits on processes (pids) and memory, then "
+                    "start the same command again."
+                )
+        self._has_verdict.clear()
 
     def _job(self, job: TestJob, clocks: int) -> dict[str, Any]:
         """What the grader and the program's process need, and nothing of the tests."""

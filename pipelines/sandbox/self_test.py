@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipelines.sandbox.attacks import ATTACKS, Attack, Target
 from pipelines.sandbox.backends import IsolationBackend
-from pipelines.sandbox.job import JobResult, JobStatus, ScriptJob
+from pipelines.sandbox.job import HONEST, JobResult, JobStatus
 from pipelines.sandbox.limits import Limits
 from pipelines.sandbox.sandbox import Sandbox
 
@@ -21,7 +21,6 @@ HONEST_LIMITS = Limits(timeout_s=10.0)
 """A loaded machine is no reason to call a backend broken."""
 ATTACK_LIMITS = Limits(timeout_s=1.0, memory_mib=256)
 """Some attacks never end by themselves, and one fills what memory it gets."""
-HONEST = ScriptJob(program="def double(x): return 2 * x", test="assert double(21) == 42", names=("double",))
 WORKERS = 4
 
 

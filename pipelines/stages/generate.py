@@ -18,7 +18,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import ray
@@ -68,13 +68,17 @@ class GenerateSamples:
         gate: Gate,
         *,
         attempts: int,
+        group_size: int,
         verifiers: Sequence[ActorHandle],
         listeners: Sequence[ActorHandle],
         log: LogSettings,
     ) -> None:
-        """`listeners`, Progress and others, are told of every sample when it has its verdict."""
+        """`listeners`, Progress and others, are told of every sample when it has its verdict. `group_size`: samples of a problem in the
+        extension round, which may be several work units. A session that goes on with a problem generates fewer: its Distiller then waits
+        for the others in vain, until another problem needs the slot or the round ends."""
         self._shards = ShardPool(router, attempts=attempts)
         self._labels = labels
+        self._group_size = group_size
         self._gate = gate
         self._verifiers = VerifierPool(verifiers)
         self._listeners = list(listeners)
@@ -103,7 +107,7 @@ class GenerateSamples:
 
     async def _generate(self, unit: StoredWorkUnit) -> pa.Table:
         """[samples of the unit that are finished] in their order."""
-        work = unit.work
+        work = replace(unit.work, group_size=self._group_size)
         saved = await asyncio.to_thread(self._saved.rows, work.problem_id, work.sample_indices)
         scoring = [asyncio.ensure_future(self._scored(row)) for row in saved.values()]
         missing = work.without(saved.keys())

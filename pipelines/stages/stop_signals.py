@@ -35,6 +35,7 @@ class StopSignals:
         self._console = console
         self._drain: Drain | None = None
         self._received: int | None = None
+        self._stop: KeyboardInterrupt | None = None
 
     def __enter__(self) -> "StopSignals":
         self._before = {}
@@ -51,10 +52,13 @@ class StopSignals:
 
     @contextmanager
     def with_grace(self, router: ActorHandle, grace_s: float) -> Iterator[None]:
-        """While the block runs, samples under way get `grace_s` seconds from the first signal on."""
+        """While the block runs, samples under way get `grace_s` seconds from the first signal on. What ends the block then is kept in
+        `interrupt`, for whoever has recorded the session to raise."""
         self._drain = Drain(router, grace_s)
         try:
             yield
+        except KeyboardInterrupt as stop:
+            self._stop = stop
         finally:
             self._drain.end()
             self._drain = None
@@ -63,7 +67,7 @@ class StopSignals:
     def interrupt(self) -> KeyboardInterrupt | None:
         """What ends the session; None if there was no signal. A session that came to its end in the grace period is ended all the same:
         there may be another run behind it."""
-        return None if self._received is None else interrupt(self._received)
+        return self._stop or (None if self._received is None else interrupt(self._received))
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._drain is not None and self._drain.is_over:

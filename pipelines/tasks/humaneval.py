@@ -15,6 +15,8 @@ CODE_PROMPT = (
     "```\n{problem}\n```\n"
 )
 CODE_PROMPT_SOURCE = "EvalPlus, instruction_prefix"
+NEXT_STATEMENTS = ("\ndef ", "\nclass ", "\nimport ", "\nfrom ", "\nassert ", "\nif __name__", "\nprint(")
+"""What a base model goes on with behind the function: EvalPlus' stop words for HumanEval."""
 
 
 def read_row(row: Row, options: TaskOptions) -> Problem:
@@ -29,6 +31,7 @@ TASK = Task(
     rows=read_row,
     prompt=CODE_PROMPT,
     raw_prompt="{problem}\n",
+    raw_stop=NEXT_STATEMENTS,
     prompt_source=CODE_PROMPT_SOURCE,
     verifier="code",
     max_tokens=1024,

@@ -5,7 +5,7 @@ The prompt is HumanEval's. The hub's copy was not loaded here: the columns are H
 """
 
 from pipelines.problems.task import HubSource, Task
-from pipelines.tasks.humaneval import CODE_PROMPT, CODE_PROMPT_SOURCE, read_row
+from pipelines.tasks.humaneval import CODE_PROMPT, CODE_PROMPT_SOURCE, NEXT_STATEMENTS, read_row
 
 TASK = Task(
     name="humaneval_plus",
@@ -13,6 +13,7 @@ TASK = Task(
     rows=read_row,
     prompt=CODE_PROMPT,
     raw_prompt="{problem}\n",
+    raw_stop=NEXT_STATEMENTS,
     prompt_source=CODE_PROMPT_SOURCE,
     verifier="code",
     max_tokens=1024,

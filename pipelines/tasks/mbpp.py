@@ -14,6 +14,9 @@ from pipelines.problems.problem import Problem
 from pipelines.problems.task import HubSource, Row, Task, TaskOptions
 from pipelines.tasks.humaneval import CODE_PROMPT, CODE_PROMPT_SOURCE
 
+NEXT_PROBLEM = ('\n"""', "\nassert", "\nif __name__", "\nprint(")
+"""What a base model goes on with behind its functions: EvalPlus' stop words for MBPP."""
+
 
 def docstring(row: Row) -> str:
     """The task and its first test: without that, nobody can know the function's name. Raises InputError if the row has neither form."""
@@ -40,6 +43,7 @@ TASK = Task(
     rows=read_row,
     prompt=CODE_PROMPT,
     raw_prompt="{problem}\n",
+    raw_stop=NEXT_PROBLEM,
     prompt_source=CODE_PROMPT_SOURCE,
     verifier="code",
     max_tokens=1024,

@@ -10,7 +10,7 @@ import json
 from pipelines.problems.problem import Problem
 from pipelines.problems.task import HubSource, Row, Task, TaskOptions
 from pipelines.tasks.humaneval import CODE_PROMPT, CODE_PROMPT_SOURCE
-from pipelines.tasks.mbpp import docstring
+from pipelines.tasks.mbpp import NEXT_PROBLEM, docstring
 
 
 def read_row(row: Row, options: TaskOptions) -> Problem:
@@ -25,6 +25,7 @@ TASK = Task(
     rows=read_row,
     prompt=CODE_PROMPT,
     raw_prompt="{problem}\n",
+    raw_stop=NEXT_PROBLEM,
     prompt_source=CODE_PROMPT_SOURCE,
     verifier="code",
     max_tokens=1024,

@@ -2,12 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from esamp.batch import BatchStep, Draw
 from esamp.kept_tokens import KeptTokens, kept_tokens
-from esamp.telemetry import PolicyMeasures, TelemetryRecorder
+from esamp.telemetry import PolicyMeasures, RowVersions, TelemetryRecorder
 
 
 def step_of(*request_ids: str, draws: tuple[bool, ...] | None = None) -> BatchStep:
@@ -28,7 +29,8 @@ def append(recorder: TelemetryRecorder, step: BatchStep, *numbers: float, versio
     behaviour_B = torch.tensor(numbers)
     is_odd_B = torch.arange(size) % 2 == 1
     draw = Draw(behaviour_B, behaviour_B - 1, torch.full((size,), 151_936.0), is_odd_B)
-    measures = PolicyMeasures(is_odd_B.float(), behaviour_B, behaviour_B, (3,) * size, (version,) * size)
+    versions = RowVersions((version,), np.zeros(size, dtype=np.int64)) if version else None
+    measures = PolicyMeasures(is_odd_B.float(), behaviour_B, behaviour_B, torch.full((size,), 3.0), versions)
     recorder.append(step, draw, measures)
 
 
@@ -86,6 +88,23 @@ def test_the_first_tokens_of_a_record_have_all_its_columns() -> None:
     lengths = {name: len(column) for name, column in first.to_dict().items() if isinstance(column, list)}
     assert set(lengths.values()) == {3} and len(lengths) == 9 and first.version == "v"
     assert len(record.lag) == 4
+
+
+def test_a_record_has_the_newest_weights_that_its_rows_were_drawn_with() -> None:
+    """Rows of other records, rows without weights and records that were taken meanwhile change nothing."""
+    recorder = following(a="A", b="B")
+    for step, names in enumerate([("a0", "b0"), ("a1", "b1"), ("a2",)]):
+        is_last = step == 2
+        measures = PolicyMeasures(
+            *(torch.ones(2) for _ in range(4)), RowVersions(names, np.array([0, -1] if is_last else [0, 1]))
+        )
+        draw = Draw(torch.zeros(2), torch.zeros(2), torch.ones(2), torch.zeros(2, dtype=torch.bool))
+        recorder.append(step_of("a", "b"), draw, measures)
+    recorder.forget("a")
+    assert recorder.pop(["A"])["A"].version == "a2"
+    append(recorder, step_of("b"), 1)
+    append(recorder, step_of("b"), 1)
+    assert recorder.pop(["B"])["B"].version == "b1"
 
 
 def test_sampling_log_probabilities_nobody_asked_for_are_the_behaviours_where_no_policy_took_part() -> None:

@@ -7,6 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from actors.config import SamplingConfig
+from esamp.config import ESampConfig
 from jobs import compare
 from jobs.compare import CompareCommand, comparison_runs
 from pipelines.config.run import RunConfig
@@ -46,6 +48,48 @@ def test_runs_are_the_same_but_for_sampler_seed_and_folder() -> None:
     assert {replace(run, sampler="esamp", seed=0, output=None) for run in runs} == {command.run}
 
 
+def test_a_sampler_may_bring_settings_of_its_own_and_a_folder_named_after_them() -> None:
+    phrases = ("vanilla", "vanilla, temperature=0.8", "esamp, distiller=rls, source-depth=0.75", "quasi, start=token 8")
+    shared = RunConfig(sampling=SamplingConfig(top_p=0.9))
+    runs = comparison_runs(CompareCommand(samplers=phrases, output=Path("out"), run=shared))
+    assert [str(run.output) for run in runs] == [
+        "out/vanilla-0",
+        "out/vanilla-temperature-0.8-0",
+        "out/esamp-distiller-rls-source-depth-0.75-0",
+        "out/quasi-start-token-8-0",
+    ]
+    assert [run.sampling for run in runs] == [
+        shared.sampling,
+        replace(shared.sampling, temperature=0.8),
+        shared.sampling,
+        shared.sampling,
+    ]
+    assert (runs[2].esamp.distiller, runs[2].esamp.source_depth, runs[3].quasi.start) == ("rls", 0.75, "token 8")
+
+
+def test_the_report_names_settings_as_the_command_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    phrases = ["vanilla", "esamp", "esamp, distiller=rls"]
+    run = RunConfig(samples=2, limit=12, esamp=ESampConfig(trainer="local"))
+    for config in comparison_runs(CompareCommand(samplers=tuple(phrases), output=tmp_path, run=run)):
+        finish(config)
+    shared = ["--run.samples", "2", "--run.limit", "12", "--run.esamp.trainer", "local"]
+    compare.main([*shared, "--output", str(tmp_path), "--samplers", *phrases])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "esamp (beta 0.25) beats vanilla" in told
+    assert "esamp (beta 0.25), distiller=rls beats vanilla" in told
+
+
+def test_a_comparison_goes_on_with_what_was_shared_and_not_with_one_samplers_temperature(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    phrases = ["vanilla, temperature=0.8", "vanilla"]
+    run = RunConfig(samples=2, limit=12, sampling=SamplingConfig(top_p=0.9))
+    for config in comparison_runs(CompareCommand(samplers=tuple(phrases), output=tmp_path, run=run)):
+        finish(config)
+    compare.main(["--run.samples", "2", "--run.limit", "12", "--output", str(tmp_path), "--samplers", *phrases])
+    assert "temperature 1, top_p 0.9, max_tokens 512 (run.json)" in " ".join(capsys.readouterr().out.split())
+
+
 def test_one_command_ends_in_one_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = CompareCommand(seeds=(0, 1), output=tmp_path, run=RunConfig(samples=2, limit=12))
     for config in comparison_runs(command):
@@ -63,6 +107,13 @@ def test_one_command_ends_in_one_report(tmp_path: Path, capsys: pytest.CaptureFi
     [
         (["--samplers", "vanilla", "greedy"], "got 'greedy'"),
         (["--samplers", "esamp", "esamp"], "each once"),
+        (["--samplers", "esamp", "esamp, beta=0.25"], "'esamp' and 'esamp, beta=0.25' are the same"),
+        (["--samplers", "esamp, distiler=rls"], "sampler esamp has no setting 'distiler'; known are beta, scope"),
+        (["--samplers", "vanilla, beta=1"], "sampler vanilla has no setting 'beta'; known are temperature"),
+        (["--samplers", "esamp, distiller=cnn"], "distiller must be one of mlp, rls; got 'cnn'"),
+        (["--samplers", "esamp, beta=big"], "beta must be a number (float); got 'big'"),
+        (["--samplers", "esamp, rls"], 'settings such as "esamp, distiller=rls"'),
+        (["--samplers", "vanilla, temperature=0"], "temperature must be finite and > 0"),
         (["--seeds", "1", "1"], "each once"),
         (["--run.seed", "3"], "give --samplers, --seeds and --output"),
         (["--run.model", "no/such/model"], "does not exist"),

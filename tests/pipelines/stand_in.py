@@ -41,10 +41,10 @@ class StandInShard:
         self.cancelled: set[str] = set()
         self.busy_seconds = 0.0
         self.cancelled_samples = 0
+        self.rounds_ended = 0
         self.under_way = 0
         self.incarnation = uuid.uuid4().hex
         self.is_restarted: bool = ray.get_runtime_context().was_current_actor_reconstructed
-        self.stalled_since: float | None = None
 
     async def join(self, trainers: list[ActorHandle]) -> str:
         return self.incarnation
@@ -72,7 +72,6 @@ class StandInShard:
                 self.cancelled_samples += 1
                 break
             if unit.prompt.startswith("stalls") and index == unit.sample_indices[-1] and not self.is_restarted:
-                self.stalled_since = time.monotonic()
                 await asyncio.Event().wait()
             sample = self.sample(unit, index, seed)
             self.samples.append(sample)
@@ -90,9 +89,6 @@ class StandInShard:
         while time.monotonic() < started + seconds and unit.problem_id not in self.cancelled:
             await asyncio.sleep(0.05)
         return unit.problem_id not in self.cancelled
-
-    async def seconds_without_step(self) -> float:
-        return 0.0 if self.stalled_since is None else time.monotonic() - self.stalled_since
 
     def sample(self, unit: WorkUnit, index: int, seed: int) -> Sample:
         text = unit.prompt.split()[-1] if seed % 2 == 0 else "no idea"
@@ -121,6 +117,9 @@ class StandInShard:
 
     async def cancel(self, problem_id: str) -> None:
         self.cancelled.add(problem_id)
+
+    async def end_round(self) -> None:
+        self.rounds_ended += 1
 
     async def activity(self) -> ShardActivity:
         return ShardActivity(

@@ -12,6 +12,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import ray
+from ray.actor import ActorHandle
 from rich.console import Console
 
 import jobs.watch
@@ -29,8 +31,10 @@ from pipelines.runs.folder import RunFolder
 from pipelines.runs.plan import sample_seed
 from pipelines.runs.schema import STORED_SCHEMA
 from pipelines.runs.storage import LocalStorage, Storage
+from pipelines.verifiers.settings import VerifierSettings
 from tests.interruptible import hear_ctrl_c
 from tests.pipelines.conftest import write_jsonl
+from tests.pipelines.failing_sandbox import VerifierOfAFailingSandbox
 from tests.pipelines.stand_in import IdleFleet, StandInFleet
 from tests.pipelines.stand_in_session import session_config
 
@@ -174,6 +178,26 @@ def test_a_verifier_that_cannot_start_where_it_runs_ends_the_run_in_one_line(
     config = config_for(six_problems, tmp_path / "run", verifier="judge", **judge)
     with pytest.raises(RunError, match=r"A_KEY_OF_THE_DRIVER, which is not set.*0 of 6 work units are saved"):
         run_passk(config, console=quiet(), start_fleet=StandInFleet)
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_sandbox_that_fails_while_the_run_goes_on_ends_it_in_one_line_and_no_sample_is_called_wrong(
+    six_problems: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(settings: VerifierSettings, answers: Path, number: int) -> list[ActorHandle]:
+        return [ray.remote(VerifierOfAFailingSandbox).remote(settings, answers)]
+
+    monkeypatch.setattr("pipelines.session.start_verifiers", start)
+    with pytest.raises(RunError) as ended:
+        run_passk(config_for(six_problems, tmp_path / "run"), console=quiet(), start_fleet=StandInFleet)
+    told = str(ended.value)
+    assert (
+        "the code sandbox (unsafe) fails on this machine" in told and "fork: Resource temporarily unavailable" in told
+    )
+    assert "of 6 work units are saved" in told and "\n" not in told and "Traceback" not in told
+    logs = (tmp_path / "run" / "live").glob("*.parquet")
+    statuses = {status for log in logs for status in pq.read_table(log)["status"].to_pylist()}
+    assert statuses <= {"sandbox_error", None}, "None: no verdict yet"
 
 
 @pytest.mark.usefixtures("local_ray")

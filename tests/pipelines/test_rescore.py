@@ -15,12 +15,13 @@ import pytest
 from rich.console import Console
 
 from pipelines.config.run import RunConfig
-from pipelines.errors import InputError
+from pipelines.errors import InputError, RunError
 from pipelines.rescore import VerdictChanges, verification_name, verify_run
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.schema import STORED_SCHEMA
 from pipelines.runs.summary import summarise
 from pipelines.verifiers.settings import verifier_settings
+from tests.pipelines.failing_sandbox import VerifyInAFailingSandbox
 from tests.pipelines.stored_rows import failed, make_run, row, wrong
 
 CONFIG = RunConfig(samples=2, verifier="exact")
@@ -90,6 +91,22 @@ def test_the_verdicts_of_another_verifier_count_and_what_was_generated_stays(
     late = summarise(folder)
     assert (late.pass_at, late.without_verdict) == ([], 1)
     assert f"python -m jobs.verify {tmp_path / 'run'}" in late.warnings[0]
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("local_ray")
+def test_a_sandbox_that_fails_ends_the_scoring_in_one_line_and_the_old_verdicts_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.rescore.VerifySamples", VerifyInAFailingSandbox)
+    folder = make_run(tmp_path / "run", CONFIG, [[row(0, 0), wrong(0, 1)], [wrong(1, 0), row(1, 1)]])
+    before = samples(folder)
+    with pytest.raises(RunError) as ended:
+        verify(folder, verifier="math")
+    told = str(ended.value)
+    assert "the code sandbox (unsafe) fails on this machine" in told and "the old verdicts still count" in told
+    assert "\n" not in told and "Traceback" not in told
+    assert samples(folder) == before
 
 
 @pytest.mark.ray

@@ -18,6 +18,7 @@ from rich.console import Console
 from pipelines.config.early_stopping import StoppingConfig
 from pipelines.config.run import RunConfig
 from pipelines.live.log import LIVE, LiveSamples
+from pipelines.live.position import lacks_samples
 from pipelines.passk import run_passk
 from pipelines.prepare.run import prepare_run
 from pipelines.runs.folder import RunFolder
@@ -73,6 +74,34 @@ def test_a_session_goes_on_from_saved_samples_and_scores_those_without_a_verdict
     assert resumed == {"p0", "p1"} and all(rows["p0", index]["group_resumed"] for index in range(SAMPLES))
     [session] = RunFolder(config.run_folder).sessions()
     assert session.samples == PROBLEMS * SAMPLES - 1, "the one with a verdict was finished before"
+
+
+def start_no_fleet(*args: object, **settings: object) -> StandInFleet:
+    raise AssertionError("an engine was started for nothing")
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_no_engine_is_started_where_only_verdicts_and_output_files_are_missing(tmp_path: Path) -> None:
+    """ESamp, which must have taken part in what a session generates: here it generates nothing."""
+    config = session_config(dataset_of(tmp_path, "say"), tmp_path / "run")
+    run = prepare_run(config)
+    run.folder.open(run.manifest, run.plan)
+    logged = [
+        row(problem, index, text=str(problem), status=None if index % 2 else "correct")
+        for problem in range(PROBLEMS)
+        for index in range(SAMPLES)
+    ]
+    with run.folder.storage.atomic_file(f"{LIVE}/former-a-000000.parquet") as file:
+        pa.parquet.write_table(pa.Table.from_pylist(logged, schema=STORED_SCHEMA), file)
+    assert not lacks_samples(run.folder, run.manifest)
+
+    console = Console(file=io.StringIO(), width=400)
+    summary = run_passk(config, console=console, start_fleet=start_no_fleet)
+    assert (summary.problems, summary.solved) == (PROBLEMS, PROBLEMS)
+    assert isinstance(console.file, io.StringIO) and "no engine is started" in console.file.getvalue()
+    [session] = run.folder.sessions()
+    assert (session.units, session.samples, session.shards) == (PROBLEMS, PROBLEMS * SAMPLES // 2, [])
+    assert run.folder.storage.names(LIVE) == []
 
 
 @pytest.mark.usefixtures("local_ray")

@@ -101,14 +101,13 @@ class SimulatedShard:
         for sample in await running.future:
             yield sample
 
-    async def seconds_without_step(self) -> float:
-        """It never stands still."""
-        return 0.0
-
     async def cancel(self, problem_id: str) -> None:
         """End the problem's units at the next step."""
         self._cancelled.add(problem_id)
         self._wake.set()
+
+    async def end_round(self) -> None:
+        """A simulated session is one round."""
 
     async def finish(self) -> None:
         """End every unit at the next step, now and later."""

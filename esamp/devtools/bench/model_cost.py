@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 PROMPTS = (
     'def is_prime(n: int) -> bool:\n    """True if n has no divisors but 1 and itself."""\n',
@@ -25,6 +25,22 @@ WARM_UP_ROUNDS = 1
 """First rounds that are not counted: threads, caches and the allocator settle."""
 
 
+class Sampling(Protocol):
+    """How the tokens of a batch are drawn, in vLLM's words; actors.config.SamplingConfig is one."""
+
+    @property
+    def temperature(self) -> float: ...
+
+    @property
+    def top_p(self) -> float: ...
+
+    @property
+    def top_k(self) -> int: ...
+
+    @property
+    def min_p(self) -> float: ...
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyCondition:
     """One policy, with or without per-token records."""
@@ -32,20 +48,9 @@ class PolicyCondition:
     name: str
     policy: dict[str, dict[str, Any]] | None
     """vLLM's additional_config; None for stock vLLM against itself, which tells how far the measurement can be trusted."""
+    sampling: Sampling
+    """Of both engines."""
     is_recorded: bool = True
-
-
-CONDITIONS = (
-    PolicyCondition("stock", None, is_recorded=False),
-    PolicyCondition("vanilla", {"esamp": {"beta": 0.0}}),
-    PolicyCondition("esamp, record=behaviour", {"esamp": {"beta": 0.25, "record": "behaviour"}}),
-    PolicyCondition("esamp", {"esamp": {"beta": 0.25}}),
-    PolicyCondition("quasi", {"quasi": {}}),
-    PolicyCondition("latent", {"latent": {}}),
-    PolicyCondition("fire", {"fire": {}}),
-    PolicyCondition("override", {"override": {}}),
-)
-"""What `jobs.passk` runs, by its sampler; contrastive decoding needs a second model and is not here."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,15 +64,11 @@ class ModelShape:
     tokens: int = 24
     """Decode steps per round and engine, in turns of 8."""
     rounds: int = 20
-    """Counted rounds per condition."""
+    """Counted rounds of stock, vanilla and ESamp."""
+    control_rounds: int = 3
+    """Counted rounds of each baseline and control."""
     threads: int = 1
-    """Threads of torch, and of the draw."""
-    temperature: float = 1.0
-    """Sampling temperature."""
-    top_p: float = 1.0
-    """Nucleus; 1 keeps all tokens."""
-    top_k: int = 0
-    """Most likely tokens kept; 0 keeps all."""
+    """Threads of torch, and of the draw: OMP_NUM_THREADS of the process that measures."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,6 +76,8 @@ class PolicyCost:
     """One condition, over rounds."""
 
     name: str
+    tokens_per_s: float
+    """Median, of ours."""
     step_ms: float
     """Median decode step, wall clock."""
     cpu_ms: float
@@ -88,12 +91,12 @@ class PolicyCost:
     """Steps that the compiled draw could not make."""
 
 
-def measure_policy(model: str, condition: PolicyCondition, shape: ModelShape) -> PolicyCost:
+def measure_policy(model: str, condition: PolicyCondition, shape: ModelShape, *, rounds: int) -> PolicyCost:
     """Measure one condition in a process of its own: engines of one process share what only ends with it."""
     with ProcessPoolExecutor(
         1, mp_context=get_context("spawn"), initializer=set_threads, initargs=(shape.threads,)
     ) as pool:
-        return pool.submit(measure_here, model, condition, shape).result()
+        return pool.submit(measure_here, model, condition, shape, rounds).result()
 
 
 def set_threads(count: int) -> None:
@@ -101,7 +104,7 @@ def set_threads(count: int) -> None:
     os.environ["OMP_NUM_THREADS"] = str(count)
 
 
-def measure_here(model: str, condition: PolicyCondition, shape: ModelShape) -> PolicyCost:
+def measure_here(model: str, condition: PolicyCondition, shape: ModelShape, rounds: int) -> PolicyCost:
     """Measure one condition in this process, which can measure no other afterwards."""
     # Sets what vLLM reads from the environment, so it is imported before vLLM and by no caller.
     from esamp.devtools.bench.engine_bench import BLOCK_STEPS, WARM_STEPS, StepTimer, Timing, synchronise, worker_of
@@ -109,10 +112,12 @@ def measure_here(model: str, condition: PolicyCondition, shape: ModelShape) -> P
     from esamp.explorer import Explorer
 
     keep_freed_memory()  # our worker does so; here stock vLLM has it too
-    stock, ours = start(model, None, shape), start(model, condition.policy, shape)
-    policy = worker_of(ours).policy if condition.policy is not None else None
     blocks = max(1, shape.tokens // BLOCK_STEPS)
+    tokens = WARM_STEPS + blocks * (1 + BLOCK_STEPS)
     prompts = prompt_token_ids(model, shape.prompts)
+    longest = max(map(len, prompts)) + tokens
+    stock, ours = start(model, None, shape, longest), start(model, condition.policy, shape, longest)
+    policy = worker_of(ours).policy if condition.policy is not None else None
 
     def wait() -> None:
         synchronise()
@@ -122,7 +127,7 @@ def measure_here(model: str, condition: PolicyCondition, shape: ModelShape) -> P
     def time_round(round_: int) -> tuple[Timing, Timing]:
         timers = StepTimer(ours, wait), StepTimer(stock, synchronise)
         for timer in timers:
-            add_batch(timer.engine, prompts, shape, round_, WARM_STEPS + blocks * (1 + BLOCK_STEPS))
+            add_batch(timer.engine, prompts, condition.sampling, shape, round_, tokens)
             timer.warm_up()
         gc.collect()
         gc.disable()
@@ -135,10 +140,11 @@ def measure_here(model: str, condition: PolicyCondition, shape: ModelShape) -> P
         first, second = (timer.timing(shape.prompts * shape.samples) for timer in timers)
         return first, second
 
-    pairs = [time_round(round_) for round_ in range(WARM_UP_ROUNDS + shape.rounds)][WARM_UP_ROUNDS:]
+    pairs = [time_round(round_) for round_ in range(WARM_UP_ROUNDS + rounds)][WARM_UP_ROUNDS:]
     middle = len(pairs) // 2
     return PolicyCost(
         name=condition.name,
+        tokens_per_s=sorted(first.tokens_per_s for first, _ in pairs)[middle],
         step_ms=sorted(first.step_ms for first, _ in pairs)[middle],
         cpu_ms=sorted(first.cpu_ms for first, _ in pairs)[middle],
         stock_cpu_ms=sorted(second.cpu_ms for _, second in pairs)[middle],
@@ -148,7 +154,7 @@ def measure_here(model: str, condition: PolicyCondition, shape: ModelShape) -> P
     )
 
 
-def start(model: str, policy: dict[str, dict[str, Any]] | None, shape: ModelShape) -> Any:
+def start(model: str, policy: dict[str, dict[str, Any]] | None, shape: ModelShape, longest: int) -> Any:
     """A vLLM engine in this process; stock vLLM's without a policy."""
     import torch
     from vllm import LLM
@@ -157,7 +163,7 @@ def start(model: str, policy: dict[str, dict[str, Any]] | None, shape: ModelShap
     ours = {} if policy is None else {"worker_cls": "esamp.worker.ESampWorker", "additional_config": policy}
     return LLM(
         model,
-        max_model_len=1024,
+        max_model_len=longest,
         max_num_seqs=shape.prompts * shape.samples,
         enforce_eager=True,
         disable_log_stats=True,
@@ -190,23 +196,31 @@ def tags_of(shape: ModelShape, round_: int) -> list[str]:
     return [f"{round_}/{prompt}/{sample}" for prompt in range(shape.prompts) for sample in range(shape.samples)]
 
 
-def add_batch(engine: Any, prompts: list[list[int]], shape: ModelShape, round_: int, tokens: int) -> None:
+def add_batch(
+    engine: Any, prompts: list[list[int]], sampling: Sampling, shape: ModelShape, round_: int, tokens: int
+) -> None:
     """Give the engine one round's requests: the same seeds to both engines."""
     from vllm import SamplingParams
 
-    from esamp.request_args import GROUP_KEY, RECORD_KEY
+    from esamp.request_args import GROUP_KEY, GROUP_SIZE_KEY, RECORD_KEY, SAMPLE_KEY
 
     for number, tag in enumerate(tags_of(shape, round_)):
         prompt = number // shape.samples
         params = SamplingParams(
-            temperature=shape.temperature,
-            top_p=shape.top_p,
-            top_k=shape.top_k,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            min_p=sampling.min_p,
             max_tokens=tokens,
             ignore_eos=True,
             detokenize=False,
             seed=round_ * 100_003 + number,
-            extra_args={GROUP_KEY: f"{round_}/{prompt}", RECORD_KEY: tag},
+            extra_args={
+                GROUP_KEY: f"{round_}/{prompt}",
+                GROUP_SIZE_KEY: shape.samples,
+                RECORD_KEY: tag,
+                SAMPLE_KEY: number % shape.samples,
+            },
         )
         engine.llm_engine.add_request(tag, {"prompt_token_ids": prompts[prompt]}, params)
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from esamp.devtools.bench.engine_bench import BenchPoint
-from esamp.devtools.bench.model_cost import PolicyCost
+from esamp.devtools.bench.model_cost import ModelShape, PolicyCost
 from esamp.devtools.bench.shape import Shape
 from esamp.devtools.bench.slot_scaling import SlotCost
 
@@ -166,19 +166,24 @@ def plot_points(points: list[PointSummary], costs: list[SlotCost], path: Path) -
     figure.savefig(path, dpi=150)
 
 
-def cost_table(costs: list[PolicyCost], caption: str) -> Table:
+def cost_table(costs: list[PolicyCost], shape: ModelShape, caption: str) -> Table:
     """Policies on one model against stock vLLM: medians over rounds, and the range that holds 90% of them."""
-    table = Table(title="relative to stock vLLM with seeds", caption=caption)
-    for column in (
-        "policy",
+    table = Table(
+        title=f"relative to stock vLLM with seeds: {shape.prompts} prompts x {shape.samples} samples, {shape.threads} thread(s)",
+        caption=caption,
+    )
+    for heading in (
+        "sampler",
         "processor time",
         "5-95%",
+        "tokens/s of stock",
         "tokens/s",
         "ms per step (processor)",
-        "stock",
+        "stock's",
+        "rounds",
         "unfused steps",
     ):
-        table.add_column(column, justify="left" if column == "policy" else "right")
+        table.add_column(heading, justify="left" if heading == "sampler" else "right")
     for cost in costs:
         low, middle, high = np.percentile(cost.cpu_ratios, [5, 50, 95])
         table.add_row(
@@ -186,8 +191,10 @@ def cost_table(costs: list[PolicyCost], caption: str) -> Table:
             f"{middle:.3f}",
             f"{low:.3f}-{high:.3f}",
             f"{np.median(cost.speed_ratios):.2f}",
+            f"{cost.tokens_per_s:,.0f}",
             f"{cost.cpu_ms:.1f}",
             f"{cost.stock_cpu_ms:.1f}",
+            f"{len(cost.cpu_ratios)}",
             f"{cost.unfused_steps}",
         )
     return table

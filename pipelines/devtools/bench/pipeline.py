@@ -12,7 +12,6 @@ the start of Ray Data's stages; and by the shards' busy clock, which runs while 
 well: on a machine with other work it is the steadier measure, and an engine with a core to itself takes just that time for a token.
 """
 
-import json
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -34,7 +33,7 @@ from esamp.config import ESampConfig
 from pipelines.config.run import RunConfig
 from pipelines.devtools.bench.bare_loop import BareLoop
 from pipelines.devtools.bench.shape import PipelineShape
-from pipelines.devtools.bench.word_model import write_word_model, write_word_problems
+from pipelines.devtools.bench.word_model import SHAPE, write_word_model, write_word_problems
 from pipelines.prepare.run import prepare_run
 from pipelines.session import generate_work_units
 from pipelines.stages.ray_session import ray_session
@@ -187,15 +186,24 @@ def bench_config(shape: PipelineShape, folder: Path) -> RunConfig:
         samples=shape.samples,
         sampler=shape.sampler,
         shards=2,
-        engine=EngineConfig(dtype="float32", kv_cache_gib=0.5, enforce_eager=True, max_num_seqs=shape.batch),
+        engine=EngineConfig(
+            # A model of one's own keeps its dtype: twice its memory, four times over, might not fit.
+            dtype="float32" if shape.model in ("embedded", "random") else "auto",
+            kv_cache_gib=0.5,
+            max_model_len=1024 if shape.model not in ("embedded", "random") else None,
+            enforce_eager=True,
+            max_num_seqs=shape.batch,
+        ),
         sampling=SamplingConfig(max_tokens=shape.max_tokens),
         esamp=ESampConfig(trainer="local", inner_width=shape.inner_width),
     )
     if shape.model == "embedded":
         return common
-    model = write_word_model(folder / "model", entropy_nats=1.5, seed=0)
+    model = shape.model
+    if model == "random":
+        model = str(write_word_model(folder / "model", SHAPE, entropy_nats=1.5, seed=0))
     problems = write_word_problems(folder / "problems.jsonl", max(shape.problems, shape.warmup_problems), seed=0)
-    return replace(common, model=str(model), dataset=str(problems), verifier="none", template="{problem}")
+    return replace(common, model=model, dataset=str(problems), verifier="none", template="{problem}")
 
 
 def pin(cores: set[int], shards: list[ActorHandle]) -> None:
@@ -268,9 +276,10 @@ def ratio(round_: list[RoundTiming], mode: str, baseline: str, speed: Callable[[
     return speed(by_mode[mode]) / speed(by_mode[baseline])
 
 
-def pipeline_table(shape: PipelineShape, timings: list[RoundTiming]) -> Table:
+def pipeline_table(shape: PipelineShape, timings: list[RoundTiming], caption: str) -> Table:
     """One row per mode, then the ratios."""
     table = Table(
+        caption=caption,
         title=(
             f"{shape.model} model, {shape.sampler}: {shape.problems} prompts x {shape.samples} samples, batch {shape.batch}, "
             f"{shape.rounds} rounds, medians"
@@ -312,14 +321,11 @@ def pipeline_table(shape: PipelineShape, timings: list[RoundTiming]) -> Table:
     return table
 
 
-def write_timings(path: Path, shape: PipelineShape, timings: list[RoundTiming], *, command: str) -> None:
-    """Every round, and the medians, as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    report = {
-        "command": command,
+def measured(shape: PipelineShape, timings: list[RoundTiming]) -> dict[str, object]:
+    """Every round, and the medians, for JSON."""
+    return {
         "cores": os.cpu_count(),
         "shape": asdict(shape),
         "medians": medians(timings),
         "timings": [asdict(timing) for timing in timings],
     }
-    path.write_text(json.dumps(report, indent=1))

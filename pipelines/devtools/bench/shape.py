@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-BenchModel = Literal["embedded", "random"]
 BenchSampler = Literal["vanilla", "esamp"]
 
 
@@ -11,9 +10,10 @@ BenchSampler = Literal["vanilla", "esamp"]
 class PipelineShape:
     """One comparison of the pipeline with its engine. Raises ValueError on a value outside its range."""
 
-    model: BenchModel = "embedded"
+    model: str = "embedded"
     """"embedded" plays Countdown, with answers of some 20 tokens and a verifier; "random" is larger, hidden 512 x 8 layers with a
-    vocabulary of 16,384, always answers with `max_tokens`, and is not verified."""
+    vocabulary of 16,384, always answers with `max_tokens`, and is not verified. Any other is a folder or hub id: it continues prompts of
+    random words, and is not verified."""
     sampler: BenchSampler = "vanilla"
     """"vanilla" is beta 0; "esamp" learns in the engine (trainer local)."""
     problems: int = 256

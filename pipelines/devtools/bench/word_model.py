@@ -16,10 +16,10 @@ SHAPE = Shape()
 PROMPT_WORDS = 64
 
 
-def write_word_model(folder: Path, *, entropy_nats: float, seed: int) -> Path:
+def write_word_model(folder: Path, shape: Shape, *, entropy_nats: float, seed: int) -> Path:
     """A checkpoint with its tokenizer in `folder`; returns `folder`."""
-    write_peaked_model(folder, SHAPE, entropy_nats=entropy_nats, dtype=torch.float32, seed=seed)
-    words = Tokenizer(models.WordLevel({word(i): i for i in range(SHAPE.vocabulary)}, unk_token=word(0)))
+    write_peaked_model(folder, shape, entropy_nats=entropy_nats, dtype=torch.float32, seed=seed)
+    words = Tokenizer(models.WordLevel({word(i): i for i in range(shape.vocabulary)}, unk_token=word(0)))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     PreTrainedTokenizerFast(tokenizer_object=words, unk_token=word(0)).save_pretrained(folder)
     return folder
@@ -28,11 +28,14 @@ def write_word_model(folder: Path, *, entropy_nats: float, seed: int) -> Path:
 def write_word_problems(path: Path, count: int, *, seed: int) -> Path:
     """Problems of random words; returns `path`."""
     draw = random.Random(seed)
-    rows = [
-        {"problem": " ".join(word(draw.randrange(SHAPE.vocabulary)) for _ in range(PROMPT_WORDS))} for _ in range(count)
-    ]
+    rows = [{"problem": random_words(draw, SHAPE.vocabulary, PROMPT_WORDS)} for _ in range(count)]
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     return path
+
+
+def random_words(draw: random.Random, vocabulary: int, count: int) -> str:
+    """A text of `count` tokens."""
+    return " ".join(word(draw.randrange(vocabulary)) for _ in range(count))
 
 
 def word(token: int) -> str:

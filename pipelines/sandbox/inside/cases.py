@@ -8,8 +8,9 @@ import json
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from pipelines.sandbox.inside.process import RemoteRunner
 from pipelines.sandbox.inside.program import text_of
-from pipelines.sandbox.inside.remote import RemoteProgram, RemoteRunner, Unreadable
+from pipelines.sandbox.inside.remote import RemoteProgram, Unreadable
 from pipelines.sandbox.inside.script import StartClock
 from pipelines.sandbox.inside.values import CannotCross
 from pipelines.sandbox.inside.wire import MAX_TRUSTED_BYTES, WireError, receive

@@ -14,8 +14,9 @@ from functools import partial
 from types import FrameType
 from typing import Any, Never
 
+from pipelines.sandbox.inside.process import CONFINED, RemoteRunner
 from pipelines.sandbox.inside.program import serve
-from pipelines.sandbox.inside.remote import CONFINED, RemoteProgram, RemoteRunner
+from pipelines.sandbox.inside.remote import RemoteProgram
 from pipelines.sandbox.inside.script import StartClock, grade_script
 from pipelines.sandbox.inside.wire import MAX_TRUSTED_BYTES, receive, send
 

@@ -5,7 +5,8 @@ from types import CodeType
 from typing import Any
 
 from pipelines.sandbox.inside.program import text_of
-from pipelines.sandbox.inside.remote import Remote, RemoteProgram, Unreadable
+from pipelines.sandbox.inside.remote import RemoteProgram, Unreadable
+from pipelines.sandbox.inside.remote_values import Remote
 from pipelines.sandbox.inside.values import CannotCross
 from pipelines.sandbox.inside.wire import WireError
 

@@ -6,16 +6,20 @@ import queue
 import threading
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from vllm import SamplingParams
 
 from actors.config import EngineConfig, ShardConfig
 from actors.errors import EngineFailed
 from actors.shards import llm_shard
 from actors.shards.llm_shard import LLMShard
 from actors.types import Sample, WorkUnit
+from esamp.config import ESampConfig
+from esamp.engine.scheduler import SchedulerLoad
+from esamp.request_args import GROUP_SIZE_KEY
 from esamp.telemetry import TokenRecords
 from pipelines.config.run import EMBEDDED_MODEL
 
@@ -45,25 +49,40 @@ class TensorParallelEngine:
         self._num_steps = num_steps
         self._is_busy = threading.Lock()
         self.overlaps = 0
+        self.group_sizes: list[int] = []
+        self.ended_groups: list[str | None] = []
+        self.steps = 0
+        self.started_at: list[int] = []
+        """Steps that were made before each request was added."""
 
-    def add_request(self, request_id: str, prompt: object, params: object) -> None:
+    def add_request(self, request_id: str, prompt: object, params: SamplingParams) -> None:
         self._requests[request_id] = self._num_steps
+        self.started_at.append(self.steps)
+        self.group_sizes.append((params.extra_args or {})[GROUP_SIZE_KEY])
+
+    def abort_request(self, request_ids: list[str]) -> None:
+        for request_id in request_ids:
+            self._requests.pop(request_id, None)
 
     def has_unfinished_requests(self) -> bool:
         return bool(self._requests)
 
     def step(self) -> list[Output]:
         self._call()
+        self.steps += 1
         self._requests = {name: left - 1 for name, left in self._requests.items()}
         finished = [name for name, left in self._requests.items() if not left]
         for name in finished:
             del self._requests[name]
         return [Output(name) for name in finished]
 
-    def collective_rpc(self, method: str, args: tuple[list[str], ...] = ()) -> list[dict[str, Any]]:
+    def collective_rpc(self, method: str, args: tuple[Any, ...] = ()) -> list[dict[str, Any]]:
         self._call()
         if method == "esamp_counters":
             return [{"decode_rows": 3}]
+        if method == "esamp_expect_no_more":
+            self.ended_groups += args
+            return []
         return [{request_id: TokenRecords().to_dict() for request_id in args[0]}]
 
     def _call(self) -> None:
@@ -81,16 +100,25 @@ class BrokenEngine(TensorParallelEngine):
         raise RuntimeError("out of blocks")
 
 
-class IdleScheduler:
+class RequestReader:
     """Stands in for the reader of the engine's scheduler, which these engines do not have."""
 
-    def __init__(self, engine: TensorParallelEngine) -> None: ...
+    def __init__(self, engine: TensorParallelEngine) -> None:
+        self._engine = engine
+
+    def load(self) -> SchedulerLoad:
+        running = len(self._engine._requests)
+        return SchedulerLoad(running=running, waiting=0, kv_cache_share=0.0, preemptions=0, tokens=0)
 
 
-def start_shard(monkeypatch: pytest.MonkeyPatch, engine: TensorParallelEngine) -> LLMShard:
+def start_shard(
+    monkeypatch: pytest.MonkeyPatch, engine: TensorParallelEngine, policy: ESampConfig | None = None
+) -> LLMShard:
     monkeypatch.setattr(llm_shard.LLMEngine, "from_engine_args", lambda args: engine)
-    monkeypatch.setattr(llm_shard, "SchedulerReader", IdleScheduler)
-    return LLMShard(ShardConfig(model=str(EMBEDDED_MODEL), engine=EngineConfig(num_gpus=2)), name="shard-0")
+    monkeypatch.setattr(llm_shard, "SchedulerReader", RequestReader)
+    return LLMShard(
+        ShardConfig(model=str(EMBEDDED_MODEL), engine=EngineConfig(num_gpus=2), policy=policy), name="shard-0"
+    )
 
 
 def unit(number: int) -> WorkUnit:
@@ -128,6 +156,70 @@ def test_counters_are_read_between_steps_of_a_tensor_parallel_engine(monkeypatch
     assert [type(sample) for sample in samples] == [Sample] and len(stats) > 3
     assert {one.decode_tokens for one in stats} == {3}
     assert engine.overlaps == 0
+
+
+def test_the_time_in_which_a_shard_had_work_is_known_while_it_still_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    shard = start_shard(monkeypatch, TensorParallelEngine(num_steps=50))
+
+    async def stop_in_the_middle() -> float:
+        stream = shard.generate(unit(0))
+        sample = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(10 * STEP_S)
+        seconds = (await shard.stats()).generation_seconds
+        assert not sample.done(), "it is still under way"
+        await sample
+        return seconds
+
+    assert asyncio.run(stop_in_the_middle()) >= 3 * STEP_S
+
+
+def test_a_distiller_waits_for_all_work_units_of_its_problem_until_it_is_cancelled_or_the_round_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = TensorParallelEngine(num_steps=2)
+    shard = start_shard(monkeypatch, engine)
+    one_of_eight = replace(unit(0), group_size=8)
+
+    async def generate_cancel_and_end() -> list[Any]:
+        await samples_of(shard, one_of_eight)
+        await samples_of(shard, unit(1))
+        await shard.cancel("p")
+        await shard.end_round()
+        return [await shard.stats()]
+
+    within(60, generate_cancel_and_end())
+    assert engine.group_sizes == [8, 1], "a work unit on its own is its whole group"
+    assert engine.ended_groups == ["p", None]
+    assert replace(one_of_eight, sample_indices=(0, 1), seeds=(1, 2)).without({1}).group_size == 7
+
+
+def test_staggered_samples_start_so_many_steps_apart_and_none_waits_for_an_idle_engine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each takes 5 steps: three steps apart they overlap; nine steps apart the engine would stand still for four."""
+    for stagger, starts in ((3, [0, 3, 6]), (9, [0, 5, 10])):
+        engine = TensorParallelEngine(num_steps=5)
+        shard = start_shard(monkeypatch, engine, ESampConfig(stagger=stagger))
+        three = replace(unit(0), sample_indices=(0, 1, 2), seeds=(1, 2, 3))
+        samples = within(60, samples_of(shard, three))
+        assert [sample.sample_index for sample in samples] == [0, 1, 2]
+        assert engine.started_at == starts
+
+
+def test_a_staggered_sample_of_a_problem_that_is_cancelled_never_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = TensorParallelEngine(num_steps=40)
+    shard = start_shard(monkeypatch, engine, ESampConfig(stagger=30))
+
+    async def cancel_meanwhile() -> list[Any]:
+        two = asyncio.ensure_future(samples_of(shard, replace(unit(0), sample_indices=(0, 1), seeds=(1, 2))))
+        await asyncio.sleep(4 * STEP_S)
+        await shard.cancel("p")
+        assert await two == []
+        return [await shard.stats()]
+
+    [stats] = within(60, cancel_meanwhile())
+    assert stats.cancelled_samples == 2
+    assert engine.started_at == [0]
 
 
 class SlowQueue(queue.SimpleQueue):
@@ -170,7 +262,7 @@ class StandingEngine(TensorParallelEngine):
         return super().step()
 
 
-def test_a_sample_is_sent_before_its_siblings_are_finished_and_a_step_that_does_not_return_is_told(
+def test_a_sample_is_sent_before_its_siblings_are_finished_and_a_shard_answers_while_a_step_does_not_return(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     engine = StandingEngine()
@@ -185,15 +277,15 @@ def test_a_sample_is_sent_before_its_siblings_are_finished_and_a_step_that_does_
     engine.go_on.set()
 
     async def ask() -> list[Any]:
-        assert await shard.seconds_without_step() == 0.0, "it has nothing to do"
+        assert (await shard.activity()).running == 0, "it has nothing to do"
         stream = shard.generate(WorkUnit(unit_id="u", problem_id="p", prompt="", sample_indices=(1, 0), seeds=(1, 2)))
         first = await anext(stream)
         engine.go_on.clear()
         await asyncio.sleep(0.3)
-        waited = await shard.seconds_without_step()
+        standing = [await shard.activity() for _ in range(2)]
         engine.go_on.set()
-        return [first, waited, *[sample async for sample in stream]]
+        return [first, standing, *[sample async for sample in stream]]
 
-    first, waited, second = within(10, ask())
+    first, standing, second = within(10, ask())
     assert (first.sample_index, second.sample_index) == (0, 1)
-    assert waited > 0.1
+    assert [(one.running, one.finished, one.tokens) for one in standing] == [(1, 1, 1), (1, 1, 1)]

@@ -12,6 +12,7 @@ from ray import ObjectRefGenerator
 
 from actors.config import EngineConfig, SamplingConfig, ShardConfig
 from actors.shards.fleet import EngineStartError, Fleet
+from actors.shards.llm_shard import sampling_params
 from actors.types import Sample, WorkUnit
 from esamp.config import ESampConfig
 from pipelines.config.run import EMBEDDED_MODEL
@@ -95,6 +96,12 @@ def test_samples_come_back_in_order_with_everything_that_was_asked_for(vanilla: 
             assert [len(tokens) for tokens in kept] == s.num_candidates
             assert all(token in tokens for token, tokens in zip(s.token_ids, kept, strict=True))
     assert len({s.text for samples in draw(vanilla, wanted[:1]) for s in samples}) > 1
+
+
+def test_vllm_is_told_to_end_a_sample_before_a_stop_text() -> None:
+    [unit] = units("stopping")[:1]
+    params = sampling_params(SamplingConfig(stop=("\ndef ",)), unit, sample_index=0, seed=1, request_id="r")
+    assert params.stop == ["\ndef "] and not params.include_stop_str_in_output and params.detokenize
 
 
 def test_a_sample_depends_on_its_seed_and_not_on_its_company(vanilla: Fleet) -> None:

@@ -1,6 +1,7 @@
 """The router and its callers against shards that end at random, in one process: a fake shard is a coroutine, and ends when told."""
 
 import asyncio
+import math
 import random
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,7 +13,7 @@ from ray.exceptions import ActorUnavailableError, RayTaskError
 from actors.errors import NoShardLeft, UnitGivenUp
 from actors.shards import router as router_module
 from actors.shards.router import Caller, ShardPool, ShardRouter
-from actors.types import RouterCounts, WorkUnit
+from actors.types import RouterCounts, ShardActivity, WorkUnit
 
 UNITS_PER_SHARD = 3
 GONE = ActorUnavailableError("ended", b"0" * 16)
@@ -233,44 +234,80 @@ def test_samples_that_came_before_a_shard_ended_are_not_generated_again() -> Non
     assert len(shard.finished) <= 201, "a sample that had ended may have been on its way"
 
 
-def test_a_shard_that_stands_still_with_samples_running_is_killed_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A shard without units may stand still; so may one that answers in time."""
+class CountingShard(FakeShard):
+    """Says what it does when asked. It finishes no sample of a unit before it was asked often enough."""
 
-    class Standing(FakeShard):
-        def __init__(self, chance: random.Random) -> None:
-            super().__init__(chance)
-            self.seconds_without_step = Calls(self._seconds)
-            self.stands = True
+    def __init__(self, *, tokens_per_look: int, answers: bool = True, looks: float = math.inf) -> None:
+        super().__init__(random.Random(0))
+        self._tokens_per_look, self._answers, self._looks_left = tokens_per_look, answers, looks
+        self._tokens = 0
+        self.killed = 0
+        self.activity = Calls(self._activity)
 
-        async def _seconds(self) -> float:
-            return 9.0 if self.stands else 0.0
+    async def _activity(self) -> ShardActivity:
+        self._looks_left -= 1
+        self._tokens += self._tokens_per_look
+        if not self._answers and self._looks_left > 0:
+            await asyncio.Event().wait()
+        running = len(self._under_way)
+        return ShardActivity(
+            shard="shard-0",
+            running=running,
+            waiting=0,
+            kv_cache_share=0.0,
+            preemptions=0,
+            finished=0,
+            truncated=0,
+            tokens=self._tokens,
+            tokens_under_way=0,
+        )
 
-        def _finish(self, unit: WorkUnit, drawn: asyncio.Future[None]) -> None:
-            if not self.stands:
-                super()._finish(unit, drawn)
+    def _finish(self, unit: WorkUnit, drawn: asyncio.Future[None]) -> None:
+        if self._looks_left <= 0:
+            super()._finish(unit, drawn)
+        else:
+            asyncio.get_running_loop().call_later(0.01, self._finish, unit, drawn)
 
-        def kill(self, *, no_restart: bool) -> None:
-            assert not no_restart, "Ray must restart it"
-            self.stands = False
-            self.end()
+    def kill(self, *, no_restart: bool) -> None:
+        assert not no_restart, "Ray must restart it"
+        self.killed += 1
+        self._looks_left = 0
+        self.end()
 
+
+async def watch(shard: CountingShard) -> tuple[list[tuple[str, int]], RouterCounts]:
+    """What comes of a unit on a shard that is killed after 0.2 s without a token."""
+    router = ShardRouter([], units_per_shard=1, spread=False, stall_s=0.2)
+    await router.add(shard)  # type: ignore[arg-type]
+    pool = LocalPool(router, attempts=3)
+    await router.register_caller(pool._caller)
+    await asyncio.sleep(0.3)
+    assert (await router.counts()).warnings == (), "it has nothing to do"
+    drawn = await asyncio.wait_for(keys_of(pool, units(set())[0]), timeout=10)
+    return drawn, await router.counts()
+
+
+@pytest.fixture
+def kills(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(router_module.ray, "kill", lambda shard, no_restart: shard.kill(no_restart=no_restart))
 
-    async def stand_still() -> tuple[list[tuple[str, int]], RouterCounts]:
-        router = ShardRouter([], units_per_shard=1, spread=False, stall_s=0.2)
-        shard = Standing(random.Random(0))
-        await router.add(shard)  # type: ignore[arg-type]
-        pool = LocalPool(router, attempts=3)
-        await router.register_caller(pool._caller)
-        await asyncio.sleep(0.3)
-        assert (await router.counts()).warnings == (), "it has nothing to do"
-        drawn = await asyncio.wait_for(keys_of(pool, units(set())[0]), timeout=10)
-        return drawn, await router.counts()
 
-    drawn, counts = asyncio.run(stand_still())
-    assert drawn == keys(units(set())[0])
+@pytest.mark.usefixtures("kills")
+@pytest.mark.parametrize("answers", [True, False], ids=["its steps give no token", "it does not answer"])
+def test_a_shard_that_stands_still_with_samples_running_is_killed_and_said(answers: bool) -> None:
+    shard = CountingShard(tokens_per_look=0, answers=answers)
+    drawn, counts = asyncio.run(watch(shard))
+    assert drawn == keys(units(set())[0]) and shard.killed == 1
     assert [warning.kind for warning in counts.warnings] == ["shard_stalled", "shard_lost"]
     assert "shard-0 generated no token" in counts.warnings[0].message
+
+
+@pytest.mark.usefixtures("kills")
+def test_a_shard_whose_samples_grow_is_left_alone_however_long_they_take() -> None:
+    shard = CountingShard(tokens_per_look=1, looks=20)
+    drawn, counts = asyncio.run(watch(shard))
+    assert drawn == keys(units(set())[0])
+    assert shard.killed == 0 and counts.warnings == ()
 
 
 def test_no_unit_is_begun_once_the_session_is_stopping() -> None:

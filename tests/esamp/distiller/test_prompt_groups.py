@@ -110,5 +110,45 @@ def test_slots_never_leak_though_expected_siblings_never_come() -> None:
         assert table.group_at_decode(late) is not None
         table.remove(late.request_id)
     assert table.vanilla_groups == 0
-    table.clear_idle()
+    table.expect_no_more()
     assert sorted(table._free) == [0, 1, 2, 3]
+
+
+def test_a_cancelled_group_frees_its_slot_once_its_running_requests_have_ended() -> None:
+    table, events = make_table(2)
+    running, other = request("a", "g", size=16), request("b", "h", size=16)
+    for each in (running, other):
+        table.add(each)
+        table.group_at_decode(each)
+    table.expect_no_more("g")
+    table.expect_no_more("never seen")
+    assert events == ["open 0 g", "open 1 h"], "a request of it still runs"
+    table.remove("a")
+    table.remove("b")
+    assert events[2:] == ["close 0"], "the other group waits for its siblings"
+    table.expect_no_more("h")
+    assert events[3:] == ["close 1"]
+
+
+def test_slots_never_leak_over_200_groups_of_several_work_units_of_which_some_are_cancelled() -> None:
+    """Four problems side by side on four slots, each in 8 work units of 2 samples that come in turns; every third stops after its first."""
+    table, events = make_table(4)
+    for first in range(0, 200, 4):
+        names = [f"g{number}" for number in range(first, first + 4)]
+        for unit in range(8):
+            for name in names:
+                if unit and int(name[1:]) % 3 == 0:
+                    continue
+                siblings = [request(f"{name}/{unit}/{index}", name, size=16) for index in range(2)]
+                for sibling in siblings:
+                    table.add(sibling)
+                    assert table.group_at_decode(sibling) is not None
+                for sibling in siblings:
+                    table.remove(sibling.request_id)
+                if int(name[1:]) % 3 == 0:
+                    table.expect_no_more(name)
+    assert table.vanilla_groups == 0
+    assert sorted(table._free) == [0, 1, 2, 3]
+    assert len([event for event in events if event.startswith("open")]) == 200, (
+        "each met one Distiller, in all of its units"
+    )

@@ -204,6 +204,6 @@ def test_a_plain_heads_weights_give_the_heads_logits_and_no_more(model: str, req
 def test_lora_is_refused_where_predictions_go_through_the_head() -> None:
     """vLLM pads the head of an engine with LoRA: the first fused step ended in an einsum of other sizes."""
     worker = SimpleNamespace(vllm_config=SimpleNamespace(lora_config=object()))
-    with pytest.raises(UnsupportedEngine, match="does not support LoRA with beta > 0; merge the adapter"):
-        adapter.check_no_lora(worker)
-    adapter.check_no_lora(SimpleNamespace(vllm_config=SimpleNamespace(lora_config=None)))
+    with pytest.raises(UnsupportedEngine, match="policy quasi does not support LoRA; merge the adapter"):
+        adapter.check_no_lora(worker, "quasi")
+    adapter.check_no_lora(SimpleNamespace(vllm_config=SimpleNamespace(lora_config=None)), "quasi")

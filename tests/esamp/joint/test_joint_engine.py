@@ -29,6 +29,11 @@ def quasi(tiny_model: Path) -> LLM:
 
 
 @pytest.fixture(scope="module")
+def latent_of_layer_2(tiny_model: Path) -> LLM:
+    return start_baseline(tiny_model, "latent", {"seed": 4, "bits": 8, "source_depth": 0.6})
+
+
+@pytest.fixture(scope="module")
 def latent(tiny_model: Path) -> LLM:
     return start_baseline(tiny_model, "latent", {"seed": 4, "bits": 8})
 
@@ -53,7 +58,7 @@ def assert_drawn_from(counts_V: torch.Tensor, p_V: torch.Tensor) -> None:
     assert chisquare(observed.numpy(), expected.numpy()).pvalue > 1e-3
 
 
-@pytest.mark.parametrize("engine_name", ["quasi", "latent"])
+@pytest.mark.parametrize("engine_name", ["quasi", "latent", "latent_of_layer_2"])
 def test_a_sibling_alone_is_a_sample_of_the_model(
     engine_name: str, tiny_model: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -76,6 +81,22 @@ def test_first_tokens_of_siblings_share_out_the_probability(
     expected_V = 256 * model_probabilities(tiny_model, PROMPTS[1], 1.0)
     # Golden-ratio points: off by about log N at the most, where independent draws are off by sqrt(N p).
     assert (counts_V - expected_V).abs().max() < 4
+
+
+def test_cells_may_be_made_of_the_state_after_another_layer(
+    latent: LLM, latent_of_layer_2: LLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cells get the residual stream after layer 2 of 3, which is not what lm_head reads."""
+    seen: dict[str, list[torch.Tensor]] = {}
+    for name, engine in {"last": latent, "layer 2": latent_of_layer_2}.items():
+        cells = policy_of(engine)._cells
+        states = seen.setdefault(name, [])
+        make = cells.cells
+        monkeypatch.setattr(cells, "cells", lambda ids, h, make=make, states=states: states.append(h) or make(ids, h))
+        generate(engine, [(PROMPTS[1], sibling("layers", 0, max_tokens=2))])
+    assert policy_of(latent_of_layer_2).source_layer == 2
+    assert seen["last"][0].shape == seen["layer 2"][0].shape
+    assert not torch.allclose(seen["last"][0], seen["layer 2"][0])
 
 
 def test_no_schedule_changes_a_sample(quasi: LLM, tiny_model: Path) -> None:

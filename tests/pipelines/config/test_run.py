@@ -58,6 +58,7 @@ def test_where_a_run_runs_does_not_change_its_hash() -> None:
     "changed",
     [
         RunConfig(sampling=SamplingConfig(temperature=0.7)),
+        RunConfig(sampling=SamplingConfig(stop=("\n\n",))),
         RunConfig(esamp=ESampConfig(trainer="actor", beta=0.5)),
         RunConfig(seed=1),
         RunConfig(samples=8),
@@ -146,8 +147,12 @@ def test_samples_spread_over_several_shards_where_they_exceed_a_batch_or_the_use
     assert not RunConfig(**many, sampler="vanilla", spread=False).spreads
     assert RunConfig(**many, esamp=ESampConfig(trainer="actor")).spreads
     assert not RunConfig(**many, esamp=ESampConfig(trainer="local")).spreads, "its Distillers are a shard's own"
-    with pytest.raises(InputError, match=r"what they learn stays on one. Use --esamp.trainer actor"):
+    with pytest.raises(InputError, match=r"esamp.trainer local; give --esamp.trainer actor"):
         RunConfig(**few, esamp=ESampConfig(trainer="local"), spread=True)
+    assert RunConfig(**many, sampler="quasi").spreads, "a code depends on the sample's index alone"
+    for sampler in ("latent", "novelty", "trie", "override"):
+        with pytest.raises(InputError, match=f"share with sampler {sampler} stays in one engine. Leave spread out"):
+            RunConfig(**few, sampler=sampler, samples_per_work_unit=16, spread=True)
 
 
 @pytest.mark.parametrize(("num_gpus", "tensor_parallel"), [(0, 1), (0.5, 1), (1, 1), (4, 4)])

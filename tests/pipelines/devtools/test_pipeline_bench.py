@@ -35,14 +35,14 @@ def test_ratios_are_of_modes_of_the_same_round() -> None:
     assert measured["bare"]["tokens_per_s"] == pytest.approx(100)
     assert measured["pipeline"]["busy_tokens_per_s"] == pytest.approx(190)
     assert measured["pipeline / bare"]["tokens_per_core_s"] == pytest.approx(0.95)
-    assert pipeline_table(PipelineShape(), rounds[0]).row_count == len(measured)
+    assert pipeline_table(PipelineShape(), rounds[0], "here").row_count == len(measured)
 
 
 def test_the_word_model_comes_with_prompts_that_its_tokenizer_reads_word_by_word(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(word_model, "SHAPE", word_model.Shape(hidden=128, layers=2, vocabulary=512))
-    folder = write_word_model(tmp_path / "model", entropy_nats=1.0, seed=0)
+    folder = write_word_model(tmp_path / "model", word_model.SHAPE, entropy_nats=1.0, seed=0)
     [first, second] = jsonl_rows(write_word_problems(tmp_path / "problems.jsonl", 2, seed=0))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     ids = tokenizer(first["problem"]).input_ids

@@ -42,12 +42,10 @@ def graded(folder: Path, rows: list[dict[str, Any]], **settings: Any) -> tuple[G
     """The summary and what was printed."""
     folder.mkdir(exist_ok=True)
     console = Console(file=io.StringIO(), width=200)
-    config = GradeConfig(
-        completions=write_jsonl(folder / "replies.jsonl", rows),
-        dataset=str(write_jsonl(folder / "questions.jsonl", QUESTIONS)),
-        output=folder / "graded",
-        **{"verifier": "exact", "workers": 2, **settings},
-    )
+    given = {"output": folder / "graded", "verifier": "exact", "workers": 2, **settings}
+    if "dataset" not in given:
+        given["dataset"] = str(write_jsonl(folder / "questions.jsonl", QUESTIONS))
+    config = GradeConfig(completions=write_jsonl(folder / "replies.jsonl", rows), **given)
     summary = grade(config, console)
     assert isinstance(console.file, io.StringIO)
     return summary, console.file.getvalue()
@@ -68,7 +66,6 @@ def test_every_row_has_its_verdict_and_pass_at_k_is_over_problems(tmp_path: Path
     assert [(point.k, point.estimate) for point in summary.pass_at] == [(1, 0.5), (2, 1.0)]
     assert (summary.solved, summary.problems, summary.statuses) == (2, 2, {"correct": 2, "wrong": 2})
     assert json.loads((tmp_path / "graded" / "summary.json").read_text())["pass_at"][0]["estimate"] == 0.5
-    assert "| a | 2 | 1 | 1 wrong |  |" in (tmp_path / "graded" / "report.md").read_text()
 
 
 def test_bad_rows_get_a_line_each_and_the_rest_is_scored(tmp_path: Path) -> None:
@@ -86,7 +83,7 @@ def test_bad_rows_get_a_line_each_and_the_rest_is_scored(tmp_path: Path) -> None
         "row 5 task_id 'c' is no problem of the task; it has 'a', ...",
         "row 6 has no column solution / completion / response / text; it has task_id.",
         "row 7 has no column task_id / problem_id / unique_id / id; it has completion.",
-        "row 8 completion must be a string; got NoneType.",
+        "row 8 completion must be a string; got null.",
         "row 9 completion must be a string; got list.",
     ]
     assert "5 rows could not be scored" in " ".join(summary.warnings)
@@ -130,6 +127,63 @@ def test_a_problem_is_found_by_the_names_that_sample_files_give_it(tmp_path: Pat
     assert completions[0].problem.problem_id == "mbpp/7"
 
 
+def test_a_null_column_gives_way_to_the_next_and_a_float_id_is_a_number(tmp_path: Path) -> None:
+    rows = [
+        {"task_id": 7.0, "solution": None, "completion": "x"},
+        {"task_id": None, "problem_id": " Mbpp/7 ", "text": "y"},
+    ]
+    completions, bad = read_completions(write_jsonl(tmp_path / "s.jsonl", rows), [Problem("mbpp/7", "?", "")])
+    assert [completion.text for completion in completions] == ["x", "y"] and not bad
+
+
+GOOD = b'{"task_id": "a", "completion": "2"}'
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+def test_a_byte_order_mark_and_windows_line_ends_are_read_over(tmp_path: Path, line_end: bytes) -> None:
+    path = tmp_path / "s.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + (GOOD + line_end) * 2)
+    completions, bad = read_completions(path, [Problem("a", "?", "2")])
+    assert [completion.text for completion in completions] == ["2", "2"] and not bad
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"task_id": "a", "completion": "\xe9"}', "is not UTF-8: invalid continuation byte at byte 32."),
+        (b'{"task_id": "a", ', "is not JSON: Expecting property name enclosed in double quotes at character 16."),
+        (b'{"task_id": "a", "completion": ' + b"[" * 100_000, "is not JSON that can be read: maximum recursion depth"),
+        (b'{"task_id": 1' + b"0" * 5_000 + b"}", "is not JSON that can be read: Exceeds the limit"),
+        (b'{"task_id": null, "completion": "x"}', "task_id 'null' is no problem of the task; it has 'a', ..."),
+        (b'{"a\\u001b[31m": 1}', r"has no column task_id / problem_id / unique_id / id; it has 'a\x1b[31m'."),
+        (json.dumps(dict.fromkeys(map(str, range(99)))).encode(), "it has 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 89 more."),
+    ],
+)
+def test_a_line_that_cannot_be_read_says_why_in_a_short_line(tmp_path: Path, line: bytes, reason: str) -> None:
+    path = tmp_path / "s.jsonl"
+    path.write_bytes(line + b"\n" + GOOD + b"\n")
+    completions, [bad] = read_completions(path, [Problem("a", "?", "2")])
+    assert [completion.row for completion in completions] == [2]
+    assert bad.row == 1 and reason in bad.reason
+    assert len(bad.reason) < 200 and bad.reason.isprintable()
+
+
+def test_a_file_of_another_kind_than_its_name_says_is_refused_in_one_line(tmp_path: Path) -> None:
+    packed = gzip.compress(GOOD * 1_000)
+    for name, content, message in (
+        ("a.jsonl.gz", GOOD, "is not gzip, or was cut off"),
+        ("b.jsonl.gz", packed[:-20], "is not gzip, or was cut off"),
+        ("c.parquet", GOOD, "is not Parquet, or is damaged"),
+        ("d.parquet", b"", "is not Parquet, or is damaged"),
+        ("e.json", GOOD, "must end in .jsonl, .jsonl.gz or .parquet"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=message):
+            read_completions(tmp_path / name, [Problem("a", "?", "2")])
+    with pytest.raises(InputError, match="is no file"):
+        read_completions(tmp_path, [Problem("a", "?", "2")])
+
+
 def test_the_same_command_scores_only_what_is_left(tmp_path: Path) -> None:
     graded(tmp_path, REPLIES)
     path = tmp_path / "graded" / "verdicts.jsonl"
@@ -155,6 +209,28 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path: Path) -> None:
         graded(tmp_path, REPLIES, verifier="math")
 
 
+def test_an_output_that_holds_something_else_is_refused_in_one_line(tmp_path: Path) -> None:
+    graded(tmp_path, REPLIES)
+    output = tmp_path / "graded"
+    for name, message in (("verdicts.jsonl", "line 1 is no verdict"), ("grade.json", "holds no settings")):
+        (output / name).write_text("nonsense\n")
+        with pytest.raises(InputError, match=message):
+            graded(tmp_path, REPLIES)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be made: File exists"):
+        graded(tmp_path, REPLIES, output=tmp_path / "file")
+
+
+def test_verdicts_on_problems_that_were_changed_are_refused(tmp_path: Path) -> None:
+    graded(tmp_path, REPLIES)
+    with pytest.raises(InputError, match=r"holds verdicts of problems=.*Give another --output"):
+        graded(
+            tmp_path,
+            REPLIES,
+            dataset=str(write_jsonl(tmp_path / "questions.jsonl", [*QUESTIONS[:1], {**QUESTIONS[1], "answer": "5"}])),
+        )
+
+
 def test_problems_without_replies_and_uneven_groups_are_told(tmp_path: Path) -> None:
     summary, _ = graded(tmp_path, REPLIES[:1])
     assert "1 of 2 problems of the task have no reply" in summary.warnings[0]
@@ -168,8 +244,10 @@ def takes_a_second(text: str, problem: Problem) -> bool:
     return True
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_keeps_what_is_finished_and_the_same_command_goes_on(
+    tmp_path: Path, number: signal.Signals, status: int
+) -> None:
     write_jsonl(tmp_path / "questions.jsonl", QUESTIONS)
     write_jsonl(tmp_path / "replies.jsonl", REPLIES * 30)
     command = [
@@ -191,7 +269,7 @@ def test_a_stop_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path: Pa
         time.sleep(0.1)
     process.send_signal(number)
     _, error = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == status
     assert "of 120 verdicts are saved in" in error
     assert 2 <= len(verdicts.read_text().splitlines()) < 120
 

@@ -8,18 +8,13 @@ import pytest
 from rich.console import Console
 
 from actors.types import ActorWarning, RouterCounts
+from pipelines.live.counts import Counts, Progress
 from pipelines.live.position import MISSING_SCHEMA, RunPosition
-from pipelines.live.progress import (
-    Counts,
-    Progress,
-    TokenRate,
-    estimate_end,
-    growth,
-    log_interval,
-    run_progress,
-)
+from pipelines.live.progress import log_interval
 from pipelines.live.progress_file import Eta, RunProgress, ShardProgress
 from pipelines.live.progress_line import clock, progress_line, progress_panel
+from pipelines.live.run_progress import estimate_end, run_progress
+from pipelines.live.shard_activities import TokenRate, growth
 from pipelines.live.warning_lines import WarningLines
 from pipelines.runs.finished_sample import FinishedSample
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from actors.config import EngineConfig, SamplingConfig
-from jobs import compare, passk
+from jobs import compare, passk, rollouts
 from pipelines.config.run import EMBEDDED_MODEL, RunConfig
 from pipelines.prepare.defaults import default_num_cpus, model_defaults
 from tests.pipelines.stored_rows import make_run, row
@@ -53,6 +53,35 @@ def test_the_models_generation_config_is_taken_and_said(tmp_path: Path) -> None:
         "sampling: temperature 0.6, top_p 0.95 (the model's generation_config.json); top_k 50 (given); max_tokens 1024 (task gsm8k, "
         "chat or base model). Left out, since no sampler here has it: repetition_penalty 1.05"
     )
+
+
+def test_a_run_for_a_trainer_has_the_tasks_length_and_no_filters_unless_they_are_given(tmp_path: Path) -> None:
+    card = {"do_sample": True, "temperature": 0.6, "top_p": 0.95, "top_k": 20}
+    model = model_with(tmp_path / "model", card=card, template=CHAT)
+    output = tmp_path / "run"
+    args = ["--output", str(tmp_path / "rollouts.parquet"), "--run.output", str(output), "--run.model", model]
+    command, defaults = rollouts.parse_with_defaults([*args, "--run.task", "gsm8k", "--run.sampling.top-p", "0.9"])
+    assert command.run.sampling == SamplingConfig(temperature=1.0, top_p=0.9, max_tokens=1024)
+    assert defaults is not None and defaults.line(command.run) == (
+        "sampling: temperature 1 (rollouts: trainers' log-probabilities are over the whole vocabulary); top_p 0.9 (given); max_tokens 1024 "
+        "(task gsm8k, chat or base model)"
+    )
+    make_run(output, RunConfig(samples=2, sampling=SamplingConfig(temperature=0.6, max_tokens=64)), [[row(0, 0)]])
+    command, _ = rollouts.parse_with_defaults(args)
+    assert command.run.sampling == SamplingConfig(temperature=0.6, max_tokens=64), "a run goes on with what it has"
+
+
+def test_a_base_model_stops_where_the_task_says_and_a_chat_model_at_its_own_token(tmp_path: Path) -> None:
+    chat, base = model_with(tmp_path / "chat", template=CHAT), model_with(tmp_path / "base")
+    for task, stop in (("humaneval", "\ndef "), ("mbpp", "\nassert"), ("gsm8k", "Question:")):
+        assert passk.parse(["--task", task, "--model", chat]).run.sampling.stop == ()
+        assert stop in passk.parse(["--task", task, "--model", chat, "--no-chat"]).run.sampling.stop
+        command, defaults = passk.parse_with_defaults(["--task", task, "--model", base])
+        assert stop in command.run.sampling.stop
+        assert defaults is not None and f"(task {task}, no chat template)" in defaults.line(command.run)
+    flags = ["--task", "humaneval", "--model", base, "--sampling.stop"]
+    assert passk.parse(flags).run.sampling.stop == (), "the flag alone takes them away"
+    assert passk.parse([*flags, "\n#", "\nif"]).run.sampling.stop == ("\n#", "\nif")
 
 
 @pytest.mark.parametrize("card", [None, {"do_sample": False, "top_k": 1}, {"eos_token_id": 1}])

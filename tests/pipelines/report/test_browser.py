@@ -10,6 +10,7 @@ import pytest
 
 from pipelines.report.config import ReportConfig
 from pipelines.report.page import write_report
+from tests.pipelines.grading.test_grade import REPLIES, graded
 from tests.pipelines.report.report_runs import HOSTILE, PROBLEMS, config, write_run
 
 webdriver = pytest.importorskip("selenium.webdriver")
@@ -116,3 +117,19 @@ def test_what_a_model_writes_is_text(browser: Any, page: Path) -> None:
     assert browser.execute_script("return window.attacked === undefined")
     texts = browser.execute_script("return [...document.querySelectorAll('.sample .text')].map(t => t.textContent)")
     assert HOSTILE.replace("\r", "\u240d") in texts
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_page_of_graded_replies_fits_the_screen_and_filters(browser: Any, tmp_path: Path, width: int) -> None:
+    hostile = {"task_id": "a", "completion": HOSTILE}
+    graded(tmp_path, [hostile, *REPLIES[1:2], hostile, *REPLIES[3:]])
+    browser.get_log("performance"), browser.get_log("browser")
+    open_page(browser, tmp_path / "graded" / "report.html", width=width)
+    browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert browser.execute_script("return document.querySelector('figure svg').clientWidth") > 200
+    assert browser.execute_script("return window.attacked === undefined")
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+    for name, count in (("every", 1), ("none", 1), ("any", 2)):
+        browser.find_element("css selector", f"[data-filter='{name}']").click()
+        assert shown(browser) == count

@@ -50,12 +50,12 @@ def test_seeds_are_replicates_and_settings_are_arms(tmp_path: Path) -> None:
     ]
     run_set = read_run_set(runs)
     assert {condition.name: len(condition.runs) for condition in run_set.conditions} == {
-        "vanilla, temperature 1.0": 3,
-        "vanilla, temperature 0.8": 1,
+        "vanilla, temperature=1.0": 3,
+        "vanilla, temperature=0.8": 1,
         "esamp (beta 0.25)": 1,
         "esamp (beta 0.5)": 1,
     }
-    assert run_set.baseline.name == "vanilla, temperature 1.0"
+    assert run_set.baseline.name == "vanilla, temperature=1.0"
     assert run_set.baseline.correct_RPN.shape == (3, PROBLEMS, 4)
     pass_at_1 = run_set.baseline.correct_RPN.mean(axis=(0, 2))
     assert run_set.baseline.pass_at_P(1) == pytest.approx(pass_at_1)

@@ -5,7 +5,8 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from pipelines.report.token_marks import encode_marks, novelty_levels, shown_text, token_pieces
+from pipelines.report.html_text import shown_text
+from pipelines.report.token_marks import encode_marks, novelty_levels, token_pieces
 
 
 @pytest.fixture(scope="module")

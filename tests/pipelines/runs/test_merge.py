@@ -9,14 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from pipelines.config.early_stopping import StoppingConfig
 from pipelines.config.partition import parse_partition
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
+from pipelines.live.log import LiveSamples
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.merge import merge_runs
+from pipelines.runs.schema import STORED_SCHEMA
 from pipelines.runs.summary import summarise
 from tests.pipelines.stored_rows import failed, make_run, row, wrong
 
@@ -53,6 +57,28 @@ def test_every_sample_is_taken_once_and_the_manifest_says_from_where(tmp_path: P
     assert list(listing["parts"]) == ["samples/0.parquet", "samples/1.parquet"]
     assert [contents(source) for source in sources] == before, "sources are only read"
     assert output.count_work_units(output.manifest()).unfinished == 0
+
+
+def test_finished_samples_of_a_unit_under_way_come_along_until_its_place_has_finished_it(tmp_path: Path) -> None:
+    here, there = two_places(tmp_path)
+    stopped = make_run(tmp_path / "stopped", replace(CONFIG, partition="2/2"), [])
+    write_rows(stopped, "live/s-a-000000.parquet", [row(1, 0)])
+    output = RunFolder(tmp_path / "out")
+    merged = merge_runs(output, [here, stopped])
+    assert [source.under_way for source in merged] == [0, 1]
+    assert ("p1", 0) not in {key for key, status in statuses(output).items() if status == "correct"}, (
+        "pass@k is of whole units"
+    )
+    [kept] = LiveSamples(output.storage).finished()
+    assert (kept.problem_id, kept.sample_index) == ("p1", 0), "whoever goes on with the merged run has it"
+    assert merge_runs(output, [here, stopped]) == merged and len(LiveSamples(output.storage).keys()) == 1
+    merge_runs(output, [there])
+    assert statuses(output)["p1", 0] == "correct" and not LiveSamples(output.storage).keys()
+
+
+def write_rows(folder: RunFolder, name: str, rows: list[dict[str, Any]]) -> None:
+    with folder.storage.atomic_file(name) as file:
+        pa.parquet.write_table(pa.Table.from_pylist(rows, schema=STORED_SCHEMA), file)
 
 
 def test_a_merge_that_was_done_does_nothing_and_new_samples_are_added(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ from pipelines.sandbox.backends import START_ZYGOTE, Bubblewrap, IsolationBacken
 from pipelines.sandbox.choice import choose_sandbox
 from pipelines.sandbox.inside.landlock import landlock_version
 from pipelines.sandbox.inside.seccomp import ARCHITECTURES, filter_instructions
-from pipelines.sandbox.job import JobStatus, ScriptJob
+from pipelines.sandbox.job import HONEST, JobStatus, ScriptJob
 from pipelines.sandbox.limits import Limits
 from pipelines.sandbox.sandbox import Sandbox
-from pipelines.sandbox.self_test import ATTACK_LIMITS, HONEST, SelfTest, attempt, run_self_test
+from pipelines.sandbox.self_test import ATTACK_LIMITS, SelfTest, attempt, run_self_test
 from pipelines.sandbox.soak import Surroundings, grader_processes, soak
 
 ROOT = Path(__file__).resolve().parents[3]

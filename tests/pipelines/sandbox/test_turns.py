@@ -7,10 +7,9 @@ import pytest
 
 from pipelines.sandbox import sandbox as sandbox_module
 from pipelines.sandbox.backends import Unsafe
-from pipelines.sandbox.job import JobResult, JobStatus, ScriptJob, TestJob
+from pipelines.sandbox.job import HONEST, JobResult, JobStatus, ScriptJob, TestJob
 from pipelines.sandbox.limits import Limits
 from pipelines.sandbox.sandbox import Sandbox
-from pipelines.sandbox.self_test import HONEST
 from pipelines.sandbox.turns import alone, together
 
 

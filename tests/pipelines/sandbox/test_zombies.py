@@ -8,10 +8,10 @@ import pytest
 
 from pipelines.errors import RunError
 from pipelines.sandbox.backends import Bubblewrap, IsolationBackend, Landlock, Unsafe
-from pipelines.sandbox.job import JobStatus
+from pipelines.sandbox.job import HONEST, JobResult, JobStatus, ScriptJob, TestJob
 from pipelines.sandbox.limits import Limits
-from pipelines.sandbox.sandbox import MAX_FAILURES, Sandbox
-from pipelines.sandbox.self_test import HONEST
+from pipelines.sandbox.sandbox import MAX_FAILURES, RECENT_SAMPLES, Sandbox
+from tests.pipelines.failing_sandbox import Failing
 from tests.pipelines.sandbox.test_backends import skip_where_it_cannot_run
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -51,13 +51,6 @@ def test_samples_leave_no_zombie_where_pid_1_buries_nobody(backend: type[Isolati
     assert done.stdout.split() == [str(SAMPLES), "timeout", "timeout", "timeout", "2"], done.stderr
 
 
-class Failing(Unsafe):
-    """No process is to be had."""
-
-    def command(self, limits: Limits) -> list[str]:
-        return ["/bin/sh", "-c", "echo fork: Resource temporarily unavailable >&2; exit 254"]
-
-
 def test_a_sandbox_that_fails_stops_the_run_within_ten_samples_and_says_why() -> None:
     sandbox = Sandbox(Failing(), Limits())
     results = [sandbox.run(HONEST).status for _ in range(MAX_FAILURES - 1)]
@@ -65,6 +58,33 @@ def test_a_sandbox_that_fails_stops_the_run_within_ten_samples_and_says_why() ->
     with pytest.raises(RunError, match=r"fork: Resource temporarily unavailable.*What is saved is kept"):
         sandbox.run(HONEST)
     assert MAX_FAILURES <= 10
+
+
+class FailsNowAndThen(Sandbox):
+    """Every third process is not to be had, as at a limit of processes."""
+
+    tries = 0
+
+    def _tried_twice(self, job: TestJob) -> JobResult:
+        self.tries += 1
+        return JobResult(JobStatus.PASSED if self.tries % 3 else JobStatus.SANDBOX_FAILED)
+
+
+def test_a_sandbox_that_fails_now_and_then_stops_the_run_too() -> None:
+    sandbox = FailsNowAndThen(Unsafe(), Limits())
+    with pytest.raises(RunError, match=f"{MAX_FAILURES} of the last {RECENT_SAMPLES} samples ended without a verdict"):
+        for _ in range(RECENT_SAMPLES):
+            sandbox.run(HONEST)
+
+
+def test_samples_that_end_their_own_grader_do_not_stop_the_run() -> None:
+    """The sandbox works: what is known to pass passes. Such samples have no verdict, and the others keep theirs."""
+    sandbox = Sandbox(Unsafe(), Limits(timeout_s=10))
+    ends_its_grader = ScriptJob(program="", test="import os; os._exit(1)", names=())
+    statuses = [sandbox.run(ends_its_grader).status for _ in range(MAX_FAILURES + 1)]
+    assert statuses == [JobStatus.SANDBOX_FAILED] * (MAX_FAILURES + 1)
+    assert sandbox.run(HONEST).status is JobStatus.PASSED
+    sandbox.close()
 
 
 def test_a_zygote_that_was_killed_is_replaced_and_no_verdict_is_lost() -> None:

@@ -28,7 +28,7 @@ def test_a_unit_of_a_problem_that_has_stopped_is_not_launched(local_ray: None, t
     labels = run_labels(config, run_id="r", model_fingerprint="f")
     router = start_router([], [], units_per_shard=1, spread=False)
     log = LogSettings(folder=str(tmp_path), session="s", save_every_s=10.0)
-    stage = GenerateSamples(router, labels, ClosedGate(), attempts=1, verifiers=[], listeners=[], log=log)
+    stage = GenerateSamples(router, labels, ClosedGate(), attempts=1, group_size=2, verifiers=[], listeners=[], log=log)
     plan = plan_table(plan_run([Problem("p", "say 0", "0")], lambda problem: problem.text, config).work_units())
 
     async def generated_rows() -> list[int]:

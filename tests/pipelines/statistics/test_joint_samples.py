@@ -7,7 +7,7 @@ from esamp.joint.codes import GOLDEN
 from pipelines.statistics.group_estimator import group_estimator
 from pipelines.statistics.marginal_bound import marginal_bound_per_problem
 from pipelines.statistics.pass_at_k import pass_at_k_per_problem
-from pipelines.statistics.sample_efficiency import sample_efficiency
+from pipelines.statistics.sample_efficiency import meeting_point, sample_efficiency
 from pipelines.statistics.windows import window_curve, window_pass_at_k, window_pass_at_k_per_problem
 
 PHI = GOLDEN / 2**64
@@ -89,6 +89,32 @@ def test_efficiency_counts_the_independent_samples_that_stratified_ones_are_wort
     )
     assert found.low < 4.85 < found.high
     assert found.saved == pytest.approx(1 - 4 / 4.85, abs=0.03)
+
+
+def test_intervals_of_the_efficiency_cover_the_truth_and_are_no_wider_than_they_need_be() -> None:
+    """100 runs of 150 problems; the truth is that of a population of 20,000."""
+    rng = np.random.default_rng(6)
+    population = rng.beta(0.5, 2, size=20_000)
+    curve_M = np.array([(1 - (1 - population) ** m).mean() for m in range(1, 25)])
+    wanted = meeting_point(truth(population[:4000], 4).mean(), curve_M)
+    assert 4.5 < wanted < 8
+    intervals = []
+    for _ in range(100):
+        p_P = rng.choice(population, size=150)
+        values_P = window_pass_at_k_per_problem(list(stratified_groups(p_P, 24, rng)), 4)
+        found = sample_efficiency(
+            values_P,
+            4,
+            baseline_samples_P=np.full(150, 24),
+            baseline_correct_P=rng.binomial(24, p_P),
+            num_resamples=200,
+        )
+        intervals.append((found.low, found.high))
+    covered = [low <= wanted <= high for low, high in intervals]
+    assert np.mean(covered) >= 0.88  # 95% - 3 standard errors of 100 trials
+    # Half as wide, they would fall short: the test tells good intervals from narrow ones.
+    narrow = [3 * low + high <= 4 * wanted <= low + 3 * high for low, high in intervals]
+    assert np.mean(narrow) < 0.88
 
 
 def test_what_the_baseline_never_reaches_is_said_to_be_beyond_its_samples() -> None:

@@ -25,7 +25,7 @@ from pipelines.verifiers.code import CodeScorer, CodeSettings
 from pipelines.verifiers.verdict import VerdictStatus
 
 TIMEOUT_S = 20.0
-FIRST_CALL = re.compile(r"assert\s+(?:\(|set\(|sorted\(|list\(|math\.isclose\(|round\()*([A-Za-z_]\w*)")
+FIRST_CALL = re.compile(r"assert\s+(?:not\s+|\(|set\(|sorted\(|list\(|math\.isclose\(|round\()*([A-Za-z_]\w*)")
 """The function that MBPP's first test calls."""
 
 

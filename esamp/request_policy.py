@@ -1,6 +1,6 @@
-"""What all baselines share: the requests they track, and telemetry of the rows they intervene in.
+"""A policy that keeps a state for each request, as all but ESamp do, and the telemetry of the rows it takes part in.
 
-Legend: B batch rows, R rows that the baseline intervenes in.
+Legend: B batch rows, R rows that the policy takes part in.
 """
 
 import logging
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 State = TypeVar("State")
 
 
-class BaselinePolicy(SamplingPolicy, Generic[State]):
+class RequestPolicy(SamplingPolicy, Generic[State]):
     """A SamplingPolicy that tracks live requests, greedy and vanilla ones left out, each with a state of its own."""
 
     def __init__(self, track: Callable[[NewRequest], State | None]) -> None:
@@ -60,7 +60,7 @@ class BaselinePolicy(SamplingPolicy, Generic[State]):
         }
 
     def intervene(self, step: BatchStep, rows_R: Tensor | None, is_finite_R: Tensor | None = None) -> None:
-        """Record that the baseline intervenes in these rows of the step (None: in no row), but for those where `is_finite_R` is False:
+        """Record that the policy takes part in these rows of the step (None: in no row), but for those where `is_finite_R` is False:
         they stay vanilla and are counted."""
         self._intervened_B = torch.zeros(len(step.request_ids), device=step.target_BH.device)
         if rows_R is None:

@@ -7,12 +7,14 @@ vLLM calls `install` in each of its processes. Nothing happens without the varia
 """
 
 import os
+from collections.abc import Callable
 from functools import wraps
-from typing import Any
-
-from vllm.engine.arg_utils import EngineArgs
+from typing import TYPE_CHECKING, Any
 
 from esamp.server.arguments import ask_for_v1_runner, named_policy, our_arguments
+
+if TYPE_CHECKING:
+    from vllm.engine.arg_utils import EngineArgs
 
 SAMPLER_VARIABLE = "ESAMP_SAMPLER"
 DEFAULTS: dict[str, Any] = {
@@ -23,6 +25,9 @@ DEFAULTS: dict[str, Any] = {
 }
 """vLLM's own values of what we set: an engine that was given another one keeps it, or is refused."""
 
+INSTALLED: list[Callable[..., Any]] = []
+"""What `install` has put in the place of EngineArgs.create_engine_config in this process."""
+
 
 def install() -> None:
     """Have every EngineArgs of this process make an engine of ours, if the variable is set.
@@ -32,10 +37,13 @@ def install() -> None:
     """
     if SAMPLER_VARIABLE not in os.environ:
         return
+    # Imported late: every vLLM process of this installation comes here, and most have no such variable.
+    from vllm.engine.arg_utils import EngineArgs
+
     arguments = our_arguments(named_policy(os.environ[SAMPLER_VARIABLE]))
     ask_for_v1_runner()
     make_config = EngineArgs.create_engine_config
-    if hasattr(make_config, "__wrapped__"):
+    if make_config in INSTALLED:
         return  # vLLM may load its plugins more than once
 
     @wraps(make_config)
@@ -43,10 +51,11 @@ def install() -> None:
         set_arguments(self, arguments)
         return make_config(self, *args, **kwargs)
 
+    INSTALLED.append(create_engine_config)
     EngineArgs.create_engine_config = create_engine_config
 
 
-def set_arguments(engine_args: EngineArgs, arguments: dict[str, Any]) -> None:
+def set_arguments(engine_args: "EngineArgs", arguments: dict[str, Any]) -> None:
     """Raises ValueError if the engine was given another worker."""
     if engine_args.worker_cls not in (DEFAULTS["worker_cls"], arguments["worker_cls"]):
         raise ValueError(

@@ -93,11 +93,11 @@ def test_a_run_without_one_correct_sample_warns(tmp_path: Path) -> None:
 
 
 def test_the_warning_about_groups_says_which_of_them_share_a_distiller(tmp_path: Path) -> None:
-    """Work units that run at the same time share their problem's Distiller; extension rounds never do."""
+    """Work units of one session share their problem's Distiller; extension rounds never do."""
     samples = [[row(problem, index) for problem in (0, 1) for index in range(2)]]
     in_units = summarise(make_run(tmp_path / "units", replace(CONFIG, samples_per_work_unit=1), samples))
     [warning] = in_units.warnings
-    assert "2 groups of 1" in warning and "at the same time" in warning, warning
+    assert "2 groups of 1" in warning and "shared the problem's Distiller" in warning, warning
     assert "did not learn from each other" not in warning
     folder = make_run(tmp_path / "extended", CONFIG, samples)
     folder.write_manifest(replace(folder.manifest(), config=replace(CONFIG, samples=2), extended_from=(1,)))

@@ -192,7 +192,8 @@ def test_after_kill_9_every_sample_that_was_saved_is_there_once(
     session.end()
     assert not list(session.output.glob("samples/*.parquet")), "no unit was finished"
     rows = finish(session_config(tmp_path / "data.jsonl", session.output))
-    assert {problem for (problem, _), one in rows.items() if one["group_resumed"]} == {"p0", "p1"}
+    resumed = {problem for (problem, _), one in rows.items() if one["group_resumed"]}
+    assert len(resumed) == 2, "two of three units were under way, in whatever order they came to the shard"
     [second] = RunFolder(session.output).sessions()
     assert second.samples == 6
 

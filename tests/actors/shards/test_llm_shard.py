@@ -99,8 +99,8 @@ def test_samples_come_back_in_order_with_everything_that_was_asked_for(vanilla: 
 
 
 def test_vllm_is_told_to_end_a_sample_before_a_stop_text() -> None:
-    [unit] = units("stopping")[:1]
-    params = sampling_params(SamplingConfig(stop=("\ndef ",)), unit, sample_index=0, seed=1, request_id="r")
+    shard = replace(shard_config(None), sampling=SamplingConfig(stop=("\ndef ",)))
+    params = sampling_params(shard, units("stopping")[0], sample_index=0, seed=1, request_id="r")
     assert params.stop == ["\ndef "] and not params.include_stop_str_in_output and params.detokenize
 
 

@@ -62,7 +62,7 @@ class ChaosConfig:
     """Kills, in turn over a shuffled list of the six kinds, so that each kind comes equally often."""
     interval_s: tuple[float, float] = (4.0, 16.0)
     """Between two kills: drawn evenly from this range, once the run has saved its first output file."""
-    problems: int = 400
+    problems: int = 1000
     """Countdown problems."""
     samples: int = 16
     """Samples of each."""

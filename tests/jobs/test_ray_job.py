@@ -121,7 +121,8 @@ def test_ray_job_stop_saves_what_is_finished_and_records_the_session(dashboard: 
     def log() -> str:
         return subprocess.run(logs, env=ENVIRONMENT, capture_output=True, text=True, timeout=120).stdout
 
-    wait_until(lambda: re.search(r"samples [1-9]", log()) is not None)
+    # The line of the run, not the command that Ray prints at the top of the log.
+    wait_until(lambda: re.search(r"\| samples [1-9]", log()) is not None)
     stop = [*ray_job, "stop", "--address", dashboard, "to-be-stopped"]
     subprocess.run(stop, env=ENVIRONMENT, check=True, capture_output=True, timeout=300)
     assert "SIGTERM: finished samples are being saved" in log()

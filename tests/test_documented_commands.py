@@ -95,7 +95,8 @@ def with_stand_ins(command: DocumentedCommand, folder: Path) -> list[str]:
     task = words[words.index(f"{prefix}task") + 1]
     dataset = folder / f"{task}.jsonl"
     dataset.write_text("".join(json.dumps(ROWS[task] | {"unique_id": f"p{i}"}) + "\n" for i in range(2)))
-    words += [f"{prefix}dataset", str(dataset)]
+    # The tiny model reads 128 tokens, which the instructions of a task alone would take.
+    words += [f"{prefix}dataset", str(dataset), f"{prefix}template", "{problem}"]
     for flag in ("--output", "--run.output"):
         if flag in words:
             place = words.index(flag) + 1

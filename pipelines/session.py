@@ -248,10 +248,9 @@ def save_samples(
     `group_size`: samples of a problem in this extension round."""
     config, storage = pipeline.config, pipeline.folder.storage
     gate, listeners = gate_and_listeners(pipeline, saved)
-    # One more than the shard has room for: a call ends with its slowest sample, and until then none takes its place.
-    spare = (
-        1 if config.stopping_rule is None else 0
-    )  # which would launch units before the verdicts that may stop their problem
+    # One more than the shard has room for: a call ends with its slowest sample, and until then none takes its place. Not where problems
+    # stop early: it would launch units before the verdicts that may stop their problem.
+    spare = 1 if config.stopping_rule is None else 0
     calls = math.ceil(work_units_in_flight(config) / work_units_per_file) + spare
     todo: Dataset = ray.data.read_parquet(storage.place(TODO), filesystem=storage.ray_filesystem)
     samples = (

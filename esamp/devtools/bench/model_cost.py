@@ -125,6 +125,7 @@ def measure_here(model: str, condition: PolicyCondition, shape: ModelShape, roun
             policy.learner.refresh()
 
     def time_round(round_: int) -> tuple[Timing, Timing]:
+        """Ours and stock's, in turns of BLOCK_STEPS decode steps; which comes first alternates."""
         timers = StepTimer(ours, wait), StepTimer(stock, synchronise)
         for timer in timers:
             add_batch(timer.engine, prompts, condition.sampling, shape, round_, tokens)

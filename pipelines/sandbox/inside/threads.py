@@ -30,6 +30,7 @@ class WaitingThreads:
         ready = threading.Barrier(NUM_THREADS + 1)
 
         def wait() -> None:
+            """What each thread runs: lock itself in, then wait for its one task."""
             try:
                 confine()
                 self._is_confined.append(True)

@@ -286,6 +286,7 @@ def of_datetime(name: str) -> Callable[[Any], Any]:
     """How one of the module's types is made of its parts."""
 
     def build(parts: Any) -> Any:
+        """The value. Raises what datetime raises on parts that make none."""
         import datetime
 
         if name == "date":

@@ -31,6 +31,11 @@ class PolicyConfig:
         return False
 
     @property
+    def stagger(self) -> int:
+        """Decode steps, >= 0, between the starts of a work unit's samples; a setting of policies whose samples learn from each other."""
+        return 0
+
+    @property
     def supports_lora(self) -> bool:
         """True if it works where requests bring LoRA adapters: it neither reads lm_head, which LoRA pads and changes by request, nor groups
         requests, whose adapters it does not tell apart."""

@@ -26,7 +26,7 @@ from vllm.v1.sample.logits_processor import BUILTIN_LOGITS_PROCESSORS
 from vllm.v1.sample.sampler import Sampler
 
 from esamp.batch import BatchRows, BatchStep, CapturedRows, NewRequest
-from esamp.draw.backend import cpu_draw
+from esamp.draw.backend import fused_draw
 from esamp.engine.request_checks import RequestChecks
 from esamp.engine.sampler import ESampSampler
 from esamp.engine.surface import UnsupportedEngine, check_surface
@@ -166,7 +166,7 @@ def install_sampler(worker: Any) -> ESampSampler:
     stock = worker.model_runner.sampler
     if type(stock) is not Sampler:
         raise UnsupportedEngine(f"esamp replaces vLLM's own V1 sampler; this engine has {type(stock).__qualname__}.")
-    sampler = ESampSampler(stock, cpu_draw() if current_platform.is_cpu() else None)
+    sampler = ESampSampler(stock, fused_draw(worker.device))
     worker.model_runner.sampler = sampler
     return sampler
 

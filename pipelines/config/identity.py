@@ -50,6 +50,8 @@ ADDED: dict[str, Any] = {
     "esamp.rls_forgetting": 1.0,
     "esamp.stagger": 0,
     "latent.source_depth": None,
+    "novelty.stagger": 0,
+    "trie.stagger": 0,
 }
 """Settings that came after runs had been written, each at the value that those runs amount to. At this value a setting is not hashed, so
 that the older runs keep their hash and go on. A new setting of a section that already exists gets a line here."""

@@ -93,8 +93,8 @@ class EntropyMatchedTemperature:
     STEPS = 36
     """Newton steps, and bisections where those lead out of the bracket: 36 bisections alone are precise to 1e-9."""
     CLOSE_ENOUGH = 1e-5
-    """Nats, some rounding errors of the entropy of a large vocabulary in fp32. On a CPU the steps end once all rows are there, after five or so; on a GPU
-    the host would have to wait to see it."""
+    """Nats, some rounding errors of the entropy of a large vocabulary in fp32. On a CPU the steps end once all rows are there, after five
+    or so; on a GPU the host would have to wait to see it."""
 
     def fuse(self, z_ref_RN: Tensor, z_dist_RN: Tensor, beta_R: Tensor) -> Tensor:
         """The row at another temperature; see Fusion."""

@@ -339,12 +339,12 @@ def mean_or_none(values: Iterable[float]) -> float | None:
     return fmean(numbers) if numbers else None
 
 
-def summary_table(summaries: list[RunSummary]) -> RenderableType:
-    """Runs side by side, one column each; warnings underneath."""
+def summary_table(summaries: list[RunSummary], headings: Sequence[str] | None = None) -> RenderableType:
+    """Runs side by side, one column each; warnings underneath. Without `headings` each run is named by its label."""
     table = Table(title=table_title(summaries), title_justify="left")
     table.add_column("")
-    for summary in summaries:
-        table.add_column(summary.label, justify="right")
+    for heading in headings or [summary.label for summary in summaries]:
+        table.add_column(heading, justify="right")
     for name, cells in table_rows(summaries):
         table.add_row(name, *cells)
     return Group(table, *(Text(f"warning: {warning}") for summary in summaries for warning in summary.warnings))

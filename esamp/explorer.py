@@ -35,17 +35,10 @@ from esamp.distiller.prompt_groups import ExploringRequest, GroupTable
 from esamp.distiller.warmup import build_warmup
 from esamp.ended_rows import EndedRows
 from esamp.engine import adapter
-from esamp.engine.adapter import DeferredHead, SourceHook
-from esamp.fusion import ProposedFusion, build_fusion, stale_beta
-from esamp.logit_adjustment import (
-    CandidateAdjustment,
-    CandidateSearch,
-    CountedCandidates,
-    DenseAdjustment,
-    KnownCandidates,
-    LogitAdjustment,
-    mix_hidden,
-)
+from esamp.engine.adapter import SourceHook
+from esamp.fusion import stale_beta
+from esamp.fusion_place import FusionPlace
+from esamp.logit_adjustment import LogitAdjustment
 from esamp.policy import Counters, SamplingPolicy, StepPlan, VanillaPolicy
 from esamp.request_args import BETA_KEY, GROUP_SIZE_KEY, group_of
 from esamp.row_plan import RowPlan
@@ -81,17 +74,14 @@ class Explorer(SamplingPolicy):
         self.source_layer = config.layer_of(adapter.num_layers(worker))
         adapter.enable_source_layer(worker, self.source_layer)
         adapter.check_head(worker)
-        self.head = DeferredHead(worker)
-        self._head_weight_VH = adapter.plain_head_weight(worker)
-        self._may_mix = not adapter.has_custom_logits_processors(worker)
+        self.place = FusionPlace(config, worker)
         self.bank = build_bank(
             config,
             adapter.final_norm_weights(worker),
             num_slots=config.num_slots,
-            head_weight_VH=self._head_weight_VH,
+            head_weight_VH=self.place.head_weight_VH,
         )
         self.predictor = build_predictor(config, self.bank)
-        self.fusion = build_fusion(config)
         self.warmup = build_warmup(config)
         self.background = background_executor(self.bank.device)
         self.learner: Learner | None = build_learner(config, self.bank, self.background)
@@ -145,7 +135,7 @@ class Explorer(SamplingPolicy):
     @contextmanager
     def forward_pass(self) -> Iterator[None]:
         """See SamplingPolicy: lm_head is deferred, and the source hook captures the shallow state."""
-        with self.head.deferring():
+        with self.place.head.deferring():
             if self._source_hook is None:
                 yield
             else:
@@ -156,27 +146,10 @@ class Explorer(SamplingPolicy):
         """Predict, then fuse in the cheapest place: before lm_head, on the candidates, or on whole rows."""
         self._step = self._explore(step)
         if self._step is None or self._step.adjustment is None:
-            self.head.set_logits(self.head.project(step.target_BH))
+            self.place.leave(step)
             return StepPlan()
-        requests, adjustment = self._step.plan.requests, self._step.adjustment
         must_see_plain = is_recording and self.config.record == "full"
-        is_unfiltered = self._may_mix and all(request.is_unfiltered for request in requests)
-        if is_unfiltered and isinstance(self.fusion, ProposedFusion) and not must_see_plain:
-            self.head.set_logits(self.head.project(mix_hidden(step.target_BH, adjustment, self.fusion)))
-            return StepPlan(sees_plain_model=False)
-        # Where nothing is filtered, every token is a candidate: there is no need to look for them.
-        search = None if is_unfiltered else self._search(requests)
-        if search is not None and self._head_weight_VH is not None:
-            self.head.set_logits(self.head.project(step.target_BH))
-            processor = CandidateAdjustment(adjustment, self.fusion, search, self._head_weight_VH, self._project_all)
-            return StepPlan(processor, sees_plain_model=must_see_plain)
-        # One projection of both: lm_head is bound by reading its weights, so the second half is nearly free.
-        self._counters.dense_steps += 1
-        size = step.target_BH.shape[0]
-        both = torch.cat([step.target_BH, adjustment.prediction_RH.to(step.target_BH.dtype)])
-        logits = self.head.project(both)
-        self.head.set_logits(logits[:size])
-        return StepPlan(DenseAdjustment(adjustment, self.fusion, logits[size:]), sees_plain_model=must_see_plain)
+        return self.place.fuse(step, self._step.plan.requests, self._step.adjustment, must_see_plain=must_see_plain)
 
     def after_sampling(self, step: BatchStep, tokens_B: Tensor) -> None:
         """Learn from every exploring row of the step."""
@@ -203,7 +176,7 @@ class Explorer(SamplingPolicy):
     def weights_changed(self) -> None:
         """See SamplingPolicy."""
         self.groups.expect_no_more()
-        self._head_weight_VH = adapter.plain_head_weight(self.worker)
+        self.place.weights_changed()
         if self.learner is None:
             return  # no request has come yet
         # The background thread may still train the slots that are written to below.
@@ -247,6 +220,7 @@ class Explorer(SamplingPolicy):
         return Counters(
             **{
                 **asdict(self._counters),
+                "dense_steps": self.place.dense_steps,
                 "nonfinite_rows": self._counters.explored_rows - int(self._finite_total),
                 "trained_rows": self._counters.trained_rows - (0 if is_untrained else int(self._ended_total)),
                 "vanilla_groups": self.groups.vanilla_groups,
@@ -380,19 +354,6 @@ class Explorer(SamplingPolicy):
         if self.config.trainer in ("none", "sync", "local"):
             return 1.0
         return stale_beta(1.0, lag, self.config.max_staleness)
-
-    def _search(self, requests: tuple[ExploringRequest, ...]) -> CandidateSearch | None:
-        """How to find the candidates of these requests; None if they cannot be few."""
-        cap = self.config.candidate_cap
-        if self.bank.device.type == "cpu":
-            return CountedCandidates(cap)
-        if all(0 < request.top_k <= cap for request in requests):
-            return KnownCandidates(max(request.top_k for request in requests))
-        return None
-
-    def _project_all(self, hidden_RH: Tensor) -> Tensor:
-        self._counters.dense_steps += 1
-        return self.head.project(hidden_RH)
 
     def _open_slot(self, slot: int, group: str) -> None:
         assert self.learner is not None

@@ -20,7 +20,6 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from vllm.config.model import PROCESSED_LOGPROBS_MODES
 from vllm.platforms import CpuArchEnum, current_platform
 from vllm.v1.outputs import SamplerOutput
 from vllm.v1.sample.logits_processor import BUILTIN_LOGITS_PROCESSORS, LogitsProcessor
@@ -33,7 +32,7 @@ from esamp.draw.inputs import AdjustedLogits, DistillerLogits, DrawInputs, Drawn
 from esamp.draw.noise import draw_seeds
 from esamp.draw.top_p import SortedFilter
 from esamp.engine.request_checks import RequestChecks
-from esamp.engine.surface import PROCESSOR_ACTIVITY
+from esamp.engine.surface import PROCESSED_LOGPROBS_MODES, PROCESSOR_ACTIVITY
 from esamp.joint.inverse_cdf import draw_at, top_probability
 from esamp.joint.row_draw import RowDraw
 from esamp.kept_tokens import KeptTokens, kept_tokens

@@ -166,6 +166,9 @@ RUNNER_ATTRIBUTES = {
 }
 """Dotted names on the model runner, and why each is needed."""
 
+PROCESSED_LOGPROBS_MODES = ("processed_logits", "processed_logprobs")
+"""Values of logprobs_mode with which vLLM reports what was drawn from. Of its own: vLLM 0.26 has no name for them."""
+
 PROCESSOR_ACTIVITY = {
     "MinTokensLogitsProcessor": "min_toks",
     "LogitBiasLogitsProcessor": "biases",

@@ -34,6 +34,7 @@ class ESampConfig(PolicyConfig):
     name: ClassVar[str] = "esamp"
     policy_factory: ClassVar[str] = "esamp.explorer.explorer_or_vanilla"
     about: ClassVar[str] = "Exploratory Sampling"
+    acts_on_first_token: ClassVar[bool] = False
     caveats: ClassVar[tuple[str, ...]] = (
         "The samples of a prompt share a Distiller, so what one sample explores depends on the samples generated with it.",
     )

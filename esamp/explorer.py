@@ -5,8 +5,8 @@
     before_sampling the same where it cannot; then fuse, before lm_head or after the filters
     after_sampling  learn from every decode row
 
-Rows stay vanilla, and are not learned from, if they read the prompt, are greedy, asked for beta 0, or belong to a group without a
-slot. A row whose prediction is not finite, or whose slot diverged, stays vanilla too, and is counted.
+Rows stay vanilla, and are not learned from, if they read the prompt (but see learns_prompt), are greedy, asked for beta 0, or belong to a
+group without a slot. A row whose prediction is not finite, or whose slot diverged, stays vanilla too, and is counted.
 
 Legend: B batch rows, R exploring rows, H hidden size, V vocabulary.
 """
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from esamp.batch import BatchRows, BatchStep, CapturedRows, NewRequest
+from esamp.batch import BatchRows, BatchStep, CapturedRows, NewRequest, PromptRows
 from esamp.config import ESampConfig
 from esamp.distiller.background import background_executor
 from esamp.distiller.bank import DistillerBank, Forward
@@ -46,6 +46,9 @@ from esamp.scope import SHARED_GROUP
 from esamp.telemetry import PolicyMeasures, RowVersions
 
 logger = logging.getLogger(__name__)
+
+PROMPT_ROWS_AT_ONCE = 256
+"""Least squares takes a matrix of this size squared for the rows of one training."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,6 +98,7 @@ class Explorer(SamplingPolicy):
         self._ended = EndedRows() if adapter.schedules_ahead(worker) else None
         self._ended_total = torch.zeros((), dtype=torch.long, device=self.bank.device)
         self._plan: RowPlan | None = None
+        self._prompts: list[PromptRows] = []
         self._step: ExploringStep | None = None
 
     @property
@@ -144,6 +148,8 @@ class Explorer(SamplingPolicy):
 
     def before_sampling(self, step: BatchStep, *, is_recording: bool) -> StepPlan:
         """Predict, then fuse in the cheapest place: before lm_head, on the candidates, or on whole rows."""
+        # Read now: drawing clears the engine's outputs.
+        self._prompts = adapter.read_prompts(self.worker, step) if self.config.learns_prompt else []
         self._step = self._explore(step)
         if self._step is None or self._step.adjustment is None:
             self.place.leave(step)
@@ -158,6 +164,7 @@ class Explorer(SamplingPolicy):
         if self._ended is not None:
             has_ended_B = self._ended.before(step)
             self._ended.sampled(step, tokens_B)
+        self._learn_prompts()
         if explored is None:
             return
         assert self.learner is not None
@@ -172,6 +179,26 @@ class Explorer(SamplingPolicy):
             return
         self._counters.trained_rows += len(explored.plan.rows)
         self._counters.optimiser_steps += len(explored.plan.live_groups)
+
+    def _learn_prompts(self) -> None:
+        """Learn from what the step has read of prompts: each token once, from the first sibling that reads it."""
+        assert self.learner is not None
+        for prompt in self._prompts:
+            request = self.groups.request(prompt.request_id)
+            group = self.groups.group_with_slot(request) if request else None
+            if group is None or group.slot is None:
+                continue
+            known = max(0, group.prompt_tokens_learned - prompt.first)
+            for first in range(known, len(prompt.source_PH), PROMPT_ROWS_AT_ONCE):
+                chunk = slice(first, first + PROMPT_ROWS_AT_ONCE)
+                source_RH, target_RH = prompt.source_PH[chunk], prompt.target_PH[chunk]
+                self.learner.learn(HiddenRows.of(source_RH, target_RH, (group.slot,) * len(source_RH)), None)
+                # Lag is counted in trainings of the group.
+                group.steps_seen += 1
+                self._counters.trained_rows += len(source_RH)
+                self._counters.optimiser_steps += 1
+            group.prompt_tokens_learned = max(group.prompt_tokens_learned, prompt.first + len(prompt.source_PH))
+        self._prompts = []
 
     def weights_changed(self) -> None:
         """See SamplingPolicy."""

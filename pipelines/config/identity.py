@@ -49,6 +49,7 @@ ADDED: dict[str, Any] = {
     "esamp.rls_ridge": 10.0,
     "esamp.rls_forgetting": 1.0,
     "esamp.stagger": 0,
+    "esamp.learns_prompt": False,
     "latent.source_depth": None,
     "novelty.stagger": 0,
     "trie.stagger": 0,

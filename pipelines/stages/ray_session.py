@@ -111,6 +111,8 @@ def start_ray(cpus: int) -> None:
             address="local",
             num_cpus=(os.cpu_count() or 1) + cpus,
             object_store_memory=OBJECT_STORE_BYTES,
+            # Ray listens on the node's address: by default one that the whole network reaches.
+            _node_ip_address="127.0.0.1",
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,

@@ -18,9 +18,9 @@ BUCKET = "runs"
 @contextmanager
 def s3_server(folder: Path) -> Iterator[dict[str, str]]:
     """Environment variables for whoever is to find the server, which has an empty bucket `runs`. Skips the test without the packages."""
-    for package in ("moto", "s3fs", "flask"):
+    for package in ("moto", "s3fs", "flask_cors"):
         if importlib.util.find_spec(package) is None:
-            pytest.skip(f"{package} is not there (pip install s3fs 'moto[server]')")
+            pytest.skip(f"{package} is not there (pip install s3fs 'moto[s3]' flask-cors)")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

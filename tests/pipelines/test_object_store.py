@@ -77,6 +77,11 @@ def rows(place: str | Path) -> list[dict[str, Any]]:
     return sorted(stored, key=lambda row: (row["problem_id"], row["sample_index"]))
 
 
+def estimates(folder: RunFolder) -> list[float]:
+    """pass@k for each k. Not the intervals, whose resampling depends on the order in which the samples lie."""
+    return [point.estimate for point in read_summary(folder).pass_at]
+
+
 def test_a_run_on_s3_that_is_killed_and_stopped_has_the_samples_of_a_local_run(store: str, tmp_path: Path) -> None:
     url, log = f"{store}/countdown", tmp_path / "s3.log"
     assert disturb(url, signal.SIGKILL, log) == -signal.SIGKILL
@@ -89,7 +94,7 @@ def test_a_run_on_s3_that_is_killed_and_stopped_has_the_samples_of_a_local_run(s
     assert len(keys) == PROBLEMS * SAMPLES and set(keys.values()) == {1}
     folder = RunFolder(url)
     assert folder.storage.names(LIVE) == [] and folder.storage.names("todo") == []
-    assert read_summary(folder).pass_at == read_summary(RunFolder(tmp_path / "local")).pass_at
+    assert estimates(folder) == estimates(RunFolder(tmp_path / "local"))
     assert len(folder.sessions()) == 2, "the one that was killed left no record; the one that was stopped did"
 
 

@@ -40,6 +40,7 @@ from pipelines.runs.folder import RunFolder
 from pipelines.runs.schema import STORED_SCHEMA
 from pipelines.stages.shard_fleet import NoShards
 from tests.pipelines.stored_rows import row
+from tests.processes import wait_until
 
 FOLDER = Path(__file__).resolve().parents[3] / "deploy" / "dashboards"
 METRIC = re.compile(rf"{PREFIX}esamp_\w+")
@@ -219,10 +220,11 @@ def test_a_prometheus_scrapes_a_run_and_answers_every_query(tmp_path: Path) -> N
         is_over.set()
         watcher.join()
         assert missing == set()
-        [finished] = prometheus.ask("ray_esamp_samples_finished")
         run_id = RunFolder(tmp_path / "run").manifest().run_id
-        assert (finished["metric"]["run"], finished["metric"]["sampler"]) == (run_id, "esamp")
-        assert int(finished["value"][1]) == 160 * 16 and summary.problems == 160
+        labels = f'{{run="{run_id}", sampler="esamp"}}'
+        # Ray tells its agent once a second, and that is scraped once a second.
+        wait_until(lambda: prometheus.ask(f"ray_esamp_samples_finished{labels} == {160 * 16}") != [], timeout_s=30)
+        assert summary.problems == 160
         engines = prometheus.get("label/engine/values")
         assert "shard-0" in engines, "vLLM's own metrics say whose they are"
         rules = [rule for group in prometheus.get("rules")["groups"] for rule in group["rules"]]

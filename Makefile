@@ -3,7 +3,8 @@
 # make test-slow  install, then the tests with real models, trainers, clusters and killed processes (CPU)
 # make chaos  install, then kill processes of a run at random and compare its samples with the plan (CPU, some minutes)
 # make gpu    on a machine with a GPU, in an environment with vLLM: the tests marked gpu, then the engine bench at the shape of a 7B model with
-#             random weights (bfloat16; stock vLLM, vanilla, each part of ESamp); at most 12 minutes. Nobody has run it yet
+#             random weights (bfloat16; stock vLLM, vanilla, each part of ESamp), with vLLM's draw and with the Triton kernel; at most 12
+#             minutes. Nobody has run it yet
 # make check  ruff and the type checker
 # make lock   resolve requirements.lock again (needs uv: pip install uv)
 
@@ -40,10 +41,16 @@ chaos: install
 	$(BIN)/python -m jobs.devtools.chaos
 
 GPU_PYTHON ?= python
+# Without vLLM: make gpu GPU_TESTS='"gpu and not engine"' runs the tests that need torch and Triton alone, and the bench fails.
+GPU_TESTS ?= gpu
 gpu:
-	-timeout 240 $(GPU_PYTHON) -m pytest -m gpu --durations=10
-	VLLM_USE_V2_MODEL_RUNNER=0 timeout 480 $(GPU_PYTHON) -m jobs.devtools.bench_engine --shape.hidden 3584 --shape.layers 28 \
-		--shape.vocabulary 152064 --shape.prompts 8 --shape.samples 16 --modes "beta 0" "predict only" "full, local" --rounds 3
+	-timeout 240 $(GPU_PYTHON) -m pytest -m $(GPU_TESTS) --durations=10
+	for draw in vllm triton; do \
+		if [ $$draw = triton ]; then export ESAMP_CUDA_DRAW=triton; fi; \
+		VLLM_USE_V2_MODEL_RUNNER=0 timeout 240 $(GPU_PYTHON) -m jobs.devtools.bench_engine --shape.hidden 3584 --shape.layers 28 \
+			--shape.vocabulary 152064 --shape.prompts 8 --shape.samples 16 --modes "beta 0" "predict only" "full, local" --rounds 3 \
+			--output runs/bench-$$draw || exit 1; \
+	done
 
 check: install
 	$(BIN)/ruff check .

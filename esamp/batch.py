@@ -70,6 +70,19 @@ class BatchStep(BatchRows):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class PromptRows:
+    """Tokens of one prompt that the forward pass of a step has read, P of them."""
+
+    request_id: str
+    first: int
+    """Place of the first of them in the prompt."""
+    source_PH: Tensor
+    """[P, H] residual stream after the shallow layer, in the model's dtype."""
+    target_PH: Tensor
+    """[P, H] post-final-norm hidden states, in the model's dtype."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Draw:
     """What is known of the tokens drawn in one step, [B] each. A greedy row has behaviour log-probability 0 and is never flipped."""
 

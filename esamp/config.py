@@ -34,6 +34,7 @@ class ESampConfig(PolicyConfig):
     name: ClassVar[str] = "esamp"
     policy_factory: ClassVar[str] = "esamp.explorer.explorer_or_vanilla"
     about: ClassVar[str] = "Exploratory Sampling"
+    acts_on_first_token: ClassVar[bool] = False
     caveats: ClassVar[tuple[str, ...]] = (
         "The samples of a prompt share a Distiller, so what one sample explores depends on the samples generated with it.",
     )
@@ -101,6 +102,9 @@ class ESampConfig(PolicyConfig):
     stagger: int = 0
     """Decode steps, >= 0, between the starts of a work unit's samples, so that each meets what those before it have taught; 0 starts all at
     once, as in the paper. Of runs: users of plain vLLM choose when to add a request."""
+    learns_prompt: bool = False
+    """Train a prompt's Distiller on the tokens of the prompt before those of its samples. Not in the paper. What vLLM finds in its prefix
+    cache is not computed, and not learned from."""
     lag: int = 1
     """Decode steps until a row is learned from, >= 1, for experiments with trainer="local" or "sync"; the paper: 1."""
     candidate_cap: int = 256
@@ -193,6 +197,11 @@ class ESampConfig(PolicyConfig):
             raise ValueError(
                 f'distiller="rls" has neither shared initial weights nor a vocabulary form; got scope={self.scope!r}, '
                 f"prediction={self.prediction!r}."
+            )
+        if self.learns_prompt and (self.trainer in ("actor", "none") or self.scope != "prompt"):
+            raise ValueError(
+                'learns_prompt needs Distillers of one prompt that learn inside the engine, scope="prompt" and trainer="local" or "sync"; '
+                f"got scope={self.scope!r}, trainer={self.trainer!r}."
             )
         if self.trainer == "none" and (self.warmup != "none" or self.warmup_steps > 0):
             raise ValueError('trainer="none" never ends a warmup; use warmup="none" and warmup_steps=0.')

@@ -5,8 +5,8 @@
     before_sampling the same where it cannot; then fuse, before lm_head or after the filters
     after_sampling  learn from every decode row
 
-Rows stay vanilla, and are not learned from, if they read the prompt, are greedy, asked for beta 0, or belong to a group without a
-slot. A row whose prediction is not finite, or whose slot diverged, stays vanilla too, and is counted.
+Rows stay vanilla, and are not learned from, if they read the prompt (but see learns_prompt), are greedy, asked for beta 0, or belong to a
+group without a slot. A row whose prediction is not finite, or whose slot diverged, stays vanilla too, and is counted.
 
 Legend: B batch rows, R exploring rows, H hidden size, V vocabulary.
 """
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from esamp.batch import BatchRows, BatchStep, CapturedRows, NewRequest
+from esamp.batch import BatchRows, BatchStep, CapturedRows, NewRequest, PromptRows
 from esamp.config import ESampConfig
 from esamp.distiller.background import background_executor
 from esamp.distiller.bank import DistillerBank, Forward
@@ -35,17 +35,10 @@ from esamp.distiller.prompt_groups import ExploringRequest, GroupTable
 from esamp.distiller.warmup import build_warmup
 from esamp.ended_rows import EndedRows
 from esamp.engine import adapter
-from esamp.engine.adapter import DeferredHead, SourceHook
-from esamp.fusion import ProposedFusion, build_fusion, stale_beta
-from esamp.logit_adjustment import (
-    CandidateAdjustment,
-    CandidateSearch,
-    CountedCandidates,
-    DenseAdjustment,
-    KnownCandidates,
-    LogitAdjustment,
-    mix_hidden,
-)
+from esamp.engine.adapter import SourceHook
+from esamp.fusion import stale_beta
+from esamp.fusion_place import FusionPlace
+from esamp.logit_adjustment import LogitAdjustment
 from esamp.policy import Counters, SamplingPolicy, StepPlan, VanillaPolicy
 from esamp.request_args import BETA_KEY, GROUP_SIZE_KEY, group_of
 from esamp.row_plan import RowPlan
@@ -53,6 +46,9 @@ from esamp.scope import SHARED_GROUP
 from esamp.telemetry import PolicyMeasures, RowVersions
 
 logger = logging.getLogger(__name__)
+
+PROMPT_ROWS_AT_ONCE = 256
+"""Least squares takes a matrix of this size squared for the rows of one training."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,17 +77,14 @@ class Explorer(SamplingPolicy):
         self.source_layer = config.layer_of(adapter.num_layers(worker))
         adapter.enable_source_layer(worker, self.source_layer)
         adapter.check_head(worker)
-        self.head = DeferredHead(worker)
-        self._head_weight_VH = adapter.plain_head_weight(worker)
-        self._may_mix = not adapter.has_custom_logits_processors(worker)
+        self.place = FusionPlace(config, worker)
         self.bank = build_bank(
             config,
             adapter.final_norm_weights(worker),
             num_slots=config.num_slots,
-            head_weight_VH=self._head_weight_VH,
+            head_weight_VH=self.place.head_weight_VH,
         )
         self.predictor = build_predictor(config, self.bank)
-        self.fusion = build_fusion(config)
         self.warmup = build_warmup(config)
         self.background = background_executor(self.bank.device)
         self.learner: Learner | None = build_learner(config, self.bank, self.background)
@@ -105,6 +98,7 @@ class Explorer(SamplingPolicy):
         self._ended = EndedRows() if adapter.schedules_ahead(worker) else None
         self._ended_total = torch.zeros((), dtype=torch.long, device=self.bank.device)
         self._plan: RowPlan | None = None
+        self._prompts: list[PromptRows] = []
         self._step: ExploringStep | None = None
 
     @property
@@ -145,7 +139,7 @@ class Explorer(SamplingPolicy):
     @contextmanager
     def forward_pass(self) -> Iterator[None]:
         """See SamplingPolicy: lm_head is deferred, and the source hook captures the shallow state."""
-        with self.head.deferring():
+        with self.place.head.deferring():
             if self._source_hook is None:
                 yield
             else:
@@ -154,29 +148,14 @@ class Explorer(SamplingPolicy):
 
     def before_sampling(self, step: BatchStep, *, is_recording: bool) -> StepPlan:
         """Predict, then fuse in the cheapest place: before lm_head, on the candidates, or on whole rows."""
+        # Read now: drawing clears the engine's outputs.
+        self._prompts = adapter.read_prompts(self.worker, step) if self.config.learns_prompt else []
         self._step = self._explore(step)
         if self._step is None or self._step.adjustment is None:
-            self.head.set_logits(self.head.project(step.target_BH))
+            self.place.leave(step)
             return StepPlan()
-        requests, adjustment = self._step.plan.requests, self._step.adjustment
         must_see_plain = is_recording and self.config.record == "full"
-        is_unfiltered = self._may_mix and all(request.is_unfiltered for request in requests)
-        if is_unfiltered and isinstance(self.fusion, ProposedFusion) and not must_see_plain:
-            self.head.set_logits(self.head.project(mix_hidden(step.target_BH, adjustment, self.fusion)))
-            return StepPlan(sees_plain_model=False)
-        # Where nothing is filtered, every token is a candidate: there is no need to look for them.
-        search = None if is_unfiltered else self._search(requests)
-        if search is not None and self._head_weight_VH is not None:
-            self.head.set_logits(self.head.project(step.target_BH))
-            processor = CandidateAdjustment(adjustment, self.fusion, search, self._head_weight_VH, self._project_all)
-            return StepPlan(processor, sees_plain_model=must_see_plain)
-        # One projection of both: lm_head is bound by reading its weights, so the second half is nearly free.
-        self._counters.dense_steps += 1
-        size = step.target_BH.shape[0]
-        both = torch.cat([step.target_BH, adjustment.prediction_RH.to(step.target_BH.dtype)])
-        logits = self.head.project(both)
-        self.head.set_logits(logits[:size])
-        return StepPlan(DenseAdjustment(adjustment, self.fusion, logits[size:]), sees_plain_model=must_see_plain)
+        return self.place.fuse(step, self._step.plan.requests, self._step.adjustment, must_see_plain=must_see_plain)
 
     def after_sampling(self, step: BatchStep, tokens_B: Tensor) -> None:
         """Learn from every exploring row of the step."""
@@ -185,6 +164,7 @@ class Explorer(SamplingPolicy):
         if self._ended is not None:
             has_ended_B = self._ended.before(step)
             self._ended.sampled(step, tokens_B)
+        self._learn_prompts()
         if explored is None:
             return
         assert self.learner is not None
@@ -200,10 +180,30 @@ class Explorer(SamplingPolicy):
         self._counters.trained_rows += len(explored.plan.rows)
         self._counters.optimiser_steps += len(explored.plan.live_groups)
 
+    def _learn_prompts(self) -> None:
+        """Learn from what the step has read of prompts: each token once, from the first sibling that reads it."""
+        assert self.learner is not None
+        for prompt in self._prompts:
+            request = self.groups.request(prompt.request_id)
+            group = self.groups.group_with_slot(request) if request else None
+            if group is None or group.slot is None:
+                continue
+            known = max(0, group.prompt_tokens_learned - prompt.first)
+            for first in range(known, len(prompt.source_PH), PROMPT_ROWS_AT_ONCE):
+                chunk = slice(first, first + PROMPT_ROWS_AT_ONCE)
+                source_RH, target_RH = prompt.source_PH[chunk], prompt.target_PH[chunk]
+                self.learner.learn(HiddenRows.of(source_RH, target_RH, (group.slot,) * len(source_RH)), None)
+                # Lag is counted in trainings of the group.
+                group.steps_seen += 1
+                self._counters.trained_rows += len(source_RH)
+                self._counters.optimiser_steps += 1
+            group.prompt_tokens_learned = max(group.prompt_tokens_learned, prompt.first + len(prompt.source_PH))
+        self._prompts = []
+
     def weights_changed(self) -> None:
         """See SamplingPolicy."""
         self.groups.expect_no_more()
-        self._head_weight_VH = adapter.plain_head_weight(self.worker)
+        self.place.weights_changed()
         if self.learner is None:
             return  # no request has come yet
         # The background thread may still train the slots that are written to below.
@@ -247,6 +247,7 @@ class Explorer(SamplingPolicy):
         return Counters(
             **{
                 **asdict(self._counters),
+                "dense_steps": self.place.dense_steps,
                 "nonfinite_rows": self._counters.explored_rows - int(self._finite_total),
                 "trained_rows": self._counters.trained_rows - (0 if is_untrained else int(self._ended_total)),
                 "vanilla_groups": self.groups.vanilla_groups,
@@ -380,19 +381,6 @@ class Explorer(SamplingPolicy):
         if self.config.trainer in ("none", "sync", "local"):
             return 1.0
         return stale_beta(1.0, lag, self.config.max_staleness)
-
-    def _search(self, requests: tuple[ExploringRequest, ...]) -> CandidateSearch | None:
-        """How to find the candidates of these requests; None if they cannot be few."""
-        cap = self.config.candidate_cap
-        if self.bank.device.type == "cpu":
-            return CountedCandidates(cap)
-        if all(0 < request.top_k <= cap for request in requests):
-            return KnownCandidates(max(request.top_k for request in requests))
-        return None
-
-    def _project_all(self, hidden_RH: Tensor) -> Tensor:
-        self._counters.dense_steps += 1
-        return self.head.project(hidden_RH)
 
     def _open_slot(self, slot: int, group: str) -> None:
         assert self.learner is not None

@@ -21,6 +21,8 @@ class PolicyConfig:
     caveats: ClassVar[tuple[str, ...]] = ()
     """What a user must know before comparing its samples with another policy's; a sentence each."""
 
+    acts_on_first_token: ClassVar[bool] = True
+    """True if it takes part in a sample's first token, which comes from the step that reads the prompt."""
     siblings_form_sequence: ClassVar[bool] = False
     """True if siblings are drawn from one low-discrepancy sequence by their index: any k neighbours are then distributed as a group of k,
     and a random k-subset is not."""
@@ -29,6 +31,11 @@ class PolicyConfig:
     def couples_samples(self) -> bool:
         """True if a sample's tokens depend on what other samples of its prompt generated."""
         return False
+
+    @property
+    def stagger(self) -> int:
+        """Decode steps, >= 0, between the starts of a work unit's samples; a setting of policies whose samples learn from each other."""
+        return 0
 
     @property
     def supports_lora(self) -> bool:

@@ -50,7 +50,7 @@ class RowPlan:
         rows, requests, groups = [], [], []
         for row, request_id in enumerate(batch.request_ids):
             request = table.request(request_id) if batch.is_decode[row] else None
-            group = table.group_at_decode(request) if request else None
+            group = table.group_with_slot(request) if request else None
             if request is not None and group is not None:
                 rows.append(row)
                 requests.append(request)

@@ -165,7 +165,7 @@ class LLMShard:
         self._units_in_progress: set[UnitInProgress] = set()
         self._samples_in_progress: dict[str, tuple[UnitInProgress, int]] = {}
         self._staggered: list[StaggeredSample] = []
-        self._stagger = config.policy.stagger if isinstance(config.policy, ESampConfig) else 0
+        self._stagger = 0 if config.policy is None else config.policy.stagger
         self._steps = 0
         self._cancellations: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._round_ends: queue.SimpleQueue[None] = queue.SimpleQueue()

@@ -1,6 +1,6 @@
 """Which request explores, and in which Distiller slot: one engine's table, on the host.
 
-A slot belongs to a prompt group from the first decode row of the group until its last expected request has ended. Without that the
+A slot belongs to a prompt group from the first row that explores or teaches until its last expected request has ended. Without that the
 Distiller would be reset between siblings that do not fit into one batch, and the later ones would never meet what the earlier ones
 taught it. A group none of whose requests runs is idle: it keeps its slot until its next request comes, the caller says that none will, or
 another group needs the slot, so that slots never leak where expected requests do not come.
@@ -47,6 +47,8 @@ class PromptGroup:
     steps_seen: int = 0
     """Decode steps in which the group had at least one row."""
     stays_vanilla: bool = False
+    prompt_tokens_learned: int = 0
+    """Length of the part of the prompt whose tokens the Distiller has learned from, or that nobody computed."""
 
 
 class GroupTable:
@@ -121,8 +123,8 @@ class GroupTable:
         """The exploring request of that id, or None for one that is not exploring."""
         return self._requests.get(request_id)
 
-    def group_at_decode(self, request: ExploringRequest) -> PromptGroup | None:
-        """The group of a decode row, with a slot; None if it stays vanilla for want of one."""
+    def group_with_slot(self, request: ExploringRequest) -> PromptGroup | None:
+        """The group of a row that explores or teaches, with a slot; None if it stays vanilla for want of one."""
         group = self._groups[request.group]
         if group.slot is None and not group.stays_vanilla:
             if not self._free and self._idle:

@@ -1,4 +1,5 @@
-"""The fused draw for CUDA in Triton, one program per batch row. Equal to reference.py by the tests marked gpu; untested on a GPU so far.
+"""The fused draw for CUDA in Triton, one program per batch row. Equal to reference.py in Triton's interpreter; untested on a GPU so far, so
+that an engine which is told to use it compares the two first (backend.py).
 
 Scores are made in fp64, as on a CPU: in fp32 the noise has 24 bits, and of a vocabulary of 152k tokens several would share the largest.
 
@@ -10,7 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from esamp.draw.inputs import DistillerLogits, DrawInputs, DrawnTokens
+from esamp.draw.inputs import DistillerLogits, DrawInputs, DrawnTokens, Inversion
+from esamp.joint.inverse_cdf import draw_at
 
 BLOCK = 2048
 """Tokens per turn of a program's loop."""
@@ -44,6 +46,40 @@ def _best_of(score, token, best_score, best_token, vocabulary):  # type: ignore[
 
 
 @triton.jit
+def _tempered(logits, mask, divisor, HAS_TEMPERATURE: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Logits at these addresses in fp32, divided by the temperature as vLLM divides them; -inf outside of the mask."""
+    z = tl.load(logits, mask=mask, other=float("-inf")).to(tl.float32)
+    if HAS_TEMPERATURE:
+        z = tl.div_rn(z, divisor + tl.zeros_like(z))
+    return z
+
+
+@triton.jit
+def _adjusted(  # type: ignore[no-untyped-def]
+    z, other, mask, is_adjusted, strength, divisor, IS_PROPOSED: tl.constexpr, HAS_TEMPERATURE: tl.constexpr
+):
+    """What is drawn from where `z` would have been: z + strength (z - other), or the other logits as they are."""
+    y = _tempered(other, mask, divisor, IS_PROPOSED and HAS_TEMPERATURE)
+    if IS_PROPOSED:
+        y = tl.where(z == float("-inf"), z, z + strength * (z - y))
+    return tl.where(is_adjusted, y, z)
+
+
+@triton.jit
+def _gumbel(stream, token):  # type: ignore[no-untyped-def]
+    """Standard Gumbel noise of each token in fp64: see noise.py."""
+    bits = _mix(stream + (token + 1).to(tl.uint64) * 0x9E3779B97F4A7C15) >> 11
+    return -tl.log(-tl.log((bits.to(tl.float64) + 0.5) * 1.1102230246251565e-16))
+
+
+@triton.jit
+def _store_logprob(place, is_certain, z, peak, total):  # type: ignore[no-untyped-def]
+    """Write the log-probability of a token of logit `z`; 0 for one that was certain."""
+    logprob = (z.to(tl.float64) - (tl.log(total) + peak)).to(tl.float32)
+    tl.store(place, tl.where(is_certain, 0.0, logprob))
+
+
+@triton.jit
 def _draw_row(  # type: ignore[no-untyped-def]
     logits,
     logits_stride,
@@ -74,23 +110,14 @@ def _draw_row(  # type: ignore[no-untyped-def]
     BLOCK: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
-    greedy = False
-    if HAS_GREEDY:
-        greedy = tl.load(is_greedy + row) != 0
-    divisor = 1.0
-    if HAS_TEMPERATURE:
-        divisor = tl.load(temperature + row)
-    adjusted_row = tl.full((), -1, tl.int64)
-    strength = 0.0
-    other_divisor = 1.0
-    if HAS_OTHER:
-        adjusted_row = tl.load(other_row + row)
-        if IS_PROPOSED:
-            strength = tl.load(beta + row)
-            if HAS_OTHER_TEMPERATURE:
-                other_divisor = tl.load(other_temperature + row)
+    greedy = tl.load(is_greedy + row) != 0 if HAS_GREEDY else False
+    divisor = tl.load(temperature + row) if HAS_TEMPERATURE else 1.0
+    adjusted_row = tl.load(other_row + row) if HAS_OTHER else tl.full((), -1, tl.int64)
+    strength = tl.load(beta + row) if IS_PROPOSED else 0.0
+    other_divisor = tl.load(other_temperature + row) if HAS_OTHER_TEMPERATURE else 1.0
     is_adjusted = adjusted_row >= 0
-    adjusted_width = tl.where(is_adjusted, vocabulary, 0)
+    other_width = tl.where(is_adjusted, vocabulary, 0)
+    z_row, x_row, y_row = logits + row * logits_stride, plain + row * plain_stride, other + adjusted_row * other_stride
     stream = _mix(tl.load(seeds + row).to(tl.uint64))
 
     best_score = tl.full((), float("-inf"), tl.float64)
@@ -108,22 +135,20 @@ def _draw_row(  # type: ignore[no-untyped-def]
     for first in range(0, vocabulary, BLOCK):
         token = first + tl.arange(0, BLOCK).to(tl.int64)
         inside = token < vocabulary
-        z = tl.load(logits + row * logits_stride + token, mask=inside, other=float("-inf")).to(tl.float32)
-        if HAS_TEMPERATURE:
-            z = tl.div_rn(z, divisor + tl.zeros_like(z))
+        z = _tempered(z_row + token, inside, divisor, HAS_TEMPERATURE)
         a = z
         if HAS_OTHER:
-            y = tl.load(
-                other + adjusted_row * other_stride + token, mask=token < adjusted_width, other=float("-inf")
-            ).to(tl.float32)
-            if IS_PROPOSED:
-                if HAS_OTHER_TEMPERATURE:
-                    y = tl.div_rn(y, other_divisor + tl.zeros_like(y))
-                y = tl.where(z == float("-inf"), z, z + strength * (z - y))
-            a = tl.where(is_adjusted, y, z)
-        hashes = _mix(stream + (token + 1).to(tl.uint64) * 0x9E3779B97F4A7C15)
-        noise = -tl.log(-tl.log(((hashes >> 11).to(tl.float64) + 0.5) * 1.1102230246251565e-16))
-        noise = tl.where(greedy, 0.0, noise)
+            a = _adjusted(
+                z,
+                y_row + token,
+                token < other_width,
+                is_adjusted,
+                strength,
+                other_divisor,
+                IS_PROPOSED,
+                HAS_OTHER_TEMPERATURE,
+            )
+        noise = tl.where(greedy, 0.0, _gumbel(stream, token))
         score = tl.where(a == a, a.to(tl.float64) + noise, float("-inf"))
         best_score, best_token = _best_of(score, token, best_score, best_token, vocabulary)
         if HAS_OTHER:
@@ -136,39 +161,39 @@ def _draw_row(  # type: ignore[no-untyped-def]
             unadjusted_peak, unadjusted_total = _add_exponentials(unadjusted_peak, unadjusted_total, z)
         count += tl.sum((a > float("-inf")).to(tl.int64), axis=0)
         if HAS_PLAIN:
-            x = tl.load(plain + row * plain_stride + token, mask=inside, other=float("-inf")).to(tl.float32)
+            x = tl.load(x_row + token, mask=inside, other=float("-inf")).to(tl.float32)
             plain_peak, plain_total = _add_exponentials(plain_peak, plain_total, x)
 
     tl.store(tokens + row, best_token)
-    if HAS_OTHER:
-        tl.store(unadjusted_tokens + row, tl.where(greedy, best_token, unadjusted_token))
-    else:
-        tl.store(unadjusted_tokens + row, best_token)
-    chosen = tl.load(logits + row * logits_stride + best_token).to(tl.float32)
-    if HAS_TEMPERATURE:
-        chosen = tl.div_rn(chosen, divisor)
-    unadjusted_chosen = chosen
-    if HAS_OTHER:
-        y = tl.load(other + adjusted_row * other_stride + best_token, mask=is_adjusted, other=0.0).to(tl.float32)
-        if IS_PROPOSED:
-            if HAS_OTHER_TEMPERATURE:
-                y = tl.div_rn(y, other_divisor)
-            y = chosen + strength * (chosen - y)
-        chosen = tl.where(is_adjusted, y, chosen)
-    logprob = (chosen.to(tl.float64) - (tl.log(total) + peak)).to(tl.float32)
-    tl.store(logprobs + row, tl.where(greedy, 0.0, logprob))
-    if SUMS_UNADJUSTED:
-        logprob = (unadjusted_chosen.to(tl.float64) - (tl.log(unadjusted_total) + unadjusted_peak)).to(tl.float32)
-    tl.store(unadjusted_logprobs + row, tl.where(greedy, 0.0, logprob))
+    tl.store(unadjusted_tokens + row, tl.where(greedy, best_token, unadjusted_token) if HAS_OTHER else best_token)
     tl.store(num_candidates + row, tl.where(greedy, 1, count))
+    z = _tempered(z_row + best_token, best_token < vocabulary, divisor, HAS_TEMPERATURE)
+    a = z
+    if HAS_OTHER:
+        a = _adjusted(
+            z,
+            y_row + best_token,
+            best_token < other_width,
+            is_adjusted,
+            strength,
+            other_divisor,
+            IS_PROPOSED,
+            HAS_OTHER_TEMPERATURE,
+        )
+    _store_logprob(logprobs + row, greedy, a, peak, total)
+    if SUMS_UNADJUSTED:
+        _store_logprob(unadjusted_logprobs + row, greedy, z, unadjusted_peak, unadjusted_total)
+    else:
+        _store_logprob(unadjusted_logprobs + row, greedy, a, peak, total)
     if HAS_PLAIN:
-        x = tl.load(plain + row * plain_stride + best_token).to(tl.float32)
-        tl.store(plain_logprobs + row, (x.to(tl.float64) - (tl.log(plain_total) + plain_peak)).to(tl.float32))
+        _store_logprob(
+            plain_logprobs + row, best_token < 0, tl.load(x_row + best_token).to(tl.float32), plain_peak, plain_total
+        )
 
 
 class TritonDraw:
     """A FusedDraw on CUDA. Everything is measured in the one pass, which waits for memory; what was not asked for is left out of the
-    result."""
+    result. Rows that are drawn by inversion take further passes, in torch."""
 
     def __call__(self, inputs: DrawInputs) -> DrawnTokens:
         """See FusedDraw."""
@@ -220,7 +245,7 @@ class TritonDraw:
                 # z + beta (z - z_dist) must be rounded as torch rounds it, not contracted to a multiply-add.
                 enable_fp_fusion=False,
             )
-        return DrawnTokens(
+        drawn = DrawnTokens(
             tokens_B=tokens_B,
             unadjusted_tokens_B=unadjusted_B if inputs.wants_unadjusted else None,
             logprobs_B=logprobs_B if inputs.wants_logprobs else None,
@@ -228,6 +253,37 @@ class TritonDraw:
             num_candidates_B=num_candidates_B if inputs.wants_logprobs else None,
             unadjusted_logprobs_B=unadjusted_logprobs_B if inputs.wants_unadjusted_logprobs else None,
         )
+        return drawn if inputs.inversion is None else with_inverted_rows(drawn, inputs, inputs.inversion)
+
+
+def with_inverted_rows(drawn: DrawnTokens, inputs: DrawInputs, inversion: Inversion) -> DrawnTokens:
+    """`drawn` with the tokens of `inversion`. All rows are inverted and those of it kept: to pick them the host would have to wait."""
+    assert inputs.adjustment is None, "joint draws change no logits"
+    z_BV = inputs.logits_BV.float()
+    if inputs.temperature_B is not None:
+        z_BV = z_BV / inputs.temperature_B.unsqueeze(1)
+    is_inverted_B = ~torch.isnan(inversion.uniform_B)
+    if inputs.is_greedy_B is not None:
+        is_inverted_B = is_inverted_B & ~inputs.is_greedy_B
+    at_uniform = draw_at(z_BV, inversion.uniform_B.nan_to_num(0.0), inversion.fill_B)
+
+    def logprobs_B(z_BV: Tensor, of_noise_B: Tensor | None) -> Tensor | None:
+        if of_noise_B is None:
+            return None
+        of_token_B = z_BV.gather(1, at_uniform.tokens_R.unsqueeze(1)).squeeze(1) - z_BV.logsumexp(-1)
+        return torch.where(is_inverted_B, of_token_B, of_noise_B)
+
+    plain_B = drawn.plain_logprobs_B
+    tokens_B = torch.where(is_inverted_B, at_uniform.tokens_R, drawn.tokens_B)
+    return DrawnTokens(
+        tokens_B=tokens_B,
+        unadjusted_tokens_B=None if drawn.unadjusted_tokens_B is None else tokens_B,
+        logprobs_B=logprobs_B(z_BV, drawn.logprobs_B),
+        plain_logprobs_B=plain_B if inputs.plain_BV is None else logprobs_B(inputs.plain_BV.float(), plain_B),
+        num_candidates_B=drawn.num_candidates_B,
+        unadjusted_logprobs_B=logprobs_B(z_BV, drawn.unadjusted_logprobs_B),
+        remainder_B=torch.where(is_inverted_B, at_uniform.remainder_R, torch.nan),
+    )
 
 
 def rows_in_one_piece(z_RV: Tensor) -> Tensor:

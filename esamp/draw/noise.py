@@ -18,10 +18,10 @@ FIRST_FACTOR = 0xBF58476D1CE4E5B9 - 2**64
 SECOND_FACTOR = 0x94D049BB133111EB - 2**64
 
 
-def draw_seeds(num_rows: int, generators: dict[int, torch.Generator]) -> Tensor:
-    """Seeds [B] int64 on the host for one step. Takes the same numbers from the same generators as vLLM: one for each row from the
-    global generator, which a row with a generator of its own replaces by one from that."""
-    seeds_B = torch.randint(0, LARGEST_SEED, (num_rows,), dtype=torch.long)
+def draw_seeds(num_rows: int, generators: dict[int, torch.Generator], device: torch.device) -> Tensor:
+    """Seeds [B] int64 for one step, on the device of the generators. Takes the same numbers from the same generators as vLLM does on a CPU:
+    one for each row from the global generator, which a row with a generator of its own replaces by one from that."""
+    seeds_B = torch.randint(0, LARGEST_SEED, (num_rows,), dtype=torch.long, device=device)
     if generators:
         # In place: a number of its own for each row, read and written again, takes five times as long.
         seed_of_row = seeds_B.split(1)

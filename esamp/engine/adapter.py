@@ -25,8 +25,8 @@ from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.sample.logits_processor import BUILTIN_LOGITS_PROCESSORS
 from vllm.v1.sample.sampler import Sampler
 
-from esamp.batch import BatchRows, BatchStep, CapturedRows, NewRequest
-from esamp.draw.backend import cpu_draw
+from esamp.batch import BatchRows, BatchStep, CapturedRows, NewRequest, PromptRows
+from esamp.draw.backend import fused_draw
 from esamp.engine.request_checks import RequestChecks
 from esamp.engine.sampler import ESampSampler
 from esamp.engine.surface import UnsupportedEngine, check_surface
@@ -166,7 +166,7 @@ def install_sampler(worker: Any) -> ESampSampler:
     stock = worker.model_runner.sampler
     if type(stock) is not Sampler:
         raise UnsupportedEngine(f"esamp replaces vLLM's own V1 sampler; this engine has {type(stock).__qualname__}.")
-    sampler = ESampSampler(stock, cpu_draw() if current_platform.is_cpu() else None)
+    sampler = ESampSampler(stock, fused_draw(worker.device))
     worker.model_runner.sampler = sampler
     return sampler
 
@@ -270,6 +270,24 @@ def read_step(worker: Any, captured: CapturedRows | None = None) -> BatchStep | 
     return BatchStep(
         rows.request_ids, rows.is_decode, rows.draws_token, rows.num_tokens, source_BH=source_BH, target_BH=target_BH
     )
+
+
+def read_prompts(worker: Any, rows: BatchRows) -> list[PromptRows]:
+    """The prompt tokens of the step that waits for its tokens, by request. Needs `enable_source_layer`."""
+    runner = worker.model_runner
+    state = runner.execute_model_state
+    ends = runner.query_start_loc.np[: len(rows.request_ids) + 1].tolist()
+    prompts = []
+    for row, request_id in enumerate(rows.request_ids):
+        num_scheduled = ends[row + 1] - ends[row]
+        first = rows.num_tokens[row] - num_scheduled
+        num_read = min(num_scheduled, int(runner.input_batch.num_prompt_tokens[row]) - first)
+        if num_read > 0:
+            read = slice(ends[row], ends[row] + num_read)
+            # Copies: they are learned from while the next forward pass may write to the engine's own buffers.
+            source_PH, target_PH = state.aux_hidden_states[0][read].clone(), state.hidden_states[read].clone()
+            prompts.append(PromptRows(request_id, first, source_PH, target_PH))
+    return prompts
 
 
 LAYER_INPUTS = ["positions", "hidden_states", "residual"]

@@ -6,7 +6,8 @@ gets the token stock vLLM would have given it.
 
 Two implementations of filter, processor and draw:
 
-    FusedTopKTopPSampler    on a CPU: one pass over the logits gives the tokens and all that is recorded of them (esamp/draw)
+    FusedTopKTopPSampler    on a CPU, and on CUDA where it is asked for (esamp/draw/backend.py): one pass over the logits gives the tokens
+                            and all that is recorded of them
     TorchTopKTopPSampler    elsewhere, and where vLLM's settings ask for another noise or for the logits themselves: vLLM's own draw
 
 Legend: B batch rows, V vocabulary.
@@ -19,7 +20,6 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from vllm.config.model import PROCESSED_LOGPROBS_MODES
 from vllm.platforms import CpuArchEnum, current_platform
 from vllm.v1.outputs import SamplerOutput
 from vllm.v1.sample.logits_processor import BUILTIN_LOGITS_PROCESSORS, LogitsProcessor
@@ -32,11 +32,14 @@ from esamp.draw.inputs import AdjustedLogits, DistillerLogits, DrawInputs, Drawn
 from esamp.draw.noise import draw_seeds
 from esamp.draw.top_p import SortedFilter
 from esamp.engine.request_checks import RequestChecks
-from esamp.engine.surface import PROCESSOR_ACTIVITY
+from esamp.engine.surface import PROCESSED_LOGPROBS_MODES, PROCESSOR_ACTIVITY
 from esamp.joint.inverse_cdf import draw_at, top_probability
 from esamp.joint.row_draw import RowDraw
 from esamp.kept_tokens import KeptTokens, kept_tokens
 from esamp.logit_adjustment import DenseAdjustment, FilteredLogitsProcessor
+
+OTHER_NOISE = (CpuArchEnum.RISCV, CpuArchEnum.POWERPC)
+"""CPUs on which vLLM does not draw by the op whose noise esamp/draw has."""
 
 
 class TorchTopKTopPSampler(nn.Module):
@@ -111,7 +114,7 @@ def random_numbers_kept(device: torch.device, generators: dict[int, torch.Genera
 
 
 class FusedTopKTopPSampler(nn.Module):
-    """The same on a CPU, with the noise of vLLM's op and everything that is recorded in one pass over the logits."""
+    """The same by a fused draw, with the noise of vLLM's op on a CPU, and everything that is recorded in one pass over the logits."""
 
     def __init__(self, draw: FusedDraw) -> None:
         super().__init__()
@@ -137,7 +140,7 @@ class FusedTopKTopPSampler(nn.Module):
         """Token ids [B] from logits that are divided by the temperature. vLLM replaces those of greedy rows."""
         assert self.temperature_B is not None, "vLLM draws no token of a batch that is all greedy"
         # Where Triton is installed vLLM filters in another way, which keeps another set.
-        if p is not None and not HAS_TRITON and logits.dtype == torch.float32:
+        if p is not None and not HAS_TRITON and logits.device.type == "cpu" and logits.dtype == torch.float32:
             logits = self._sorted_filter(logits, k, p)
         else:
             logits = apply_top_k_top_p(logits, k, p)
@@ -149,7 +152,11 @@ class FusedTopKTopPSampler(nn.Module):
         """Token ids [B] from the model's logits as they are, where nothing stands between them and the draw but temperature and
         Distiller. `can_draw_unfiltered` must be True. The logits are not changed."""
         is_all_greedy = self.temperature_B is None
-        temperature_B = torch.zeros(len(logits_BV)) if self.temperature_B is None else self.temperature_B
+        temperature_B = (
+            logits_BV.new_zeros(len(logits_BV), dtype=torch.float32)
+            if self.temperature_B is None
+            else self.temperature_B
+        )
         return self._draw(
             logits_BV, generators, temperature_B=temperature_B, is_divided=False, is_all_greedy=is_all_greedy
         )
@@ -169,16 +176,20 @@ class FusedTopKTopPSampler(nn.Module):
         is_all_greedy: bool = False,
     ) -> Tensor:
         # vLLM draws for greedy rows as well, and drops what it drew: their seeds are spent. Not so if the whole batch is greedy.
-        size = len(logits_BV)
-        seeds_B = torch.zeros(size, dtype=torch.long) if is_all_greedy else draw_seeds(size, generators)
+        size, device = len(logits_BV), logits_BV.device
+        seeds_B = (
+            torch.zeros(size, dtype=torch.long, device=device)
+            if is_all_greedy
+            else draw_seeds(size, generators, device)
+        )
         is_greedy_B = temperature_B < GREEDY_TEMPERATURE
         divisor_B = torch.where(is_greedy_B, 1.0, temperature_B)
         adjustment: DistillerLogits | AdjustedLogits | None = None
         if isinstance(self.processor, DenseAdjustment) and self.processor.is_proposed:
-            adjustment = self.processor.distiller_logits(len(logits_BV), divisor_B)
+            adjustment = self.processor.distiller_logits(size, divisor_B)
         elif self.processor is not None and self.is_recording and self.plain_BV is not None:
             adjusted_BV = self.processor(self._workspace.copy(logits_BV), divisor_B)
-            adjustment = AdjustedLogits(adjusted_BV, torch.arange(len(logits_BV)))
+            adjustment = AdjustedLogits(adjusted_BV, torch.arange(size, device=device))
         elif self.processor is not None:
             logits_BV = self.processor(logits_BV, divisor_B)
         inversion = None
@@ -206,7 +217,7 @@ class FusedTopKTopPSampler(nn.Module):
 
     def _inversion(self, row_draw: RowDraw, logits_BV: Tensor, divisor_B: Tensor | None) -> Inversion:
         """The numbers of `row_draw` as the fused draw takes them. `divisor_B` [B]: what the logits are yet to be divided by."""
-        rows, size = row_draw.rows, len(logits_BV)
+        rows, size, device = row_draw.rows, len(logits_BV), logits_BV.device
 
         def top_probability_R() -> Tensor:
             logits_RV = logits_BV[rows].float()
@@ -214,8 +225,8 @@ class FusedTopKTopPSampler(nn.Module):
 
         uniforms = row_draw.uniforms(top_probability_R)
         return Inversion(
-            torch.full((size,), torch.nan, dtype=torch.float64).index_copy(0, rows, uniforms.uniform_R),
-            torch.zeros(size, dtype=torch.float64).index_copy(0, rows, uniforms.fill_R),
+            torch.full((size,), torch.nan, dtype=torch.float64, device=device).index_copy(0, rows, uniforms.uniform_R),
+            torch.zeros(size, dtype=torch.float64, device=device).index_copy(0, rows, uniforms.fill_R),
         )
 
 
@@ -227,8 +238,8 @@ class Workspace:
 
     def copy(self, logits_BV: Tensor) -> Tensor:
         """A copy in fp32, valid until the next."""
-        if self._buffer.numel() < logits_BV.numel():
-            self._buffer = torch.empty(logits_BV.numel())
+        if self._buffer.numel() < logits_BV.numel() or self._buffer.device != logits_BV.device:
+            self._buffer = torch.empty(logits_BV.numel(), device=logits_BV.device)
         return self._buffer[: logits_BV.numel()].view(logits_BV.shape).copy_(logits_BV)
 
 
@@ -236,10 +247,11 @@ class ESampSampler(Sampler):
     """Drop-in for vLLM's V1 sampler. Call `prepare` before a step; read `draw` and `tokens_B` after it."""
 
     def __init__(self, stock: Sampler, fused: FusedDraw | None = None) -> None:
-        """Takes over the settings of the sampler it replaces. `fused` draws, if it is given and has the noise of this engine."""
+        """Takes over the settings of the sampler it replaces. `fused` draws, if it is given and vLLM's settings ask for nothing that it
+        cannot do."""
         super().__init__(stock.logprobs_mode, stock.use_fp64_gumbel)
         self.torch_sampler = TorchTopKTopPSampler(TopKTopPSampler(stock.logprobs_mode, stock.use_fp64_gumbel))
-        self.fused_sampler = FusedTopKTopPSampler(fused) if fused is not None and has_vllms_cpu_noise(stock) else None
+        self.fused_sampler = FusedTopKTopPSampler(fused) if fused is not None and can_be_fused(stock) else None
         self.topk_topp_sampler = self.fused_sampler or self.torch_sampler
         self.is_recording = False
         self.records_rollout = False
@@ -378,12 +390,11 @@ def described(drawn: DrawnTokens, kept: KeptTokens | None) -> Draw:
     )
 
 
-def has_vllms_cpu_noise(stock: Sampler) -> bool:
-    """True if stock vLLM would draw these tokens by the op whose noise esamp/draw has: on a CPU, but not on two kinds of them, not with
-    fp64 noise from torch, and not if it must hand out the logits that were drawn from."""
+def can_be_fused(stock: Sampler) -> bool:
+    """False if this sampler must take its noise from torch in fp64, or hand out the logits that were drawn from; and on two kinds of CPUs,
+    where vLLM has another noise."""
     return (
-        current_platform.is_cpu()
-        and current_platform.get_cpu_architecture() not in (CpuArchEnum.RISCV, CpuArchEnum.POWERPC)
+        not (current_platform.is_cpu() and current_platform.get_cpu_architecture() in OTHER_NOISE)
         and not stock.use_fp64_gumbel
         and stock.logprobs_mode not in PROCESSED_LOGPROBS_MODES
     )

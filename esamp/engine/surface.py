@@ -81,7 +81,7 @@ FIELDS = (
     ReliedFields(
         "vllm.v1.worker.gpu_model_runner",
         "ExecuteModelState",
-        ("logits", "sample_hidden_states", "aux_hidden_states"),
+        ("logits", "hidden_states", "sample_hidden_states", "aux_hidden_states"),
         "read a step before it is sampled",
     ),
     ReliedFields(
@@ -163,8 +163,12 @@ RUNNER_ATTRIBUTES = {
     "discard_request_mask.np": "recognise prompts that are only partly read",
     "optimistic_seq_lens_cpu": "distinguish decode rows from prompts",
     "query_start_loc.gpu": "find each row's shallow state",
+    "query_start_loc.np": "find the tokens of each prompt",
 }
 """Dotted names on the model runner, and why each is needed."""
+
+PROCESSED_LOGPROBS_MODES = ("processed_logits", "processed_logprobs")
+"""Values of logprobs_mode with which vLLM reports what was drawn from. Of its own: vLLM 0.26 has no name for them."""
 
 PROCESSOR_ACTIVITY = {
     "MinTokensLogitsProcessor": "min_toks",

@@ -22,6 +22,9 @@ class ForkBonusConfig(PolicyConfig):
     """Most likely tokens of a row that are scored, >= 2."""
     fork_probability: float = 0.9
     """Rows whose most likely token is at least this likely are left alone, in (0, 1]."""
+    stagger: int = 0
+    """Decode steps, >= 0, between the starts of a work unit's samples, so that each meets forks that those before it have seen: of samples
+    that start at once none has seen a fork before the others reach it. Of runs: users of plain vLLM choose when to add a request."""
     max_groups: int = 32
     """Prompt groups that can explore at the same time, >= 1. Further groups stay vanilla and are counted."""
 
@@ -32,6 +35,8 @@ class ForkBonusConfig(PolicyConfig):
             raise ValueError(f"{self.name} candidates must be >= 2; got {self.candidates}.")
         if not 0 < self.fork_probability <= 1:
             raise ValueError(f"{self.name} fork_probability must be in (0, 1]; got {self.fork_probability}.")
+        if self.stagger < 0:
+            raise ValueError(f"{self.name} stagger must be >= 0; got {self.stagger}.")
         if self.max_groups < 1:
             raise ValueError(f"{self.name} max_groups must be >= 1; got {self.max_groups}.")
 

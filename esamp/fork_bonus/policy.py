@@ -76,7 +76,7 @@ class ForkBonusPolicy(RequestPolicy[ExploringRequest]):
         tracked = {
             row: (request, group)
             for row, request in self.rows_of(step).items()
-            if (group := self._groups.group_at_decode(request)) is not None
+            if (group := self._groups.group_with_slot(request)) is not None
         }
         self._rows = None
         if not tracked:

@@ -134,6 +134,7 @@ def choose_trainer(config: RunConfig, held: RunConfig | None) -> tuple[RunConfig
     for setting, is_set in {
         f"esamp.lag {policy.lag}": policy.lag > 1,
         "esamp.distiller rls": policy.distiller == "rls",
+        "esamp.learns_prompt": policy.learns_prompt,
     }.items():
         if is_set:
             return with_trainer(config, "local"), f"esamp.trainer: local, since {setting} is the engine's own"

@@ -50,7 +50,10 @@ ADDED: dict[str, Any] = {
     "esamp.rls_ridge": 10.0,
     "esamp.rls_forgetting": 1.0,
     "esamp.stagger": 0,
+    "esamp.learns_prompt": False,
     "latent.source_depth": None,
+    "novelty.stagger": 0,
+    "trie.stagger": 0,
 }
 """Settings that came after runs had been written, each at the value that those runs amount to. At this value a setting is not hashed, so
 that the older runs keep their hash and go on. A new setting of a section that already exists gets a line here."""

@@ -80,7 +80,16 @@ def names_of(conditions: list[list[CountedRun]]) -> list[str]:
 def print_adaptive(folders: Sequence[RunFolder], console: Console) -> None:
     """Print what `compare_adaptive` returns, and that there is no page."""
     summaries, conclusions = compare_adaptive(folders)
-    console.print(summary_table(summaries))
+    manifests = [folder.manifest() for folder in folders]
+    headings = [summary.label for summary in summaries]
+    if len(set(headings)) < len(headings):
+        # Arms of one sampler, by the settings in which they differ; replicates by their seeds.
+        names = condition_names(manifests)
+        headings = [
+            f"{name}, seed {manifest.config.seed}" if names.count(name) > 1 else name
+            for name, manifest in zip(names, manifests, strict=True)
+        ]
+    console.print(summary_table(summaries, headings))
     console.print("\n".join([*conclusions, NO_PAGE]), highlight=False, markup=False, soft_wrap=True)
 
 

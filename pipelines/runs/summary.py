@@ -17,6 +17,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from esamp.policy_config import PolicyConfig
 from pipelines.config.run import RunConfig
 from pipelines.errors import RunError
 from pipelines.live.progress_file import MANY_TRUNCATED
@@ -73,7 +74,8 @@ class RunSummary(RunCounters):
     distiller_loss_end: float | None
     """The same over the last tenth."""
     intervened_share: float
-    """Share of decode tokens (all answer tokens but the first of a sample) that the Distiller took part in drawing."""
+    """Share of the tokens that the sampling policy took part in drawing; with ESamp of all but the first of each sample, which it leaves
+    to the model."""
     mean_lag: float | None
     """Decode steps the Distiller's weights were behind, mean over samples; None without a Distiller."""
     tokens: int
@@ -182,7 +184,7 @@ def summarise(folder: RunFolder, *, pass_at: tuple[int, ...] = ()) -> RunSummary
         solved=outcome.solved if is_verified else None,
         distiller_loss_start=loss_start,
         distiller_loss_end=loss_end,
-        intervened_share=intervened_share(samples),
+        intervened_share=intervened_share(samples, config.policy),
         mean_lag=pc.mean(samples["lag_mean"]).as_py(),
         tokens=pc.sum(samples["num_tokens"]).as_py(),
         tokens_per_s=tokens_per_s(sessions),
@@ -297,11 +299,12 @@ def check_samples(samples: pa.Table, beta: float) -> None:
         )
 
 
-def intervened_share(samples: pa.Table) -> float:
-    """Share of decode tokens intervened on; 0 if there are none."""
-    decode_tokens = pc.sum(pc.max_element_wise(pc.subtract(samples["num_tokens"], 1), 0)).as_py()
+def intervened_share(samples: pa.Table, policy: PolicyConfig | None) -> float:
+    """Share intervened on of the tokens that `policy` could have; 0 if there are none."""
+    left_alone = 0 if policy is not None and policy.acts_on_first_token else 1
+    num_tokens = pc.sum(pc.max_element_wise(pc.subtract(samples["num_tokens"], left_alone), 0)).as_py()
     intervened = pc.sum(samples["intervened_tokens"]).as_py() or 0
-    return intervened / decode_tokens if decode_tokens else 0.0
+    return intervened / num_tokens if num_tokens else 0.0
 
 
 def loss_edges(tables: Iterable[pa.Table]) -> tuple[float | None, float | None]:
@@ -339,12 +342,12 @@ def mean_or_none(values: Iterable[float]) -> float | None:
     return fmean(numbers) if numbers else None
 
 
-def summary_table(summaries: list[RunSummary]) -> RenderableType:
-    """Runs side by side, one column each; warnings underneath."""
+def summary_table(summaries: list[RunSummary], headings: Sequence[str] | None = None) -> RenderableType:
+    """Runs side by side, one column each; warnings underneath. Without `headings` each run is named by its label."""
     table = Table(title=table_title(summaries), title_justify="left")
     table.add_column("")
-    for summary in summaries:
-        table.add_column(summary.label, justify="right")
+    for heading in headings or [summary.label for summary in summaries]:
+        table.add_column(heading, justify="right")
     for name, cells in table_rows(summaries):
         table.add_row(name, *cells)
     return Group(table, *(Text(f"warning: {warning}") for summary in summaries for warning in summary.warnings))

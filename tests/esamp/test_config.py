@@ -14,6 +14,7 @@ from esamp.config import Scope
         ({"beta": -0.1}, "beta must be finite and >= 0; got -0.1"),
         ({"beta": math.inf}, "beta must be finite and >= 0; got inf"),
         ({"beta": math.nan}, "beta must be finite and >= 0; got nan"),
+        ({"learns_prompt": True, "scope": "shard"}, "learns_prompt needs Distillers of one prompt.*scope='shard'"),
         ({"max_groups": 0}, "max_groups must be >= 1; got 0"),
         ({"learning_rate": 0.0}, "learning_rate must be finite and > 0; got 0.0"),
         ({"adam_beta2": 1.0}, r"adam_beta2 must be in \[0, 1\); got 1.0"),

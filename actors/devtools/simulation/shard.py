@@ -255,7 +255,7 @@ class SimulatedShard:
             for request_id in running.request_ids():
                 request = self._groups.request(request_id)
                 assert request is not None
-                group = self._groups.group_at_decode(request)
+                group = self._groups.group_with_slot(request)
                 if group is None or group.slot is None:
                     raise RuntimeError(
                         f"group {request.group} found no slot: max_groups={self._esamp.max_groups} must be at least the batch's prompts."

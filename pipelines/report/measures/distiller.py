@@ -31,7 +31,9 @@ def distiller_facts(run_set: RunSet) -> list[Fact]:
     conditions = run_set.conditions
     rows: dict[str, Callable[[Condition], str]] = {
         "Distiller loss, first and last tenth of a sample": loss_cell,
-        "decode tokens intervened on": lambda condition: f"{intervened_share(condition.runs[0].table):.1%}",
+        "decode tokens intervened on": lambda condition: (
+            f"{intervened_share(condition.runs[0].table, condition.config.policy):.1%}"
+        ),
         "lag of the weights, decode steps": lag_cell,
         **{
             name.replace("_", " "): partial(counter_cell, counter)

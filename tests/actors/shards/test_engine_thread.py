@@ -19,6 +19,8 @@ from actors.shards.llm_shard import LLMShard
 from actors.types import Sample, WorkUnit
 from esamp.config import ESampConfig
 from esamp.engine.scheduler import SchedulerLoad
+from esamp.fork_bonus.config import TrieConfig
+from esamp.policy_config import PolicyConfig
 from esamp.request_args import GROUP_SIZE_KEY
 from esamp.telemetry import TokenRecords
 from pipelines.config.run import EMBEDDED_MODEL
@@ -112,7 +114,7 @@ class RequestReader:
 
 
 def start_shard(
-    monkeypatch: pytest.MonkeyPatch, engine: TensorParallelEngine, policy: ESampConfig | None = None
+    monkeypatch: pytest.MonkeyPatch, engine: TensorParallelEngine, policy: PolicyConfig | None = None
 ) -> LLMShard:
     monkeypatch.setattr(llm_shard.LLMEngine, "from_engine_args", lambda args: engine)
     monkeypatch.setattr(llm_shard, "SchedulerReader", RequestReader)
@@ -197,9 +199,9 @@ def test_staggered_samples_start_so_many_steps_apart_and_none_waits_for_an_idle_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each takes 5 steps: three steps apart they overlap; nine steps apart the engine would stand still for four."""
-    for stagger, starts in ((3, [0, 3, 6]), (9, [0, 5, 10])):
+    for policy, starts in ((ESampConfig(stagger=3), [0, 3, 6]), (TrieConfig(stagger=9), [0, 5, 10])):
         engine = TensorParallelEngine(num_steps=5)
-        shard = start_shard(monkeypatch, engine, ESampConfig(stagger=stagger))
+        shard = start_shard(monkeypatch, engine, policy)
         three = replace(unit(0), sample_indices=(0, 1, 2), seeds=(1, 2, 3))
         samples = within(60, samples_of(shard, three))
         assert [sample.sample_index for sample in samples] == [0, 1, 2]

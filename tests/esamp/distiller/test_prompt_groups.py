@@ -21,7 +21,7 @@ def test_a_slot_opens_at_the_first_decode_row_and_closes_with_the_last_request()
     table.add(a)
     table.add(b)
     assert events == []
-    assert table.group_at_decode(a) is table.group_at_decode(b)
+    assert table.group_with_slot(a) is table.group_with_slot(b)
     table.remove("a")
     assert events == ["open 0 g"]
     table.remove("b")
@@ -33,7 +33,7 @@ def test_a_name_that_returns_is_a_new_group() -> None:
     table, events = make_table(2)
     for _ in range(2):
         table.add(request("a", "g"))
-        group = table.group_at_decode(request("a", "g"))
+        group = table.group_with_slot(request("a", "g"))
         assert group is not None and group.steps_seen == 0
         group.steps_seen = 9
         table.remove("a")
@@ -43,7 +43,7 @@ def test_a_name_that_returns_is_a_new_group() -> None:
 def test_a_preempted_request_that_returns_is_the_same() -> None:
     table, events = make_table(1)
     table.add(request("a", "g"))
-    table.group_at_decode(request("a", "g"))
+    table.group_with_slot(request("a", "g"))
     table.add(request("a", "g"))
     table.remove("a")
     assert events == ["open 0 g", "close 0"]
@@ -54,10 +54,10 @@ def test_groups_beyond_the_slots_stay_vanilla_for_life_and_are_counted() -> None
     first, second = request("a", "g"), request("b", "h")
     table.add(first)
     table.add(second)
-    assert table.group_at_decode(first) is not None
-    assert table.group_at_decode(second) is None
+    assert table.group_with_slot(first) is not None
+    assert table.group_with_slot(second) is None
     table.remove("a")
-    assert table.group_at_decode(second) is None, "half a group explored would mix two distributions"
+    assert table.group_with_slot(second) is None, "half a group explored would mix two distributions"
     assert table.vanilla_groups == 1
 
 
@@ -65,11 +65,11 @@ def test_the_lowest_free_slot_is_taken_so_that_slots_in_use_stay_together() -> N
     table, events = make_table(3)
     for name in "abc":
         table.add(request(name, name))
-        table.group_at_decode(request(name, name))
+        table.group_with_slot(request(name, name))
     table.remove("b")
     table.remove("a")
     table.add(request("d", "d"))
-    table.group_at_decode(request("d", "d"))
+    table.group_with_slot(request("d", "d"))
     assert events[-1] == "open 0 d"
 
 
@@ -84,7 +84,7 @@ def test_a_group_keeps_its_slot_until_its_last_expected_sibling_has_ended() -> N
     table, events = make_table(2)
     for name in "abc":
         table.add(request(name, "g", size=3))
-        table.group_at_decode(request(name, "g", size=3))
+        table.group_with_slot(request(name, "g", size=3))
         table.remove(name)
     assert events == ["open 0 g", "close 0"]
     assert len(table) == 0
@@ -94,10 +94,10 @@ def test_an_idle_group_gives_its_slot_to_one_that_decodes() -> None:
     table, events = make_table(1)
     waiting, other = request("a", "g", size=8), request("b", "h")
     table.add(waiting)
-    table.group_at_decode(waiting)
+    table.group_with_slot(waiting)
     table.remove("a")
     table.add(other)
-    assert table.group_at_decode(other) is not None
+    assert table.group_with_slot(other) is not None
     assert events == ["open 0 g", "close 0", "open 0 h"]
     assert table.vanilla_groups == 0
 
@@ -107,7 +107,7 @@ def test_slots_never_leak_though_expected_siblings_never_come() -> None:
     for number in range(200):
         late = request(f"r{number}", f"g{number}", size=16)
         table.add(late)
-        assert table.group_at_decode(late) is not None
+        assert table.group_with_slot(late) is not None
         table.remove(late.request_id)
     assert table.vanilla_groups == 0
     table.expect_no_more()
@@ -119,7 +119,7 @@ def test_a_cancelled_group_frees_its_slot_once_its_running_requests_have_ended()
     running, other = request("a", "g", size=16), request("b", "h", size=16)
     for each in (running, other):
         table.add(each)
-        table.group_at_decode(each)
+        table.group_with_slot(each)
     table.expect_no_more("g")
     table.expect_no_more("never seen")
     assert events == ["open 0 g", "open 1 h"], "a request of it still runs"
@@ -142,7 +142,7 @@ def test_slots_never_leak_over_200_groups_of_several_work_units_of_which_some_ar
                 siblings = [request(f"{name}/{unit}/{index}", name, size=16) for index in range(2)]
                 for sibling in siblings:
                     table.add(sibling)
-                    assert table.group_at_decode(sibling) is not None
+                    assert table.group_with_slot(sibling) is not None
                 for sibling in siblings:
                     table.remove(sibling.request_id)
                 if int(name[1:]) % 3 == 0:

@@ -91,7 +91,7 @@ def test_seeds_come_from_the_rows_own_generators() -> None:
     expected = torch.randint(0, 2**31, (4,)).tolist()
     after = torch.randint(0, 2**31, (1,)).item()
     torch.manual_seed(3)
-    drawn = draw_seeds(4, {2: torch.Generator().manual_seed(11)}).tolist()
+    drawn = draw_seeds(4, {2: torch.Generator().manual_seed(11)}, torch.device("cpu")).tolist()
     own = torch.randint(0, 2**31, (1,), generator=torch.Generator().manual_seed(11)).item()
     assert drawn == [expected[0], expected[1], own, expected[3]]
     assert torch.randint(0, 2**31, (1,)).item() == after

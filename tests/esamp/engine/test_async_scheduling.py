@@ -28,8 +28,8 @@ ESAMP = {"beta": 0.5, "trainer": "sync", "learning_rate": 1e-3}
 
 
 @pytest.fixture(scope="module")
-def asynchronous() -> Iterator[None]:
-    """Engines of this module schedule asynchronously."""
+def asynchronous(stock: LLM) -> Iterator[None]:
+    """Engines of this module schedule asynchronously; not `stock`, which all modules share and which starts before."""
     with scheduling_ahead():
         yield
 

@@ -46,3 +46,36 @@ def test_siblings_that_run_one_after_the_other_share_a_distiller(tiny_model: Pat
     settle(engine)
     assert len(explorer(engine).groups) == 0
     assert explorer(engine).counters().vanilla_groups == 0
+
+
+LONG_PROMPT = [5 + (7 * i) % 23 for i in range(40)]
+
+
+@pytest.mark.parametrize("distiller", ["mlp", "rls"])
+@pytest.mark.parametrize("options", [{}, {"max_num_batched_tokens": 16}, {"enable_prefix_caching": False}], ids=str)
+def test_a_prompt_teaches_its_distiller_each_token_once_and_before_the_first_sample(
+    tiny_model: Path, distiller: str, options: dict[str, object]
+) -> None:
+    """Three siblings, whose prompt is read at once, in pieces, or by each of them."""
+    settings = {**RLS, "distiller": distiller, "warmup": "none", "learns_prompt": True}
+    engine = start_engine(tiny_model, settings, **{"max_num_seqs": 4, **options})
+    tags = [f"{distiller} {options} {j}" for j in range(3)]
+    extra = {"esamp_group": "g", "esamp_group_size": 3}
+    generate(engine, [(LONG_PROMPT, params(max_tokens=10, extra_args={**extra, "esamp_record": tag})) for tag in tags])
+    assert explorer(engine).counters().trained_rows == len(LONG_PROMPT) + 3 * 9
+    recorded = records(engine, tags)
+    first_versions = [str(recorded[tag]["version"]).split(":") for tag in tags]
+    assert all(int(rows) >= len(LONG_PROMPT) for _, _, rows in first_versions)
+    assert {lag for tag in tags for lag in recorded[tag]["lag"][1:]} == {1}
+
+
+def test_what_a_prompt_has_taught_is_no_longer_new(tiny_model: Path) -> None:
+    """The prompt repeats itself, and its last token is one that it has shown."""
+    first_novelty = []
+    for learns_prompt in (False, True):
+        engine = start_engine(tiny_model, {**RLS, "warmup": "none", "learns_prompt": learns_prompt})
+        tag = f"learns prompt {learns_prompt}"
+        generate(engine, [(LONG_PROMPT, params(max_tokens=6, extra_args={"esamp_record": tag}))])
+        first_novelty.append(records(engine, [tag])[tag]["novelty"][1])
+    assert first_novelty[0] == pytest.approx(1.0, abs=0.01), "least squares that have seen nothing predict zero"
+    assert first_novelty[1] < 0.9 * first_novelty[0]

@@ -155,7 +155,7 @@ def test_mixing_before_the_head_draws_the_tokens_of_fusing_after_it(tiny_model: 
     mixed_tokens = generate(engine, requests)
     mixed = records(engine, [f"r{i}" for i in range(4)])
     assert inside.counters().dense_steps == 0
-    inside._may_mix = False
+    inside.place.may_mix = False
     fused_tokens = generate(engine, requests)
     fused = records(engine, [f"r{i}" for i in range(4)])
     assert mixed_tokens == fused_tokens

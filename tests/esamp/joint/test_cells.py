@@ -1,6 +1,10 @@
 """Cells and their visits: siblings are spread within a cell, and a sample never meets its own sequence twice."""
 
+from collections import Counter
+from itertools import product
+
 import numpy as np
+import pytest
 import torch
 from scipy import stats
 
@@ -77,3 +81,46 @@ def test_prefix_cells_part_with_the_first_token_that_differs_and_suffix_cells_me
     parted, met = prefix.cells(["a", "b"], none), suffix.cells(["a", "b"], none)
     assert parted[0] != parted[1]
     assert met[0] == met[1]
+
+
+class ForgetfulVisits(VisitCounts):
+    """Without the sample's own visits in the key."""
+
+    def uniform(self, group: str, request_id: str, cell: int) -> float:
+        self._groups[group].own[request_id].clear()
+        return super().uniform(group, request_id, cell)
+
+
+@pytest.mark.parametrize("steps_apart", [0, 5], ids=["in step", "one after the other"])
+@pytest.mark.parametrize(("kind", "is_exact"), [(VisitCounts, True), (ForgetfulVisits, False)])
+def test_whole_sequences_of_every_sibling_have_the_distribution_of_the_chain(
+    kind: type[VisitCounts], is_exact: bool, steps_apart: int
+) -> None:
+    """Samples of a Markov chain, each token drawn in the cell of the last one, so that siblings and the sample itself come back to it."""
+    num_groups, num_siblings, length = 6_000, 4, 4
+    p_zero = [0.5, 0.3, 0.6]  # after no token, 0, 1
+    expected = {}
+    for sequence in product((0, 1), repeat=length):
+        probability = 1.0
+        for last, token in zip((-1, *sequence), sequence, strict=False):
+            probability *= p_zero[last + 1] if token == 0 else 1 - p_zero[last + 1]
+        expected[sequence] = num_groups * probability
+    counts = [Counter[tuple[int, ...]]() for _ in range(num_siblings)]
+    turns = sorted(
+        product(range(num_siblings), range(length)), key=lambda turn: (turn[1] + steps_apart * turn[0], turn)
+    )
+    visits = kind(seed=0)
+    for group in map(str, range(num_groups)):
+        drawn: list[list[int]] = [[] for _ in range(num_siblings)]
+        for sibling in range(num_siblings):
+            visits.add(group, f"{group}/{sibling}")
+        for sibling, _ in turns:
+            cell = 1 + drawn[sibling][-1] if drawn[sibling] else 0
+            uniform = visits.uniform(group, f"{group}/{sibling}", cell)
+            drawn[sibling].append(0 if uniform < p_zero[cell] else 1)
+        for sibling in range(num_siblings):
+            visits.remove(group, f"{group}/{sibling}")
+            counts[sibling][tuple(drawn[sibling])] += 1
+    chi_squared = [sum((count[key] - mean) ** 2 / mean for key, mean in expected.items()) for count in counts]
+    # 15 degrees of freedom: the 1e-6 quantile is 56.
+    assert (max(chi_squared) < 56) == is_exact, chi_squared

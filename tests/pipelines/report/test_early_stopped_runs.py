@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from actors.config import SamplingConfig
 from jobs.report import main
 from pipelines.config.early_stopping import StoppingConfig
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
-from pipelines.report.early_stopped_runs import compare_adaptive
+from pipelines.report.early_stopped_runs import compare_adaptive, print_adaptive
 from pipelines.runs.folder import RunFolder
 from tests.pipelines.stored_rows import failed, make_run, row, wrong
 
@@ -76,3 +78,19 @@ def test_the_report_of_an_adaptive_run_says_that_it_has_no_page(
     printed = capsys.readouterr().out
     assert "no report.html" in printed and "tokens saved, about" in printed
     assert not (adaptive.path.parent / "report").exists()
+
+
+def test_columns_of_one_sampler_are_told_apart_by_what_differs(tmp_path: Path) -> None:
+    arms = [
+        make_run(tmp_path / f"t{temperature}-{seed}", at_temperature(temperature, seed), [samples(0, "+-+")])
+        for temperature, seed in ((0.8, 0), (0.8, 1), (1.2, 0))
+    ]
+    console = Console(record=True, width=200)
+    print_adaptive(arms, console)
+    shown = console.export_text()
+    for heading in ("temperature=0.8, seed 0", "temperature=0.8, seed 1", "temperature=1.2"):
+        assert heading in shown
+
+
+def at_temperature(temperature: float, seed: int) -> RunConfig:
+    return replace(ADAPTIVE, sampling=SamplingConfig(temperature=temperature), seed=seed)

@@ -65,6 +65,12 @@ def test_intervened_share_is_of_decode_tokens(tmp_path: Path) -> None:
     assert summarise(make_run(tmp_path, CONFIG, [samples])).intervened_share == 0.75
 
 
+def test_a_joint_draw_takes_part_in_first_tokens_too(tmp_path: Path) -> None:
+    samples = [row(0, 0, num_tokens=5, intervened_tokens=5), row(0, 1, num_tokens=1, intervened_tokens=1)]
+    config = replace(CONFIG, sampler="quasi")
+    assert summarise(make_run(tmp_path, config, [samples])).intervened_share == 1.0
+
+
 def test_what_went_wrong_is_counted(tmp_path: Path) -> None:
     parts = [
         [row(0, 0, finish_reason="length"), wrong(0, 1, status="no_answer")],

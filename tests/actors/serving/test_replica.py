@@ -19,9 +19,10 @@ from jobs import kuberay
 from pipelines.config.run import EMBEDDED_MODEL
 
 pytest.importorskip("grpc_reflection", reason="Ray Serve needs its extra: pip install 'esamp-ray[serve]'")
-pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.engine]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.engine, pytest.mark.timeout(1500)]
 ENGINE = ["--run.engine.enforce-eager", "--run.engine.dtype", "float32", "--run.engine.kv-cache-gib", "0.1"]
-START_S = 300
+START_S = 600
+"""Of a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +50,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, psut
     finally:
         process.send_signal(signal.SIGINT)
         try:
-            process.wait(60)
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(120)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_until_it_serves(address: str, log: Path, process: subprocess.Popen[bytes]) -> None:

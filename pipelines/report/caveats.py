@@ -9,7 +9,7 @@ from pipelines.report.readable_samples import Reading
 from pipelines.report.run_set import Condition, RunSet
 from pipelines.runs.counters import actor_warnings, counters_of
 from pipelines.runs.summary import in_words as groups_in_words
-from pipelines.statistics.exchangeability import Exchangeability
+from pipelines.statistics.dependent_samples.exchangeability import Exchangeability
 
 ORDER_LEVEL = 0.05
 """Launch order counts as mattering below this p-value."""

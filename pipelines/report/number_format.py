@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from pipelines.statistics.comparison.sample_efficiency import SampleEfficiency
 from pipelines.statistics.interval import Interval
-from pipelines.statistics.sample_efficiency import SampleEfficiency
 
 
 def number(interval: Interval, unit: str) -> str:

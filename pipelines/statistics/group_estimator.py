@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.statistics.dependent_samples.windows import window_pass_at_k_per_problem
 from pipelines.statistics.pass_at_k import pass_at_k_per_problem
-from pipelines.statistics.windows import window_pass_at_k_per_problem
 
 GroupEstimator = Callable[[Sequence[npt.ArrayLike], int], npt.NDArray[np.float64]]
 """(correct_PN, k) -> pass@k of each problem [P], NaN where it has fewer than k samples."""

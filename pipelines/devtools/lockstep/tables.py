@@ -9,7 +9,7 @@ import torch
 from esamp.devtools.lockstep.mechanism import auc_within_places, first_divergence, mean_of, sharpening, visits
 from pipelines.devtools.lockstep.conditions import CONDITIONS
 from pipelines.devtools.lockstep.study import ConditionSamples, read_condition
-from pipelines.statistics.paired import compare_paired
+from pipelines.statistics.comparison.paired import compare_paired
 from pipelines.statistics.pass_at_k import pass_at_k_per_problem
 
 KS = (1, 4, 16)

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.report.run_set import Condition, RunSet
-from pipelines.statistics.paired import PairedComparison, SolvedByOne, compare_paired, holm, mcnemar
-from pipelines.statistics.sample_efficiency import SampleEfficiency, sample_efficiency
+from pipelines.statistics.comparison.paired import PairedComparison, SolvedByOne, compare_paired, holm, mcnemar
+from pipelines.statistics.comparison.sample_efficiency import SampleEfficiency, sample_efficiency
 
 LEVEL = 0.05
 """Adjusted p-values below this count as more than chance."""

@@ -12,11 +12,11 @@ from pipelines.report.measures.measure import Measure
 from pipelines.report.run_samples import RunSamples
 from pipelines.report.run_set import RunSet
 from pipelines.statistics.best_of_k import best_of_k, pass_hat_k
+from pipelines.statistics.dependent_samples.marginal_bound import marginal_bound_per_problem
+from pipelines.statistics.dependent_samples.prefix import solved_within
 from pipelines.statistics.group_estimator import group_estimator
 from pipelines.statistics.interval import UNDEFINED, mean_interval
 from pipelines.statistics.majority import maj_curve
-from pipelines.statistics.marginal_bound import marginal_bound_per_problem
-from pipelines.statistics.prefix import solved_within
 from pipelines.verifiers.verdict import VerdictStatus
 
 VOTING = (VerdictStatus.CORRECT, VerdictStatus.WRONG)

@@ -6,7 +6,7 @@ from pipelines.report.measures.measure import Measure
 from pipelines.report.run_set import Condition, RunSet
 from pipelines.runs.folder import Session
 from pipelines.runs.summary import busy_seconds, tokens_per_s
-from pipelines.statistics.cost import cost_per_solved
+from pipelines.statistics.comparison.cost import cost_per_solved
 from pipelines.statistics.interval import Interval, mean_interval
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.report.run_set import Condition, RunSet, by_condition, condition_settings, sampler_name
-from pipelines.statistics.group_size import GroupSizePoint, group_size_sweep
+from pipelines.statistics.dependent_samples.group_size import GroupSizePoint, group_size_sweep
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipelines.report.run_set import RunSet
-from pipelines.statistics.exchangeability import Exchangeability, exchangeability_test
-from pipelines.statistics.replicates import BetweenRuns, between_runs, run_variance_share
+from pipelines.statistics.comparison.replicates import BetweenRuns, between_runs, run_variance_share
+from pipelines.statistics.dependent_samples.exchangeability import Exchangeability, exchangeability_test
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,7 +17,7 @@ class ReplicateSpread:
     k: int
     between: BetweenRuns
     run_variance_share: float
-    """Share of the variance of a problem's pass@k that is between runs: see `statistics/replicates.py`."""
+    """Share of the variance of a problem's pass@k that is between runs: see `statistics/comparison/replicates.py`."""
 
 
 def replicate_spreads(run_set: RunSet) -> list[ReplicateSpread]:

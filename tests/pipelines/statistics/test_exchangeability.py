@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pipelines.statistics.exchangeability import exchangeability_test
+from pipelines.statistics.dependent_samples.exchangeability import exchangeability_test
 from tests.pipelines.statistics.processes import first_is_different, independent, polya_urn, taking_turns
 
 

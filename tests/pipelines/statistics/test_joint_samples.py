@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from esamp.joint.codes import GOLDEN
+from pipelines.statistics.comparison.sample_efficiency import meeting_point, sample_efficiency
+from pipelines.statistics.dependent_samples.marginal_bound import marginal_bound_per_problem
+from pipelines.statistics.dependent_samples.windows import window_curve, window_pass_at_k, window_pass_at_k_per_problem
 from pipelines.statistics.group_estimator import group_estimator
-from pipelines.statistics.marginal_bound import marginal_bound_per_problem
 from pipelines.statistics.pass_at_k import pass_at_k_per_problem
-from pipelines.statistics.sample_efficiency import meeting_point, sample_efficiency
-from pipelines.statistics.windows import window_curve, window_pass_at_k, window_pass_at_k_per_problem
 
 PHI = GOLDEN / 2**64
 

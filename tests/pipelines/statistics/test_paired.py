@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipelines.statistics import paired
-from pipelines.statistics.interval import mean_interval
-from pipelines.statistics.paired import (
+from pipelines.statistics.comparison import paired
+from pipelines.statistics.comparison.paired import (
     compare_paired,
     detectable_difference,
     difference_interval,
@@ -18,6 +17,7 @@ from pipelines.statistics.paired import (
     mcnemar,
     sign_flip_test,
 )
+from pipelines.statistics.interval import mean_interval
 from tests.pipelines.statistics.processes import polya_urn, taking_turns
 
 contingency_tables = pytest.importorskip("statsmodels.stats.contingency_tables")

@@ -5,10 +5,10 @@ import doctest
 import numpy as np
 import pytest
 
-from pipelines.statistics import prefix
-from pipelines.statistics.group_size import group_size_sweep
+from pipelines.statistics.dependent_samples import prefix
+from pipelines.statistics.dependent_samples.group_size import group_size_sweep
+from pipelines.statistics.dependent_samples.prefix import prefix_curve, solved_within
 from pipelines.statistics.pass_at_k import pass_at_k_curve
-from pipelines.statistics.prefix import prefix_curve, solved_within
 from tests.pipelines.statistics.processes import first_is_different, independent, polya_urn
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from pipelines.statistics.adaptive import adaptive_curve, adaptive_pass_at_k
-from pipelines.statistics.cost import cost_per_solved
-from pipelines.statistics.replicates import between_runs, run_variance_share
+from pipelines.statistics.comparison.cost import cost_per_solved
+from pipelines.statistics.comparison.replicates import between_runs, run_variance_share
 from pipelines.statistics.stopping_rule import StoppingRule
 from tests.pipelines.statistics.processes import polya_urn
 

@@ -1,0 +1,1 @@
+"""Runs against each other: paired differences, variation between seeds, samples and cost that a result takes."""

@@ -33,6 +33,7 @@ from pipelines.live.position import lacks_samples, run_position
 from pipelines.live.progress import LiveProgress
 from pipelines.live.progress_file import RunProgress, write_progress
 from pipelines.live.saved_logs import SavedLogs
+from pipelines.logs.collector import collected_warnings
 from pipelines.metrics.run_metrics import RunMetrics
 from pipelines.prepare.run import PreparedRun
 from pipelines.runs.finished_sample import FinishedSample
@@ -56,7 +57,7 @@ def generate_work_units(
     *,
     console: Console,
     start_fleet: StartFleet,
-    log_progress: Callable[[RunProgress], None] | None = None,
+    log_progress: Callable[[RunProgress], None],
 ) -> None:
     """One session: generate, score and save the work units that are not finished. Raises RunError if the session did not do its work, and
     KeyboardInterrupt, once the session is recorded, if a signal ended it.
@@ -64,11 +65,17 @@ def generate_work_units(
     `log_progress` is given every poll of the run beside its metrics and progress.json.
     """
     show_first_prompt(run, console)
-    fleet_of_run = fleet_for(run, console, start_fleet)
-    with LiveProgress(console=console) as live, StopSignals(console) as signals, fleet_of_run as fleet:
+    session_name = new_session_name()
+    with (
+        collected_warnings(run.run_id, session_name) as collector,
+        LiveProgress(console=console) as live,
+        StopSignals(console) as signals,
+        fleet_for(run, console, start_fleet) as fleet,
+    ):
         # Only now: workers of a session that was killed a moment ago may have saved their last file while the engines started.
         begin = begin_session(run, console)
-        pipeline = start_pipeline(run, begin.manifest, fleet)
+        collector.begin.remote(run.folder.storage.url())
+        pipeline = start_pipeline(run, begin.manifest, fleet, session_name)
         position = run_position(run.folder, begin.manifest, saved=begin.saved)
         ray.get(pipeline.progress.expect.remote(position.missing))
         sink = progress_sink(run, begin.manifest, log_progress)
@@ -130,7 +137,7 @@ def begin_session(run: PreparedRun, console: Console) -> SessionBegin:
     return SessionBegin(manifest=manifest, unfinished=count.unfinished, logs=logs, saved=saved)
 
 
-def start_pipeline(run: PreparedRun, manifest: Manifest, fleet: ShardFleet) -> "Pipeline":
+def start_pipeline(run: PreparedRun, manifest: Manifest, fleet: ShardFleet, session_name: str) -> "Pipeline":
     """The actors that work beside the shards; shards that are not up yet join the router as they come."""
     config = run.config
     router = start_router(
@@ -148,20 +155,19 @@ def start_pipeline(run: PreparedRun, manifest: Manifest, fleet: ShardFleet) -> "
         router=router,
         progress=ray.remote(Progress).options(num_cpus=0, scheduling_strategy=drivers_node()).remote(),
         verifiers=start_verifiers(verifier_settings(config), run.folder.answers, config.verifiers),
-        log=LogSettings(folder=run.folder.storage.url(), session=new_session_name(), save_every_s=config.save_every),
+        log=LogSettings(folder=run.folder.storage.url(), session=session_name, save_every_s=config.save_every),
     )
 
 
 def progress_sink(
-    run: PreparedRun, manifest: Manifest, log_progress: Callable[[RunProgress], None] | None
+    run: PreparedRun, manifest: Manifest, log_progress: Callable[[RunProgress], None]
 ) -> Callable[[RunProgress], None]:
     """Where each poll of the run goes: to whoever sees the cluster, to the loggers, and to whoever sees the folder."""
     metrics = RunMetrics(run=manifest.run_id, sampler=run.config.sampler)
 
     def sink(progress: RunProgress) -> None:
         metrics(progress)
-        if log_progress is not None:
-            log_progress(progress)
+        log_progress(progress)
         write_progress(run.folder.storage, progress)
 
     return sink
@@ -219,7 +225,7 @@ def show_first_prompt(run: PreparedRun, console: Console) -> None:
 
 
 def new_session_name() -> str:
-    """Part of the names of its logs: those of a later session come later."""
+    """Part of the names of its files in live/ and logs/: those of a later session come later."""
     return f"{int(time.time()):x}{uuid.uuid4().hex[:4]}"
 
 

@@ -59,7 +59,7 @@ SET_ARGUMENTS = {
     "distributed_executor_backend": "shards choose it",
     "worker_cls": "samplers run in esamp's worker",
     "additional_config": "use the sampler's own settings, such as --esamp.beta",
-    "disable_log_stats": "shards set it",
+    "disable_log_stats": "use --engine.vllm-metrics",
 }
 """vLLM engine arguments that have a setting of their own, and which."""
 UNSUPPORTED_ARGUMENTS = {
@@ -94,6 +94,8 @@ class EngineConfig:
     """Share of a GPU's memory that a GPU shard may take, in (0, 1]; of its part of the GPU where num_gpus is below 1."""
     enforce_eager: bool = False
     """Leave out torch.compile and CUDA graphs: slower decoding, faster start."""
+    vllm_metrics: bool = True
+    """Export vLLM's own metrics of the engine through Ray, beside the run's."""
     seed: int = 0
     """Seed of the engine; each sample has its own seed besides."""
     extra: str = "{}"

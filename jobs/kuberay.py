@@ -28,9 +28,9 @@ from pipelines.errors import InputError
 class RenderCommand:
     """Write a manifest."""
 
-    kind: Literal["rayjob", "rollouts", "kueue", "raycronjob", "raycluster"] = "rayjob"
+    kind: Literal["rayjob", "rollouts", "kueue", "raycronjob", "raycluster", "rayservice"] = "rayjob"
     """rayjob, rollouts, kueue: one run on a cluster of its own; raycronjob: one every night; raycluster: a cluster for many jobs, with
-    pods for shards such as the run's."""
+    pods for shards such as the run's; rayservice: a server with the run's model, sampler and engine, one on each shard."""
     file: Path | None = None
     """File to write; by default standard output."""
     dry_run: bool = True
@@ -65,6 +65,7 @@ def render_manifest(command: RenderCommand, args: list[str]) -> None:
     # Imported late: torch and transformers take seconds that --help and a mistyped flag need not wait for.
     from rich.console import Console
 
+    from pipelines.deploy.kinds import KINDS
     from pipelines.deploy.render import render
     from pipelines.prepare.dry_run import dry_run
 
@@ -74,7 +75,7 @@ def render_manifest(command: RenderCommand, args: list[str]) -> None:
     )
     if rendered.warning is not None:
         console.print(f"warning: {rendered.warning}", style="yellow", highlight=False, soft_wrap=True)
-    if command.dry_run:
+    if command.dry_run and KINDS[command.kind].is_run:
         dry_run(rendered.run, console)
     if command.file is None:
         print(rendered.text, end="")

@@ -8,7 +8,7 @@ drawn from. A request says more in `vllm_xargs`: esamp_group, esamp_group_size, 
 esamp_record_rollout; docs/serving.md says what each is, and which routes there are beside vLLM's own.
 """
 
-import json
+import shlex
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
@@ -22,15 +22,17 @@ from esamp.fork_bonus.config import NoveltyConfig, TrieConfig
 from esamp.joint.config import LatentConfig, QuasiConfig
 from esamp.policies import POLICIES
 from esamp.policy_config import PolicyConfig
-from esamp.server.arguments import VANILLA, ask_for_v1_runner, named_policy, our_arguments
+from esamp.server.arguments import VANILLA, ask_for_v1_runner, named_policy
 from jobs.command.exit_codes import one_line_errors
 from pipelines.config.run import model_path
 from pipelines.errors import InputError
 
 if TYPE_CHECKING:
-    from argparse import Namespace
+    from ray.serve import Application
 
 PROGRAM = "python -m jobs.serve"
+MAX_REQUESTS = 1024
+"""Requests under way on one replica of Ray Serve."""
 SAMPLER_HELP = "; ".join([f"{VANILLA}: vLLM's own", *(f"{name}: {config.about}" for name, config in POLICIES.items())])
 
 
@@ -72,33 +74,32 @@ def main(args: list[str]) -> None:
         command, rest = tyro.cli(ServeCommand, prog=PROGRAM, description=__doc__, args=args, return_unknown_args=True)
         policy = command.policy
         ask_for_v1_runner()  # before vLLM is imported
-        server_args = vllm_arguments(model_path(command.model), policy, ["--help=all"] if command.vllm_help else rest)
         # Imported late: vLLM takes seconds that --help and a mistyped flag need not wait for.
         from esamp.server.launch import serve
+        from esamp.server.vllm_options import vllm_arguments
 
-        serve(server_args)
+        serve(vllm_arguments(model_path(command.model), policy, ["--help=all"] if command.vllm_help else rest))
 
 
-def vllm_arguments(model: str, policy: PolicyConfig, rest: list[str]) -> "Namespace":
-    """What vLLM's server parses. `rest` wins over our arguments, but for the worker and its policy. vLLM's parser ends the process with
-    code 2 at an option that nobody knows."""
-    from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
-    from vllm.utils.argparse_utils import FlexibleArgumentParser
+def app(args: dict[str, str]) -> "Application":
+    """The server as an application of Ray Serve, for `serve run jobs.serve:app flags="--model ... --sampler ..."` and for a RayService.
 
-    parser = make_arg_parser(FlexibleArgumentParser(prog=PROGRAM))
-    ours = our_arguments(policy)
-    args = parser.parse_args(
-        [
-            *("--model", model),
-            *("--logprobs-mode", ours["logprobs_mode"]),
-            *("--logits-processors", *ours["logits_processors"]),
-            *rest,
-            *("--worker-cls", ours["worker_cls"]),
-            *("--additional-config", json.dumps(ours["additional_config"])),
-        ]
+    `args`: {"flags": ...}, those of this command in one string; Serve sets where it listens. Raises InputError as the command does.
+    """
+    command, rest = tyro.cli(ServeCommand, prog=PROGRAM, args=shlex.split(args["flags"]), return_unknown_args=True)
+    # Imported late: jobs.serve itself needs no Ray.
+    from ray import serve
+
+    from actors.serving.replica import OpenAIServer
+
+    deployment = serve.deployment(
+        serve.ingress()(OpenAIServer),
+        name="OpenAIServer",
+        # The engine queues what its batch cannot hold; Serve's own limit, 5, would keep the batch empty.
+        max_ongoing_requests=MAX_REQUESTS,
     )
-    validate_parsed_serve_args(args)
-    return args
+    application: Application = deployment.bind(model_path(command.model), command.policy, rest)
+    return application
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from ray.exceptions import RayError
 from rich.console import Console
 from rich.table import Table
 
+from actors.names import actor_name
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError, RunError, root_cause
 from pipelines.live.counts import Progress
@@ -160,7 +161,7 @@ def score_unseen(
     """The pipeline: what todo/ names is read, scored and saved."""
     storage = folder.storage
     storage.make_folder(f"{VERDICTS}/{name}")
-    progress = ray.remote(Progress).options(num_cpus=0).remote()
+    progress = ray.remote(Progress).options(name=actor_name("progress"), num_cpus=0).remote()
     todo: Dataset = ray.data.read_parquet(storage.place(TODO), filesystem=storage.ray_filesystem)
     verdicts = (
         todo.repartition(target_num_rows_per_block=1)
@@ -175,9 +176,13 @@ def score_unseen(
         )
         .select_columns(STORED_VERDICT_SCHEMA.names)
     )
+    verdicts.set_name("rescore")
     with LiveProgress(console=console) as live, live.following(progress, position=position):
         verdicts.write_parquet(
-            storage.place(f"{VERDICTS}/{name}"), filesystem=storage.ray_filesystem, mode=SaveMode.APPEND
+            storage.place(f"{VERDICTS}/{name}"),
+            filesystem=storage.ray_filesystem,
+            mode=SaveMode.APPEND,
+            try_create_dir=False,
         )
 
 

@@ -21,6 +21,7 @@ from ray.actor import ActorHandle
 from ray.data import ActorPoolStrategy, Dataset, SaveMode
 from rich.console import Console
 
+from actors.names import actor_name
 from actors.shards.placement import drivers_node
 from actors.shards.router import start_router
 from actors.types import RouterCounts, ShardStats, TrainerStats
@@ -35,6 +36,7 @@ from pipelines.live.progress_file import RunProgress, write_progress
 from pipelines.live.saved_logs import SavedLogs
 from pipelines.logs.collector import collected_warnings
 from pipelines.metrics.run_metrics import RunMetrics
+from pipelines.metrics.shard_counters import ShardCounterMetrics
 from pipelines.prepare.run import PreparedRun
 from pipelines.runs.finished_sample import FinishedSample
 from pipelines.runs.folder import SAMPLES, TODO, RunFolder, Session
@@ -78,7 +80,7 @@ def generate_work_units(
         pipeline = start_pipeline(run, begin.manifest, fleet, session_name)
         position = run_position(run.folder, begin.manifest, saved=begin.saved)
         ray.get(pipeline.progress.expect.remote(position.missing))
-        sink = progress_sink(run, begin.manifest, log_progress)
+        sink = progress_sink(run, begin.manifest, fleet, log_progress)
         started, clock = now(), time.monotonic()
         with (
             live.following(pipeline.progress, position=position, router=pipeline.router, fleet=fleet, sink=sink),
@@ -153,20 +155,24 @@ def start_pipeline(run: PreparedRun, manifest: Manifest, fleet: ShardFleet, sess
         folder=run.folder,
         labels=run_labels(config, run_id=manifest.run_id, model_fingerprint=manifest.model_fingerprint),
         router=router,
-        progress=ray.remote(Progress).options(num_cpus=0, scheduling_strategy=drivers_node()).remote(),
+        progress=ray.remote(Progress)
+        .options(name=actor_name("progress"), num_cpus=0, scheduling_strategy=drivers_node())
+        .remote(),
         verifiers=start_verifiers(verifier_settings(config), run.folder.answers, config.verifiers),
         log=LogSettings(folder=run.folder.storage.url(), session=session_name, save_every_s=config.save_every),
     )
 
 
 def progress_sink(
-    run: PreparedRun, manifest: Manifest, log_progress: Callable[[RunProgress], None]
+    run: PreparedRun, manifest: Manifest, fleet: ShardFleet, log_progress: Callable[[RunProgress], None]
 ) -> Callable[[RunProgress], None]:
     """Where each poll of the run goes: to whoever sees the cluster, to the loggers, and to whoever sees the folder."""
     metrics = RunMetrics(run=manifest.run_id, sampler=run.config.sampler)
+    shard_counters = ShardCounterMetrics(fleet, run=manifest.run_id, sampler=run.config.sampler)
 
     def sink(progress: RunProgress) -> None:
         metrics(progress)
+        shard_counters.poll()
         log_progress(progress)
         write_progress(run.folder.storage, progress)
 
@@ -279,7 +285,11 @@ def save_samples(
             num_cpus=0,
         )
     )
-    samples.write_parquet(storage.place(SAMPLES), filesystem=storage.ray_filesystem, mode=SaveMode.APPEND)
+    samples.set_name("generate")
+    # The folder is there (RunFolder.open). Looking for it again, Ray would make a bucket that is missing.
+    samples.write_parquet(
+        storage.place(SAMPLES), filesystem=storage.ray_filesystem, mode=SaveMode.APPEND, try_create_dir=False
+    )
 
 
 def gate_and_listeners(pipeline: Pipeline, saved: Sequence[FinishedSample]) -> tuple[Gate, list[ActorHandle]]:
@@ -290,7 +300,7 @@ def gate_and_listeners(pipeline: Pipeline, saved: Sequence[FinishedSample]) -> t
     known = [*pipeline.folder.finished_samples(), *saved]
     tracker = (
         ray.remote(StoppingActor)
-        .options(num_cpus=0, scheduling_strategy=drivers_node())
+        .options(name=actor_name("early-stopping"), num_cpus=0, scheduling_strategy=drivers_node())
         .remote(rule, known, pipeline.router, pipeline.progress)
     )
     return StoppingGate(tracker), [pipeline.progress, tracker]

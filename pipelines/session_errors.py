@@ -1,6 +1,7 @@
 """The error boundary of a session: what Ray, an engine or the disk raise becomes one line."""
 
 import errno
+import logging
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from pipelines.live.log import LiveSamples
 from pipelines.live.position import places_of
 from pipelines.prepare.run import PreparedRun
 from pipelines.runs.folder import FAILURE
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -30,9 +33,19 @@ def failures_in_one_line(run: PreparedRun) -> Iterator[None]:
     except (RayError, SystemException, OSError) as error:
         if is_disk_full(error):
             raise RunError(f"the disk of {run.folder.path} is full. Free some space. {finished_line(run)}") from error
+        raise RunError(f"{root_cause(error)} {kept_traceback(run, traceback.format_exc())}") from error
+
+
+def kept_traceback(run: PreparedRun, text: str) -> str:
+    """Write what ended a session to its run folder, and say what that has."""
+    try:
         if run.folder.has_run:
-            run.folder.storage.write(FAILURE, traceback.format_exc().encode())
-        raise RunError(f"{root_cause(error)} (in full: {run.folder.path}/{FAILURE}). {finished_line(run)}") from error
+            run.folder.storage.write(FAILURE, text.encode())
+        return f"(in full: {run.folder.path}/{FAILURE}). {finished_line(run)}"
+    except OSError as error:
+        # The folder may be what failed. What it had is safe, and can be counted once it answers.
+        logger.error("%s", text)
+        return f"{run.folder.path} cannot be asked what is saved: {error} The same command goes on from there."
 
 
 def finished_line(run: PreparedRun) -> str:

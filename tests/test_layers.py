@@ -22,6 +22,7 @@ VLLM_MODULES = {
     "server/launch.py",
     "server/plugin.py",
     "server/routes.py",
+    "server/vllm_options.py",
     "devtools/bench/engine_bench.py",
     "devtools/bench/model_cost.py",
 }

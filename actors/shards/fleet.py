@@ -22,6 +22,7 @@ from ray.exceptions import ActorUnavailableError, RayError
 
 from actors.config import EngineConfig, ShardConfig, learns_elsewhere
 from actors.errors import EngineStartError, last_line
+from actors.names import actor_name
 from actors.shards.shard_actor import ShardActor
 from actors.trainers.pool import TrainerPool
 from actors.types import ShardStats, TrainerSpec, TrainerStats
@@ -157,17 +158,18 @@ class Fleet:
         self.shards, self._pool = [], None
 
     def _new_shard(self, index: int) -> ActorHandle:
-        engine = self.config.engine
+        engine, name = self.config.engine, f"shard-{index}"
         return (
             ray.remote(self.shard_class)
             .options(
+                name=actor_name(name),
                 num_cpus=engine.num_cpus,
                 num_gpus=engine.num_gpus,
                 max_concurrency=CALLS_PER_SHARD,
                 max_restarts=-1,
                 runtime_env={"env_vars": {"OMP_NUM_THREADS": str(max(1, round(engine.num_cpus)))}},
             )
-            .remote(self.config, name=f"shard-{index}")
+            .remote(self.config, name=name)
         )
 
     def _start_trainers(self) -> None:

@@ -22,6 +22,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
 from actors.errors import SHARD_LOST, EngineFailed, NoShardLeft, UnitGivenUp, last_line
+from actors.names import actor_name
 from actors.shards.placement import drivers_node
 from actors.shards.shard_loads import ShardLoads
 from actors.types import RouterCounts, Sample, WorkUnit
@@ -272,7 +273,12 @@ def start_router(
     """A router for these shards; see ShardRouter."""
     router: ActorHandle = (
         ray.remote(ShardRouter)
-        .options(num_cpus=0, max_concurrency=CALLS_AT_A_TIME, scheduling_strategy=drivers_node())
+        .options(
+            name=actor_name("router"),
+            num_cpus=0,
+            max_concurrency=CALLS_AT_A_TIME,
+            scheduling_strategy=drivers_node(),
+        )
         .remote(list(trainers), units_per_shard=units_per_shard, spread=spread, stall_s=stall_s)
     )
     ray.get([router.add.remote(shard) for shard in shards])

@@ -45,11 +45,18 @@ class Shard(Protocol):
 class ShardActor:
     """Holds one LLMShard; methods of the same name are LLMShard's."""
 
+    name = "shard"
+
     def __init__(self, config: ShardConfig, *, name: str) -> None:
+        self.name = name
         from actors.shards.llm_shard import LLMShard
 
         with engine_start_lock(ray.get_runtime_context().get_actor_id()):
             self._serve(LLMShard(config, name=name))
+
+    def __repr__(self) -> str:
+        """What Ray puts before the actor's lines in a log, and shows in its dashboard."""
+        return self.name
 
     def _serve(self, shard: Shard) -> None:
         """`shard` has started."""

@@ -9,6 +9,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
 from actors.errors import TrainerStartError, last_line
+from actors.names import actor_name
 from actors.trainers.distiller_trainer import DistillerTrainer
 from actors.types import TrainerSpec, TrainerStats
 
@@ -26,6 +27,10 @@ class TrainerActor(DistillerTrainer):
     def __init__(self, spec: TrainerSpec) -> None:
         os.setpriority(os.PRIO_PROCESS, 0, LOWEST_PRIORITY)
         super().__init__(spec)
+
+    def __repr__(self) -> str:
+        """The word by which warnings name it: see actors/warning_log.py."""
+        return f"trainer {self.incarnation}"
 
 
 def slots_per_trainer(max_groups: int, num_trainers: int) -> int:
@@ -48,8 +53,13 @@ class TrainerPool:
             max_groups=slots_per_trainer(spec.max_groups, num_trainers),
             device="cuda" if num_gpus > 0 else spec.device,
         )
-        actor_class = ray.remote(TrainerActor).options(num_cpus=0, num_gpus=num_gpus, max_restarts=-1)
-        self.handles: tuple[ActorHandle, ...] = tuple(actor_class.remote(each) for _ in range(num_trainers))
+        actor_class = ray.remote(TrainerActor)
+        self.handles: tuple[ActorHandle, ...] = tuple(
+            actor_class.options(
+                name=actor_name(f"trainer-{number}"), num_cpus=0, num_gpus=num_gpus, max_restarts=-1
+            ).remote(each)
+            for number in range(num_trainers)
+        )
         try:
             ray.get([trainer.ping.remote() for trainer in self.handles])
         except RayError as error:

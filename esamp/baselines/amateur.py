@@ -115,7 +115,7 @@ def by_length(texts: Sequence[Text]) -> Iterator[list[Text]]:
 def load_amateur(name: str, *, dtype: torch.dtype, device: torch.device) -> Amateur:
     """The causal language model `name` (folder or hub id). Raises ValueError if there is none."""
     try:
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
+        model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"contrastive amateur {name} cannot be loaded as a causal language model: {str(error).splitlines()[0]} "
@@ -150,7 +150,7 @@ def check_vocabulary(name: str, amateur: Amateur, *, size: int, tokenizer: str |
 def vocabulary(name: str) -> dict[str, int]:
     """Token ids of a tokenizer (folder or hub id), added tokens included. Raises ValueError if there is none."""
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(name)
+        tokenizer: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"{name} has no tokenizer that can be loaded, so that its vocabulary cannot be compared: {str(error).splitlines()[0]}"

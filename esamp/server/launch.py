@@ -1,9 +1,12 @@
 """vLLM's OpenAI server with our routes."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import uvloop
 import vllm.envs as envs
+from fastapi import FastAPI
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 from vllm.entrypoints.launchers.api_server.entry import build_async_engine_client
 from vllm.entrypoints.launchers.app import build_app
@@ -17,16 +20,23 @@ def serve(args: Any) -> None:
     uvloop.run(run_server(args))
 
 
+@asynccontextmanager
+async def openai_app(args: Any) -> AsyncIterator[FastAPI]:
+    """vLLM's routes and ours, with an engine behind them for the `with` block: `app.state.engine_client`."""
+    async with build_async_engine_client(args) as engine:
+        tasks = await engine.get_supported_tasks()
+        app = build_app(args, tasks, engine.model_config)
+        if not any(route.path == COUNTERS for route in app.routes):  # else the plugin was let in as well
+            ESampRoutes().attach_router(app)
+        await init_app_state(engine, app.state, args, tasks)
+        yield app
+
+
 async def run_server(args: Any) -> None:
     """vLLM's own run_server, which has no place for the routes of others but a plugin that the user must let in by name."""
     _, sock = setup_server(args, reuse_port=False)
     try:
-        async with build_async_engine_client(args) as engine:
-            tasks = await engine.get_supported_tasks()
-            app = build_app(args, tasks, engine.model_config)
-            if not any(route.path == COUNTERS for route in app.routes):  # else the plugin was let in as well
-                ESampRoutes().attach_router(app)
-            await init_app_state(engine, app.state, args, tasks)
+        async with openai_app(args) as app:
             stopped = await serve_http(
                 app,
                 sock=sock,

@@ -33,6 +33,7 @@ MAY_CHANGE = frozenset(
         "engine.num_cpus",
         "engine.kv_cache_gib",
         "engine.gpu_memory_utilization",
+        "engine.vllm_metrics",
         "exchange.share",
         "exchange.trainer_gpus",
     }

@@ -28,11 +28,21 @@ class CommandLine:
         return " ".join(self.lines)
 
 
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A mapping that whoever reads the YAML gets as the text of a YAML document of its own."""
+
+    content: dict[str, Any]
+
+    def __str__(self) -> str:
+        return "\n".join(mapping_lines(self.content, 0)) + "\n"
+
+
 def plain(node: Any) -> Any:
     """The same values without comments."""
     if isinstance(node, Noted):
         return plain(node.value)
-    if isinstance(node, CommandLine):
+    if isinstance(node, CommandLine | Document):
         return str(node)
     if isinstance(node, dict):
         return {key: plain(value) for key, value in node.items()}
@@ -62,6 +72,8 @@ def entry_lines(start: str, value: Any, indent: int) -> list[str]:
     """Lines of a key and its value."""
     if isinstance(value, CommandLine):
         return [f"{start} >-", *(f"{' ' * (indent + 2)}{line}" for line in value.lines)]
+    if isinstance(value, Document):
+        return [f"{start} |", *mapping_lines(value.content, indent + 2)]
     if isinstance(value, dict) and value:
         return [start, *mapping_lines(value, indent + 2)]
     if isinstance(value, list) and value:

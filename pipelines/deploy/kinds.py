@@ -21,6 +21,7 @@ from pipelines.deploy.pods import (
     submitter_pod,
 )
 from pipelines.deploy.retries import RETRY_ID
+from pipelines.deploy.serve_config import SERVE_PORT, serve_config
 from pipelines.deploy.sizes import ClusterSize
 from pipelines.errors import InputError
 
@@ -40,6 +41,8 @@ class Kind:
     usage: str
     """The commands of the file's header; {file} and {name} are filled in."""
     build: Callable[[RunConfig, DeployConfig, ClusterSize], Spec]
+    is_run: bool = True
+    """False where the run lends its model, sampler and engine only: its problems are not looked at."""
 
 
 def ray_cluster(run: RunConfig, deploy: DeployConfig, size: ClusterSize, *, variables: list[Any] | None = None) -> Spec:
@@ -197,6 +200,25 @@ def raycluster(run: RunConfig, deploy: DeployConfig, size: ClusterSize) -> Spec:
     return manifest("RayCluster", deploy, cluster)
 
 
+def rayservice(run: RunConfig, deploy: DeployConfig, size: ClusterSize) -> Spec:
+    """An OpenAI server with the run's sampler, an engine on each pod of shards."""
+    cluster = ray_cluster(run, deploy, size)
+    # KubeRay makes the Service of the ports named "serve" of the head, though the head takes no requests.
+    cluster["headGroupSpec"] = head_group(size.head, deploy, serve_port=SERVE_PORT)
+    cluster["workerGroupSpecs"] = [shard_group(run, size.shards, deploy)]
+    spec = {
+        "excludeHeadPodFromServeSvc": True,
+        "upgradeStrategy": Noted(
+            {"type": "NewCluster"},
+            "A change of the cluster starts another one beside this one, and requests move when it serves: it needs as many GPUs again. A "
+            "change of serveConfigV2 alone is made on the cluster that is there.",
+        ),
+        "serveConfigV2": serve_config(run),
+        "rayClusterConfig": cluster,
+    }
+    return manifest("RayService", deploy, spec)
+
+
 def manifest(kind: str, deploy: DeployConfig, spec: Spec, *, labels: dict[str, str] | None = None) -> Spec:
     """The object around a spec."""
     metadata: Spec = {"name": deploy.name, "labels": {"app.kubernetes.io/name": "esamp", **(labels or {})}}
@@ -251,6 +273,15 @@ export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=$(kubectl get secret {name} -o jsonpat
 ray job submit --address http://localhost:8265 -- python -m jobs.passk --wait-for-resources 30m ...
 GPUs are asked for when a job begins (--wait-for-resources) and go when they were idle for idleTimeoutSeconds.""",
         raycluster,
+    ),
+    "rayservice": Kind(
+        "An OpenAI server with a sampler of the project, on Ray Serve.",
+        """kubectl apply -f {file}
+kubectl get rayservice {name} --watch                              until it is ready
+kubectl port-forward service/{name}-serve-svc 8000                 leave it open
+curl http://localhost:8000/v1/completions --json '{{"model": ..., "prompt": ..., "n": 16}}'""",
+        rayservice,
+        is_run=False,
     ),
 }
 """By the word of --kind."""

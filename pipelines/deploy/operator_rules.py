@@ -161,6 +161,11 @@ def service_rules(spec: Spec) -> Iterator[str]:
         yield "enableK8sTokenAuth is not for a RayService."
     if cluster["headGroupSpec"].get("headService", {}).get("metadata", {}).get("name"):
         yield "the head's service of a RayService has no name of its own."
+    ports = [
+        port for pod in cluster["headGroupSpec"]["template"]["spec"]["containers"] for port in pod.get("ports", [])
+    ]
+    if not any(re.match(r"serve(-|$)", port.get("name", "")) for port in ports) and "serveService" not in spec:
+        yield 'the head of a RayService needs a port named "serve", or there is no Service to reach it by.'
     yield from cluster_rules(cluster)
 
 

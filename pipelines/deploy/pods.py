@@ -82,7 +82,12 @@ def ray_pod(
 
 
 def head_group(
-    size: PodSize, deploy: DeployConfig, *, variables: list[Any] | None = None, autoscales: bool = False
+    size: PodSize,
+    deploy: DeployConfig,
+    *,
+    variables: list[Any] | None = None,
+    autoscales: bool = False,
+    serve_port: int | None = None,
 ) -> Spec:
     """The head: GCS, dashboard and the driver of each job."""
     pod = ray_pod("ray-head", size, deploy, variables=variables, needs_api=autoscales)
@@ -91,6 +96,7 @@ def head_group(
         {"name": "dashboard", "containerPort": 8265},
         {"name": "client", "containerPort": 10001},
         {"name": "metrics", "containerPort": 8080},
+        *([{"name": "serve", "containerPort": serve_port}] if serve_port else []),
     ]
     return {
         "rayStartParams": Noted(

@@ -31,6 +31,7 @@ def bad_input_ends_retries(run_folder: str | None, arguments: list[str]) -> Iter
     from pipelines.runs.storage import storage_at
 
     storage, attempt = storage_at(run_folder), {"retry_id": retry_id, "arguments": arguments}
+    storage.check_reachable()
     if storage.is_file(MARKER):
         marker = json.loads(storage.read(MARKER))
         reason = marker.pop("error")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import ray
 from ray.util import ActorPool
 
+from actors.names import actor_name
 from pipelines.errors import InputError
 from pipelines.grading.completions import Completion
 from pipelines.grading.verdicts_file import GradedRow, graded
@@ -34,8 +35,13 @@ def score_on_cluster(completions: list[Completion], settings: VerifierSettings, 
         cpus = int(ray.cluster_resources().get("CPU", 0))
         if workers > cpus:
             raise InputError(f"the cluster has {cpus} CPUs; got --workers {workers}. Each worker needs one.")
-        worker_class = ray.remote(GradeWorker).options(num_cpus=1)
-        pool = ActorPool([worker_class.remote(settings) for _ in range(workers)])
+        worker_class = ray.remote(GradeWorker)
+        pool = ActorPool(
+            [
+                worker_class.options(name=actor_name(f"grader-{number}"), num_cpus=1).remote(settings)
+                for number in range(workers)
+            ]
+        )
         yield from pool.map_unordered(lambda worker, completion: worker.score.remote(completion), completions)
 
 

@@ -39,14 +39,22 @@ class LiveLog:
     """Writes the samples of one generating stage, in a thread of its own."""
 
     def __init__(
-        self, storage: Storage, *, session: str, stage: str, save_every_s: float, wait_for_stop: Callable[[float], bool]
+        self,
+        storage: Storage,
+        *,
+        session: str,
+        stage: str,
+        save_every_s: float,
+        wait_for_stop: Callable[[float], bool],
+        on_saved: Callable[[Collection[pa.Table]], None] = lambda rows: None,
     ) -> None:
         """`session` and `stage` are part of the files' names. `wait_for_stop(seconds)` returns True as soon as the session is stopping,
-        else False after so many seconds."""
+        else False after so many seconds. `on_saved` is told of the rows of each file that was written."""
         self._storage = storage
         self._prefix = f"{LIVE}/{session}-{stage}"
         self._save_every_s = save_every_s
         self._wait_for_stop = wait_for_stop
+        self._on_saved = on_saved
         self._rows: dict[Key, pa.Table] = {}
         self._files = self._failures = 0
         self._failure: OSError | None = None
@@ -77,6 +85,7 @@ class LiveLog:
                     self._rows = rows | self._rows  # what came meanwhile is newer
                 raise
             self._files += 1
+            self._on_saved(rows.values())
 
     def _run(self) -> None:
         while True:

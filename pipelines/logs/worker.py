@@ -37,6 +37,7 @@ def set_up() -> None:
 
 
 def source_of_worker() -> str:
-    """The actor's name without what makes it unique. Asked for with each record: when the process is set up, Ray has not named it."""
+    """The actor's name without what makes it unique (actors/names.py). Asked for with each record: when the process is set up, Ray has not
+    named it."""
     name = ray.get_runtime_context().get_actor_name()
-    return name.partition("@")[0] if name else STAGE
+    return name.rpartition("-")[0] if name else STAGE

@@ -2,15 +2,16 @@
 
     esamp_tokens_per_s{run, sampler}            Prometheus: ray_esamp_tokens_per_s, with Ray's own labels (NodeAddress, WorkerId, ...)
 
-Two sources: the driver's poll of its run (RunProgress, also the live line's and progress.json's), and the stage that generates, which
-sees every sample with its verdict.
+Three sources: the driver's poll of its run (RunProgress, also the live line's and progress.json's), the driver's poll of its shards'
+counters, and the stage that generates, which sees every sample with its verdict.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pipelines.live.progress_file import RunProgress, ShardProgress
+from pipelines.runs.counters import counters_of
 
 PREFIX = "ray_"
 """What Ray puts before the names of an application's metrics."""
@@ -42,6 +43,16 @@ class ShardGauge(Metric):
     """A number of one shard, as of the last poll."""
 
     value: Callable[[ShardProgress], float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardCounter(Metric):
+    """A counter of one shard, in this session. Exported as a gauge: Ray exports no counter that is 0, and the first slot that diverges, or
+    row that is lost, must be a change that a query sees."""
+
+    labels: tuple[str, ...] = SHARD_LABELS
+    value: Callable[[Mapping[str, Any]], int]
+    """From the fields of actors.types.ShardStats by name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -158,6 +169,31 @@ SHARD_GAUGES = (
 )
 """Told by the driver, of every shard that answers."""
 
+SHARD_COUNTERS = (
+    ShardCounter(
+        name="esamp_shard_trained_rows",
+        help="Hidden-state rows that the shard's Distillers learned from, or that were sent to a trainer.",
+        value=lambda counts: counts["trained_rows"],
+    ),
+    ShardCounter(
+        name="esamp_shard_dropped_rows",
+        help="Hidden-state rows that were not sent, since the trainer was behind.",
+        value=lambda counts: counts["dropped_rows"],
+    ),
+    ShardCounter(
+        name="esamp_shard_lost_rows",
+        help="Hidden-state rows that were lost with a trainer.",
+        value=lambda counts: counts["lost_rows"],
+    ),
+    # The summary's own counters, but for those that trainers count too.
+    *(
+        ShardCounter(name=f"esamp_shard_{name}", help=counter.help, value=counter.of_shard)
+        for name, counter in counters_of()
+        if counter.shards and not counter.trainer
+    ),
+)
+"""Told by the driver, of every shard that answers. What a lost shard counted stays, and its successor adds to it."""
+
 SAMPLE_COUNTERS = (
     SampleCounter(
         name="esamp_samples_total",
@@ -185,6 +221,14 @@ SAMPLE_COUNTERS = (
     ),
 )
 """Told by the stage that generates, of every sample that got its verdict."""
+
+SAVED_SAMPLES = SampleCounter(
+    name="esamp_saved_samples_total",
+    help="Samples that are on disk with their verdict, before their work unit has ended.",
+    labels=SHARD_LABELS,
+    value=lambda row: 1,
+)
+"""Told by the stage that generates, of every sample that it has saved."""
 
 SAMPLE_HISTOGRAMS = (
     SampleHistogram(
@@ -230,8 +274,13 @@ def last_finite(values: list[float] | None) -> float | None:
     return next((value for value in reversed(values or ()) if value == value), None)
 
 
+def all_metrics() -> tuple[Metric, ...]:
+    """In the order of this module."""
+    return (*RUN_GAUGES, *SHARD_GAUGES, *SHARD_COUNTERS, *SAMPLE_COUNTERS, SAVED_SAMPLES, *SAMPLE_HISTOGRAMS)
+
+
 def exported_names() -> set[str]:
     """Names as Prometheus has them; a histogram's three series each."""
     histograms = {f"{metric.name}_{series}" for metric in SAMPLE_HISTOGRAMS for series in ("bucket", "count", "sum")}
-    plain = {metric.name for metrics in (RUN_GAUGES, SHARD_GAUGES, SAMPLE_COUNTERS) for metric in metrics}
+    plain = {metric.name for metric in all_metrics() if metric not in SAMPLE_HISTOGRAMS}
     return {PREFIX + name for name in plain | histograms}

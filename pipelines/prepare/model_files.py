@@ -24,9 +24,9 @@ def load_model_config(config: RunConfig) -> Any:
             f"model folder {folder} does not exist or has no config.json; give such a folder, or a hub id such as Qwen/Qwen2.5-7B-Instruct."
         )
     try:
-        return AutoConfig.from_pretrained(config.model_path)
+        return AutoConfig.from_pretrained(config.model_path, trust_remote_code=trusts_model_code(config))
     except (OSError, ValueError) as error:
-        raise InputError(f"model {config.model} cannot be loaded: {str(error).splitlines()[0]}") from error
+        raise InputError(f"model {config.model} cannot be loaded: {reason(error)}") from error
 
 
 def is_local(config: RunConfig) -> bool:
@@ -38,12 +38,26 @@ def is_local(config: RunConfig) -> bool:
 def load_tokenizer(config: RunConfig) -> PreTrainedTokenizerBase:
     """The model's tokenizer. Raises InputError if it has none that can be loaded."""
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(config.model_path)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            config.model_path, trust_remote_code=trusts_model_code(config)
+        )
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"model {config.model} has no tokenizer that can be loaded: {str(error).splitlines()[0]}"
-        ) from error
+        raise InputError(f"model {config.model} has no tokenizer that can be loaded: {reason(error)}") from error
     return tokenizer
+
+
+def trusts_model_code(config: RunConfig) -> bool:
+    """True if code that lies beside the model's weights may run. Never by default, and never by a question on the terminal, which is what
+    transformers does where it is told neither."""
+    return bool(config.engine.extra_arguments.get("trust_remote_code", False))
+
+
+def reason(error: Exception) -> str:
+    """An error of transformers in one line."""
+    first = str(error).splitlines()[0]
+    if "trust_remote_code" not in str(error):
+        return first
+    return f"{first} If you trust it, give --engine.extra '{{\"trust_remote_code\": true}}'."
 
 
 def model_fingerprint(config: RunConfig) -> str:

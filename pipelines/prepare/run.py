@@ -50,6 +50,7 @@ def prepare_run(config: RunConfig, *, extend: int | None = None) -> PreparedRun:
     load_model_config(config)
     check_engine_arguments(config)
     folder = RunFolder(config.run_folder)
+    folder.storage.check_reachable()
     config, trainer_line = choose_trainer(config, folder.manifest().config if folder.has_run else None)
     verifier_line = check_verifier(verifier_settings(config))
     problems = load_problems(config)

@@ -121,7 +121,7 @@ def local_tokenizer(condition: Condition) -> PreTrainedTokenizerBase | None:
     """The run's tokenizer if it is on this machine; a report never goes to the network for it."""
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            condition.config.model_path, local_files_only=True
+            condition.config.model_path, local_files_only=True, trust_remote_code=False
         )
     except (OSError, ValueError):
         return None

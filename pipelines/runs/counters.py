@@ -3,7 +3,7 @@
 The summary's table, summary.json and its warnings read the fields and their metadata, so that a counter is added in this one place.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -33,13 +33,17 @@ class Counter:
         """The counter over sessions. A session of an older version that did not have it yet adds 0."""
         return sum(self._of_session(session) for session in sessions)
 
+    def of_shard(self, counts: Mapping[str, Any]) -> int:
+        """Its part of one shard, from that shard's counters by name."""
+        return sum(counts.get(name, 0) for name in self.shards)
+
     def _of_session(self, session: Session) -> int:
         stored: list[tuple[tuple[str, ...], list[dict[str, Any]]]] = [
-            (self.shards, session.shards),
             (self.trainer, [] if session.trainer is None else [session.trainer]),
             (self.session, [vars_of(session)]),
         ]
-        return sum(counts.get(name, 0) for names, actors in stored for counts in actors for name in names)
+        others = sum(counts.get(name, 0) for names, actors in stored for counts in actors for name in names)
+        return others + sum(map(self.of_shard, session.shards))
 
 
 def vars_of(session: Session) -> dict[str, Any]:

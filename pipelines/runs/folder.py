@@ -311,11 +311,12 @@ class RunFolder:
         return [replace(session, shards=[none | shard for shard in session.shards]) for session in sessions]
 
     def _is_readable(self, name: str) -> bool:
-        try:
-            with self.storage.open(name) as file:
+        # A store that does not answer is not a corrupt file: what `open` raises rises.
+        with self.storage.open(name) as file:
+            try:
                 pa.parquet.read_metadata(file)
-        except (pa.ArrowInvalid, OSError):
-            return False
+            except (pa.ArrowInvalid, OSError):
+                return False
         return True
 
 

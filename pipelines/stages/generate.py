@@ -92,6 +92,7 @@ class GenerateSamples:
             stage=uuid.uuid4().hex[:8],
             save_every_s=log.save_every_s,
             wait_for_stop=drain_signal(router),
+            on_saved=self._metrics.add_saved,
         )
 
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import ray
 import ray.data
+from ray._private import ray_constants
 from ray.autoscaler.sdk import request_resources
 
 from actors.config import learns_elsewhere
@@ -109,20 +110,38 @@ def start_ray(cpus: int, runtime_env: dict[str, Any] | None) -> None:
     """A Ray of our own on this machine. Raises RunError if it does not start."""
     os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(WORKERS_STARTING))
     try:
-        ray.init(
-            address="local",
-            num_cpus=(os.cpu_count() or 1) + cpus,
-            object_store_memory=OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env=runtime_env,
-        )
+        with loopback_only():
+            ray.init(
+                address="local",
+                num_cpus=(os.cpu_count() or 1) + cpus,
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env=runtime_env,
+            )
     except Exception as error:
         # The error boundary: Ray 2.60 raises a plain Exception when its processes do not come up in time, as on an overloaded machine.
         raise RunError(
             f"Ray did not start on this machine: {' '.join(str(error).split())} Nothing was written; try again."
         ) from error
+
+
+@contextmanager
+def loopback_only() -> Iterator[None]:
+    """A Ray that is started in the `with` block listens on 127.0.0.1, as on macOS and Windows.
+
+    On Linux Ray 2.60 listens on every interface, and replaces a loopback address that it is given by one that the network reaches. The
+    variable that tells the systems apart is read when Ray is imported, which is long ago here; its own processes read it when they start.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        del os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR]
 
 
 @contextmanager

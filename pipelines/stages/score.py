@@ -13,6 +13,7 @@ import pyarrow as pa
 import ray
 from ray.actor import ActorHandle
 
+from actors.names import actor_name
 from pipelines.stages.verify import VerifySamples
 from pipelines.verifiers.settings import VerifierSettings
 
@@ -40,8 +41,13 @@ def start_verifiers(settings: VerifierSettings, answers: str | Path, number: int
 
     Ray restarts one whose process or node ends and calls it again: a verdict depends on the answer alone.
     """
-    actor = ray.remote(VerifierActor).options(num_cpus=1, max_restarts=-1, max_task_retries=-1)
-    verifiers = [actor.remote(settings, answers) for _ in range(number)]
+    actor = ray.remote(VerifierActor)
+    verifiers = [
+        actor.options(name=actor_name(f"verifier-{index}"), num_cpus=1, max_restarts=-1, max_task_retries=-1).remote(
+            settings, answers
+        )
+        for index in range(number)
+    ]
     ray.get([verifier.ping.remote() for verifier in verifiers])
     return verifiers
 

@@ -6,15 +6,39 @@ import pytest
 
 from esamp.config import ESampConfig
 from esamp.joint.config import QuasiConfig
+from esamp.server.vllm_options import vllm_arguments
 from jobs import serve
+from pipelines.config.run import EMBEDDED_MODEL
+from pipelines.deploy.serve_config import DEPLOYMENT
+from pipelines.errors import InputError
 
 
 def test_vllms_own_options_go_to_vllm_and_the_policy_is_ours() -> None:
-    args = serve.vllm_arguments("m", QuasiConfig(start="first-fork"), ["--port", "8123", "--max-model-len=64"])
+    args = vllm_arguments("m", QuasiConfig(start="first-fork"), ["--port", "8123", "--max-model-len=64"])
     assert (args.model, args.port, args.max_model_len) == ("m", 8123, 64)
     assert args.worker_cls == "esamp.worker.ESampWorker" and args.logprobs_mode == "processed_logprobs"
     assert args.additional_config == {"quasi": QuasiConfig(start="first-fork").to_dict()}
-    assert serve.vllm_arguments("m", ESampConfig(), ["--logprobs-mode", "raw_logprobs"]).logprobs_mode == "raw_logprobs"
+    assert vllm_arguments("m", ESampConfig(), ["--logprobs-mode", "raw_logprobs"]).logprobs_mode == "raw_logprobs"
+
+
+def test_a_server_listens_on_loopback_unless_it_is_told_where() -> None:
+    assert vllm_arguments("m", ESampConfig(), []).host == "127.0.0.1"
+    assert vllm_arguments("m", ESampConfig(), ["--host", "0.0.0.0"]).host == "0.0.0.0"
+
+
+def test_code_of_a_model_repository_runs_only_if_it_is_asked_for() -> None:
+    assert not vllm_arguments("m", ESampConfig(), []).trust_remote_code
+    assert vllm_arguments("m", ESampConfig(), ["--trust-remote-code"]).trust_remote_code
+
+
+def test_the_command_is_an_application_of_ray_serve_too() -> None:
+    pytest.importorskip("ray.serve", reason="pip install 'ray[serve]'")
+    application = serve.app({"flags": "--model embedded --sampler quasi --quasi.seed 4 --max-model-len 64"})
+    deployment = application._bound_deployment
+    assert deployment.name == DEPLOYMENT and deployment.max_ongoing_requests == serve.MAX_REQUESTS
+    assert deployment.init_args == (str(EMBEDDED_MODEL), QuasiConfig(seed=4), ["--max-model-len", "64"])
+    with pytest.raises(InputError, match="a server has no trainer actors"):
+        serve.app({"flags": "--model embedded --esamp.trainer actor"})
 
 
 @pytest.mark.parametrize(

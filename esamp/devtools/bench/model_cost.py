@@ -186,7 +186,7 @@ def prompt_token_ids(model: str, count: int) -> list[list[int]]:
     if has_tokenizer(model):
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(model)
+        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
         return [tokenizer.encode(PROMPTS[i % len(PROMPTS)]) for i in range(count)]
     numbers = random.Random(0)
     return [[numbers.randrange(64) for _ in range(16)] for _ in range(count)]

@@ -1,6 +1,7 @@
 """What does the host do per step? Steps per second with a model so small that little else is left, relative to stock vLLM's engine.
 
     vanilla, esamp                  a shard (actors/shards/llm_shard.py) in this process, with its queues, records and samples
+    vanilla, vLLM's metrics         the same with engine.vllm_metrics, whose numbers go to a Ray of this process
     stock, core in its own process  vLLM's default: the engine core and its worker in processes of their own (which on CUDA schedules
                                     asynchronously too, and on a CPU does not)
 
@@ -17,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Protocol
@@ -33,6 +34,7 @@ from esamp.devtools.bench.shape import Shape
 from esamp.policy_config import PolicyConfig
 from pipelines.devtools.bench.host_time_shape import HostTimeShape
 from pipelines.devtools.bench.word_model import random_words, write_word_model
+from pipelines.stages.ray_session import connected_ray
 
 # After llm_shard, which sets what vLLM reads from the environment when it is imported.
 from vllm import LLMEngine  # isort: skip
@@ -120,6 +122,7 @@ def environment(name: str, value: str) -> Iterator[None]:
 
 ENGINES: dict[str, Callable[[Callable[[PolicyConfig | None], ShardConfig]], Engine]] = {
     "vanilla": lambda config: Shard(config(None)),
+    "vanilla, vLLM's metrics": lambda config: Shard(with_vllm_metrics(config(None))),
     "esamp": lambda config: Shard(config(ESampConfig(trainer="local", inner_width=INNER_WIDTH))),
     "stock, core in its own process": lambda config: StockEngine(config(None), in_process=False),
 }
@@ -128,6 +131,13 @@ ENGINES: dict[str, Callable[[Callable[[PolicyConfig | None], ShardConfig]], Engi
 
 def run_host_time(shape: HostTimeShape, *, log: Callable[[str], None]) -> list[HostTime]:
     """Every mode in every round."""
+    # What vLLM's metrics cost is what handing them to a Ray that runs costs.
+    with connected_ray(0):
+        return time_modes(shape, log=log)
+
+
+def time_modes(shape: HostTimeShape, *, log: Callable[[str], None]) -> list[HostTime]:
+    """The same; needs Ray."""
     with tempfile.TemporaryDirectory() as folder:
         write_word_model(Path(folder), MODEL, entropy_nats=2.0, seed=0)
 
@@ -177,12 +187,18 @@ def shard_config(model: Path, shape: HostTimeShape, policy: PolicyConfig | None)
             max_num_seqs=shape.batch,
             kv_cache_gib=0.5,
             enforce_eager=True,
+            vllm_metrics=False,
             # The prompts of a round must not be read for the engine that comes second.
             extra=json.dumps({"enable_prefix_caching": False}),
         ),
         sampling=SamplingConfig(max_tokens=shape.tokens),
         policy=policy,
     )
+
+
+def with_vllm_metrics(config: ShardConfig) -> ShardConfig:
+    """As runs have it."""
+    return replace(config, engine=replace(config.engine, vllm_metrics=True))
 
 
 def batch(shape: HostTimeShape, round_: int) -> list[WorkUnit]:

@@ -40,8 +40,8 @@ def sample_condition(path: Path, config: LockstepConfig, *, problems: int, sampl
     if path.exists():
         return
     keep_freed_memory()
-    model = AutoModelForCausalLM.from_pretrained(EMBEDDED_MODEL, dtype=torch.float32).eval()
-    tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_MODEL)
+    model = AutoModelForCausalLM.from_pretrained(EMBEDDED_MODEL, dtype=torch.float32, trust_remote_code=False).eval()
+    tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_MODEL, trust_remote_code=False)
     chosen = evaluation_problems(problems)
     parts, correct = [], []
     for first in range(0, problems, TOGETHER):

@@ -14,8 +14,10 @@ class PerplexityModel:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-            self._model = AutoModelForCausalLM.from_pretrained(path, local_files_only=True).eval()
+            self._tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+            self._model = AutoModelForCausalLM.from_pretrained(
+                path, local_files_only=True, trust_remote_code=False
+            ).eval()
         except (OSError, ValueError, KeyError) as error:
             raise InputError(
                 f"perplexity model {path} cannot be loaded: {' '.join(str(error).split())[:200]}. "

@@ -51,6 +51,12 @@ def counts(router: ActorHandle) -> RouterCounts:
     return found
 
 
+def test_actors_have_names_that_another_run_of_the_same_driver_may_have_too() -> None:
+    routers = [start_router([], [], units_per_shard=1, spread=False) for _ in range(2)]
+    named = [name for name in ray.util.list_named_actors() if name.startswith("router-")]
+    assert len(set(named)) >= 2 and all(counts(router) == RouterCounts() for router in routers)
+
+
 class EngineThatBreaks:
     """Breaks on its first unit, unless an engine broke here before."""
 

@@ -14,6 +14,8 @@ from pipelines.deploy.pods import RAY_VERSION, USER
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
+NO_INDEX = "https://localhost:9/"
+"""In the place of PyTorch's index: torch is there."""
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -80,38 +82,57 @@ def test_the_manifests_name_the_ray_that_the_project_pins() -> None:
     assert f"ray[data,default]=={RAY_VERSION}" in PROJECT["dependencies"]
 
 
-@pytest.mark.slow
-def test_a_folder_with_nothing_but_what_the_image_copies_installs_and_makes_a_dry_run(tmp_path: Path) -> None:
-    """The steps of the image without Docker: its files in a bare folder, `pip install` from them, a command from an empty home."""
-    source, target, home = tmp_path / "source", tmp_path / "installed", tmp_path / "home"
+def bare_folder(folder: Path) -> Path:
+    """A folder with nothing but what the image copies."""
     for line in instructions():
         if line.startswith("COPY "):
             for word in line.split()[1:-1]:
-                place = source / word
+                place = folder / word
                 place.parent.mkdir(parents=True, exist_ok=True)
                 if (ROOT / word).is_dir():
-                    shutil.copytree(
-                        ROOT / word, place, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True
-                    )
+                    ignored = shutil.ignore_patterns("__pycache__", "*.so")
+                    shutil.copytree(ROOT / word, place, ignore=ignored, dirs_exist_ok=True)
                 else:
                     shutil.copy(ROOT / word, place)
+    return folder
+
+
+def pip_commands(target: str) -> list[str]:
+    """What the RUN instructions of a target install."""
+    lines = instructions()
+    start = next(n for n, line in enumerate(lines) if line.endswith(f" AS {target}"))
+    end = next((n for n, line in enumerate(lines) if n > start and line.startswith("FROM ")), len(lines))
+    runs = [line.removeprefix("RUN ") for line in lines[start:end] if line.startswith("RUN ")]
+    return [command for run in runs for command in run.split(" && ") if command.startswith("pip ")]
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_cpu_image_run_in_a_bare_folder_and_make_a_dry_run(tmp_path: Path) -> None:
+    """Word by word, in a virtual environment that sees the packages of this one, so that pip finds what it would download; what it lacks
+    comes from the registry."""
+    source, home, environment = bare_folder(tmp_path / "source"), tmp_path / "home", tmp_path / "environment"
     home.mkdir()
-    install = [
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--no-index",
-        "--target",
-        str(target),
-    ]
-    subprocess.run([sys.executable, *install, str(source)], check=True, cwd=home)
-    environment = {**os.environ, "PYTHONPATH": str(target), "HOME": str(home)}
+    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+    [packages] = environment.glob("lib/python*/site-packages")
+    (packages / "seen.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
+    commands = pip_commands("cpu")
+    assert len(commands) == 3 and commands[-1] == 'pip install --constraint requirements.lock ".[serve,s3,gcs]"'
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    variables |= {"PATH": f"{environment}/bin:{os.environ['PATH']}", "HOME": str(home), "TORCH_INDEX": NO_INDEX}
+    for command in commands:
+        done = subprocess.run(
+            ["/bin/bash", "-o", "pipefail", "-c", command], cwd=source, env=variables, capture_output=True, text=True
+        )
+        if "Could not find a version that satisfies" in done.stderr or "NewConnectionError" in done.stderr:
+            pytest.skip(f"the registry lacks a package, or cannot be reached: {done.stderr.splitlines()[-1]}")
+        assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    shutil.rmtree(source)
+    program = "import jobs, gcsfs, s3fs, grpc_reflection; print(jobs.__file__)"
+    where = subprocess.run(["python", "-c", program], cwd=home, env=variables, capture_output=True, text=True)
+    assert where.stdout.startswith(str(packages)), where.stderr
     done = subprocess.run(
-        [sys.executable, "-m", "jobs.passk", "--dry-run", "--esamp.trainer", "local", "--samples", "2"],
-        env=environment, cwd=home, capture_output=True, text=True,
+        ["python", "-m", "jobs.passk", "--dry-run", "--esamp.trainer", "local", "--samples", "2"],
+        env=variables, cwd=home, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "run folder" in done.stdout and list(home.iterdir()) == []
+    assert "run folder" in done.stdout and not (home / "runs").exists()

@@ -15,16 +15,21 @@ from jsonschema import ValidationError
 from transformers import Qwen2Config
 
 from actors.config import SamplingConfig
-from jobs import kuberay, passk
+from esamp.config import ESampConfig
+from esamp.joint.config import QuasiConfig
+from esamp.server.vllm_options import vllm_arguments
+from jobs import kuberay, passk, serve
 from jobs.rollouts import RolloutsCommand
 from pipelines.config.run import RunConfig
 from pipelines.deploy.operator_rules import broken_rules
 from pipelines.deploy.render import render
+from pipelines.deploy.serve_config import DEPLOYMENT, serve_lines
+from pipelines.errors import InputError
 from pipelines.prepare.defaults import RunDefaults
 from tests.pipelines.deploy.crd_schemas import check_schema
 
 FOLDER = Path(__file__).resolve().parents[3] / "deploy" / "kubernetes"
-KINDS = ("rayjob", "rollouts", "kueue", "raycronjob", "raycluster")
+KINDS = ("rayjob", "rollouts", "kueue", "raycronjob", "raycluster", "rayservice")
 JOBS = ("rayjob", "rollouts", "kueue", "raycronjob")
 QWEN_7B = Qwen2Config(hidden_size=3584, intermediate_size=18944, num_hidden_layers=28, vocab_size=152064)
 """Shape of Qwen2.5-7B-Instruct, whose config.json lies on the hub."""
@@ -62,10 +67,18 @@ def job_of(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def cluster_of(manifest: dict[str, Any]) -> dict[str, Any]:
-    cluster: dict[str, Any] = (
-        manifest["spec"] if manifest["kind"] == "RayCluster" else job_of(manifest)["rayClusterSpec"]
-    )
+    spec = manifest["spec"]
+    clusters: dict[str, Any] = {"RayCluster": lambda: spec, "RayService": lambda: spec["rayClusterConfig"]}
+    cluster: dict[str, Any] = clusters.get(manifest["kind"], lambda: job_of(manifest)["rayClusterSpec"])()
     return cluster
+
+
+def pods_of(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """The specs of all pods in a manifest."""
+    cluster = cluster_of(manifest)
+    pods = [group["template"]["spec"] for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])]
+    is_job = manifest["kind"] in ("RayJob", "RayCronJob")
+    return [*pods, *([job_of(manifest)["submitterPodTemplate"]["spec"]] if is_job else [])]
 
 
 def run_of(manifest: dict[str, Any]) -> RunConfig:
@@ -107,6 +120,33 @@ def test_an_example_passes_kuberays_schema_and_its_operators_rules(kind: str) ->
     assert broken_rules(manifest) == []
 
 
+def check_core_object(content: dict[str, Any]) -> None:
+    """Raise ValidationError on what Kubernetes' own schemas do not name, or do not take."""
+    kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="pip install kubernetes-validate")
+    kubernetes_validate.validate(content, "1.34", strict=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_pods_of_an_example_pass_the_schema_of_kubernetes_itself(kind: str) -> None:
+    for spec in pods_of(load(kind)):
+        check_core_object({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": spec})
+
+
+def test_the_core_objects_pass_the_schemas_of_kubernetes() -> None:
+    objects = [
+        content
+        for file in sorted(FOLDER.glob("*.yaml"))
+        for content in yaml.safe_load_all(file.read_text())
+        if not content["apiVersion"].startswith("ray.io/")
+    ]
+    assert [content["kind"] for content in objects] == ["PersistentVolumeClaim"]
+    for content in objects:
+        check_core_object(content)
+        content["spec"]["storageClas"] = content["spec"].pop("storageClassName")
+        with pytest.raises(ValidationError, match="'storageClas' was unexpected"):
+            check_core_object(content)
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -139,6 +179,7 @@ def test_a_misspelt_field_is_refused(path: tuple[str | int, ...]) -> None:
         ("rayjob", {"submissionMode": "SidecarMode"}, "SidecarMode takes neither"),
         ("rayjob", {"submissionMode": "InteractiveMode"}, "InteractiveMode cannot be retried"),
         ("rayjob", {"deletionStrategy": {"onSuccess": {"policy": "DeleteSelf"}}}, "needs deletionRules, or both"),
+        ("rayservice", {"excludeHeadPodFromServeSvc": True}, 'needs a port named "serve"'),
         ("raycluster", {"rayVersion": "2.40.0"}, "needs rayVersion 2.52.0"),
         ("raycluster", {"tlsOptions": {}}, "RayClusterMTLS"),
         ("raycluster", {"enableInTreeAutoscaling": False, "workerGroupSpecs": [{"groupName": "x", "template": {"spec": {}}}]}, "needs min"),
@@ -147,6 +188,8 @@ def test_a_misspelt_field_is_refused(path: tuple[str | int, ...]) -> None:
 def test_what_the_operator_refuses_is_refused_before(kind: str, change: dict[str, Any], rule: str) -> None:
     manifest = load(kind)
     manifest["spec"] |= change
+    if kind == "rayservice":
+        manifest["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]["containers"][0]["ports"].pop()
     assert any(rule in broken for broken in broken_rules(manifest)), broken_rules(manifest)
 
 
@@ -189,9 +232,8 @@ def test_the_pods_have_the_gpus_and_cpus_of_the_run_exactly(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_pod_runs_as_root_or_without_limits_and_every_one_has_the_claim(kind: str) -> None:
     manifest = load(kind)
-    cluster = cluster_of(manifest)
-    pods = [group["template"]["spec"] for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])]
-    submitters = [job_of(manifest)["submitterPodTemplate"]["spec"]] if manifest["kind"] != "RayCluster" else []
+    of_ray = 1 + len(cluster_of(manifest)["workerGroupSpecs"])
+    pods, submitters = pods_of(manifest)[:of_ray], pods_of(manifest)[of_ray:]
     for pod in [*pods, *submitters]:
         for container in pod["containers"]:
             security = container["securityContext"]
@@ -208,6 +250,58 @@ def test_no_pod_runs_as_root_or_without_limits_and_every_one_has_the_claim(kind:
     if submitters:
         mount = pods[0]["containers"][0]["volumeMounts"][0]["mountPath"]
         assert Path(str(run_of(manifest).output)).is_relative_to(mount)
+
+
+def serve_flags(manifest: dict[str, Any]) -> list[str]:
+    """What jobs.serve is given in a RayService."""
+    schema = pytest.importorskip("ray.serve.schema", reason="pip install 'ray[serve]'")
+    config = schema.ServeDeploySchema.model_validate(yaml.safe_load(manifest["spec"]["serveConfigV2"]))
+    [application] = config.applications
+    assert application.import_path == "jobs.serve:app" and callable(serve.app)
+    [deployment] = application.deployments
+    assert deployment.name == DEPLOYMENT
+    return shlex.split(application.args["flags"])
+
+
+def test_a_service_serves_what_its_run_names_on_as_many_replicas_as_it_has_pods() -> None:
+    manifest = load("rayservice")
+    given = kuberay.parse(command_of("rayservice"))
+    assert isinstance(given, kuberay.RenderCommand)
+    command, rest = tyro.cli(serve.ServeCommand, args=serve_flags(manifest), return_unknown_args=True)
+    assert (command.model, command.sampler, command.policy) == (given.run.model, "esamp", given.run.policy)
+    args = vllm_arguments(command.model, command.policy, rest)
+    assert (args.max_num_seqs, args.tensor_parallel_size) == (given.run.engine.max_num_seqs, 1)
+    [shards] = cluster_of(manifest)["workerGroupSpecs"]
+    [deployment] = yaml.safe_load(manifest["spec"]["serveConfigV2"])["applications"][0]["deployments"]
+    assert deployment["num_replicas"] == shards["replicas"] == given.run.shards
+    assert deployment["ray_actor_options"]["num_gpus"] == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "served"),
+    [
+        ((), {"sampler": "esamp", "policy": ESampConfig(trainer="local")}),
+        (("--sampler", "noise"), {"sampler": "esamp", "policy": ESampConfig(trainer="local", prediction="noise")}),
+        (("--sampler", "quasi", "--seed", "3"), {"sampler": "quasi", "policy": QuasiConfig(seed=3)}),
+        (("--sampler", "vanilla"), {"sampler": "vanilla"}),
+    ],
+)
+def test_a_server_has_the_sampler_of_the_run(flags: tuple[str, ...], served: dict[str, Any]) -> None:
+    words = [word for line in serve_lines(tyro.cli(passk.PasskCommand, args=flags).run) for word in shlex.split(line)]
+    command, _ = tyro.cli(serve.ServeCommand, args=words, return_unknown_args=True)
+    assert {name: getattr(command, name) for name in served} == served
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (("--sampler", "top-p"), "is what each request to a server says"),
+        (("--esamp.trainer", "actor"), "a server has no trainer actors"),
+    ],
+)
+def test_a_sampler_that_a_server_cannot_have_is_refused(flags: tuple[str, ...], reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        serve_lines(tyro.cli(passk.PasskCommand, args=flags).run)
 
 
 def test_a_cluster_grows_from_zero_on_nodes_that_may_be_reclaimed() -> None:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -68,6 +68,31 @@ def test_a_verdict_that_comes_before_the_save_makes_one_row(storage: Storage) ->
     [name] = storage.names(LIVE)
     with storage.open(name) as file:
         assert pa.parquet.read_table(file)["status"].to_pylist() == ["wrong"]
+
+
+def test_rows_are_told_of_once_they_are_on_disk_and_not_before(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, list[str | None]]] = []
+
+    def on_saved(rows: Collection[pa.Table]) -> None:
+        told.append((len(storage.names(LIVE)), [row["status"][0].as_py() for row in rows]))
+
+    log = LiveLog(storage, session="s", stage="a", save_every_s=1000, wait_for_stop=never_stops, on_saved=on_saved)
+    log.add(sample(0, 0))
+    with monkeypatch.context() as broken, pytest.raises(OSError, match="away"):
+        broken.setattr(storage, "atomic_file", store_that_is_away)
+        log.save()
+    assert told == []
+    log.add(sample(0, 1, status="wrong"))
+    log.save()
+    assert told == [(1, [None, "wrong"])]
+
+
+@contextmanager
+def store_that_is_away(name: str) -> Iterator[BinaryIO]:
+    raise OSError("the store is away")
+    yield
 
 
 def test_the_log_is_written_at_once_when_the_session_stops(storage: Storage) -> None:

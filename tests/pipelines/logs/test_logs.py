@@ -149,7 +149,7 @@ class Noisy:
 
 SESSION = """
 import sys
-from actors.shards.placement import unique_name
+from actors.names import actor_name
 from pipelines.config.run import RunConfig
 from pipelines.logs.collector import collected_warnings
 from pipelines.stages.ray_session import ray_session
@@ -159,7 +159,7 @@ with ray_session([RunConfig()], run_ids=["abc"]):
     for session in ("s1", "s2"):
         with collected_warnings("abc", session) as collector:
             collector.begin.remote(sys.argv[1])
-            noisy = ray.remote(Noisy).options(name=unique_name("noisy-0"), num_cpus=0).remote()
+            noisy = ray.remote(Noisy).options(name=actor_name("noisy-0"), num_cpus=0).remote()
             ray.get(noisy.log.remote("from " + session))
             logging.getLogger("pipelines.x").warning("from the driver")
             time.sleep(1)

@@ -1,5 +1,7 @@
 """Addresses and clusters that a run cannot have: one line each, before anything is written."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -67,6 +69,32 @@ def test_a_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) 
         RunError, match=r"Ray did not start on this machine: The current node timed out during startup\. This"
     ):
         ray_session.start_ray(2)
+
+
+LISTENERS = """
+import psutil, ray
+from pipelines.stages.ray_session import connected_ray
+
+with connected_ray(1):
+    ray.get(ray.remote(lambda: None).remote())
+    processes = psutil.Process().children(recursive=True)
+    listeners = [
+        connection.laddr.ip
+        for process in processes
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    print(len(processes), *sorted(set(listeners)))
+"""
+
+
+@pytest.mark.ray
+def test_a_ray_of_our_own_listens_on_loopback_only() -> None:
+    """In a process of its own, which starts it."""
+    done = subprocess.run([sys.executable, "-c", LISTENERS], capture_output=True, text=True, timeout=120)
+    processes, *addresses = done.stdout.split()
+    assert int(processes) > 3 and addresses, done.stderr
+    assert set(addresses) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
 class GrowingCluster:

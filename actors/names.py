@@ -1,0 +1,9 @@
+"""Names of actors, for Ray's dashboard, its state API (`ray list actors`) and the labels of its metrics."""
+
+import uuid
+
+
+def actor_name(role: str) -> str:
+    """`role`, such as "shard-0", with a few random letters: Ray refuses a name twice in a namespace, and a run that follows another in one
+    driver may start its actors before Ray has forgotten the former's."""
+    return f"{role}-{uuid.uuid4().hex[:6]}"

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from pipelines.submission.job import RunJob
 
 PROGRAM = "python -m jobs.submit"
+BAD_INPUT = 2
+"""Exit code of a job that has written nothing."""
 JOBS = ("passk",)
 """Modules of this package."""
 
@@ -158,7 +160,7 @@ def see_through(client: "FollowingClient", job: "RunJob", command: SubmitCommand
         raise KeyboardInterrupt(f"the job goes on. {commands_for(job, command)}") from None
     if details.status == JobStatus.FAILED and details.driver_exit_code is None:
         raise RunError(f"the job {job.submission_id} did not start: {details.message}")
-    if details.status != JobStatus.STOPPED:
+    if details.status != JobStatus.STOPPED and exit_code(details) != BAD_INPUT:
         fetch(client, job, command, console)
     is_stopped = command.stop is not None and details.status == JobStatus.STOPPED
     return 0 if is_stopped else exit_code(details)

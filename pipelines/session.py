@@ -106,7 +106,8 @@ def fleet_for(run: PreparedRun, console: Console, start_fleet: StartFleet) -> Ab
     if not lacks_samples(run.folder, run.manifest):
         console.print(f"all samples of {run.folder.path} are generated: no engine is started", highlight=False)
         return NoShards()
-    console.print(f"starting {config.shards} shard(s) of {config.model} for {run.folder.path} ...", highlight=False)
+    starting = f"starting {config.shards} shard(s) of {config.model} for {run.folder.path} ..."
+    console.print(starting, highlight=False, soft_wrap=True)
     return start_fleet(
         config.shard, num_shards=config.shards, min_shards=config.min_shards, num_trainers=config.trainers
     )

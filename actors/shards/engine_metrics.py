@@ -7,8 +7,14 @@ and `ray_vllm_request_time_per_output_token_seconds` has the same per request. T
 from typing import Any
 
 from vllm.config import VllmConfig
+from vllm.v1.metrics import ray_wrappers
 from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
 from vllm.v1.metrics.stats import IterationStats, MultiModalCacheStats, SchedulerStats
+
+
+def can_export() -> bool:
+    """vLLM's wrappers of Ray's metrics need the packages of Ray Serve, also where nothing is served."""
+    return ray_wrappers.ray_metrics is not None
 
 
 def engine_metrics(shard: str) -> type[RayPrometheusStatLogger]:

@@ -1,5 +1,6 @@
 """The cluster that a job is sent to: Ray's job server on the head, with its errors in one line."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +11,16 @@ from ray.job_submission import JobSubmissionClient
 from pipelines.errors import InputError, RunError
 
 PORT = 8265
+CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env.packaging")
+"""Loggers of Ray that tell of each upload and connection, at a level of their own."""
 ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
 
 def connect(address: str | None) -> JobSubmissionClient:
     """The job server at an address such as http://head:8265. None: the one that RAY_API_SERVER_ADDRESS or RAY_ADDRESS names, else this
     machine's. Raises InputError if none answers there, or refuses us."""
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
     if address is not None:
         for variable in ADDRESS_VARIABLES:
             os.environ.pop(variable, None)  # they would win over what was typed

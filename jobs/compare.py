@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -23,6 +23,7 @@ from pipelines.config.renamed import check_options
 from pipelines.config.run import RunConfig
 from pipelines.config.sampler_condition import SamplerCondition
 from pipelines.errors import InputError
+from pipelines.logs.lines import LogFormat
 from pipelines.report.config import ReportConfig
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ class CompareCommand:
     """Seeds; every sampler is run with each."""
     output: Path = Path("runs/compare")
     """Folder of the run folders, <sampler>-<seed> or <sampler>-<settings>-<seed>, and of report/."""
+    log_to: tuple[Literal["wandb", "mlflow", "tensorboard"], ...] = ()
+    """Send curves and results of each run to these too, and the report; each needs the extra of its name. One that fails is left out."""
+    log_format: LogFormat = "text"
+    """json: each line of the log is an object with time, level, run, source (driver or actor) and message."""
     run: RunConfig = field(default_factory=RunConfig)
     """What all runs share."""
     report: Annotated[ReportConfig, tyro.conf.arg(name="")] = field(default_factory=ReportConfig)
@@ -72,12 +77,13 @@ def comparison_runs(command: CompareCommand) -> list[RunConfig]:
 
 def main(args: list[str]) -> None:
     """Parse, run all, report."""
-    with one_line_errors():
+    with one_line_errors(args):
         check_options(args)
         command, defaults = parse_with_defaults(args)
         runs = comparison_runs(command)
         # Imported late: Ray and torch take seconds that --help and a mistyped flag need not wait for.
-        from pipelines.live.progress import run_console
+        from pipelines.loggers.results import log_report
+        from pipelines.logs.console import run_console
         from pipelines.passk import run_side_by_side
         from pipelines.report.early_stopped_runs import print_adaptive
         from pipelines.report.page import write_report
@@ -85,13 +91,16 @@ def main(args: list[str]) -> None:
 
         console = run_console()
         console.print(defaults.line(command.run), highlight=False, markup=False, soft_wrap=True)
-        run_side_by_side(runs, console=console)
+        run_side_by_side(runs, console=console, log_to=command.log_to)
         folders = [RunFolder(config.run_folder) for config in runs]
         if command.run.stopping_rule is not None:
             print_adaptive(folders, console)
             return
         console.print(write_report(folders, command.output / "report", command.report), highlight=False, markup=False)
-        console.print(f"report: {command.output / 'report' / 'report.html'}", highlight=False, soft_wrap=True)
+        page = command.output / "report" / "report.html"
+        console.print(f"report: {page}", highlight=False, soft_wrap=True)
+        if command.log_to:
+            log_report(command.log_to, folders, page)
 
 
 def parse_with_defaults(args: list[str]) -> tuple[CompareCommand, "RunDefaults"]:

@@ -64,7 +64,7 @@ def main(args: list[str]) -> None:
         command = tyro.cli(DemoCommand, prog="python -m jobs.demo", description=__doc__, args=args)
         runs = demo_runs(command)
         # Imported late: Ray and torch take seconds that --help and a mistyped flag need not wait for.
-        from pipelines.live.progress import run_console
+        from pipelines.logs.console import run_console
         from pipelines.passk import run_side_by_side
         from pipelines.runs.summary import summary_table
 

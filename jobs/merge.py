@@ -29,7 +29,7 @@ def main(args: list[str]) -> None:
     with one_line_errors():
         command = tyro.cli(MergeCommand, prog="python -m jobs.merge", description=__doc__, args=args)
         # Imported late: Parquet takes a moment that --help and a mistyped flag need not wait for.
-        from pipelines.live.progress import run_console
+        from pipelines.logs.console import run_console
         from pipelines.runs.folder import RunFolder
         from pipelines.runs.merge import merge_runs
         from pipelines.runs.summary import summarise, summary_table

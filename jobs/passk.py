@@ -12,17 +12,18 @@ A run that was stopped goes on with the same command. A run gets more samples wi
 import sys
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from jobs.command.early_values import values_of
 from jobs.command.exit_codes import one_line_errors
 from pipelines.config.renamed import check_options
 from pipelines.config.run import RunConfig
 from pipelines.config.yaml_flags import flags_from_yaml
 from pipelines.deploy.retries import bad_input_ends_retries
+from pipelines.logs.lines import LogFormat, use_log_format
 
 if TYPE_CHECKING:
     from pipelines.prepare.defaults import RunDefaults
@@ -43,19 +44,24 @@ class PasskCommand:
     that are not given are the run's."""
     log_to: tuple[Literal["wandb", "mlflow", "tensorboard"], ...] = ()
     """Send curves and results to these too, beside the run folder; each needs the extra of its name. One that fails is left out."""
+    log_format: LogFormat = "text"
+    """json: each line of the log is an object with time, level, run, source (driver or actor) and message."""
     run: Annotated[RunConfig, tyro.conf.arg(name="")]
     """The run."""
 
 
 def main(args: list[str]) -> None:
     """Parse, run, report."""
-    with one_line_errors(), bad_input_ends_retries(run_folder_of(args), args):
+    with one_line_errors(args), bad_input_ends_retries(run_folder_of(args), args):
         command, defaults = parse_with_defaults(args)
+        use_log_format(command.log_format)  # --config may say it too
         # Imported late: Ray and torch take seconds that --help and a mistyped flag need not wait for.
         from pipelines.capacity.run import exchange_warning
-        from pipelines.live.progress import run_console
+        from pipelines.loggers.results import log_report
+        from pipelines.logs.console import run_console
         from pipelines.passk import run_passk
         from pipelines.prepare.dry_run import dry_run
+        from pipelines.runs.folder import RunFolder
         from pipelines.runs.summary import summary_table
 
         console = run_console()
@@ -72,7 +78,9 @@ def main(args: list[str]) -> None:
         if command.report:
             from pipelines.report.after_run import report_after_run
 
-            report_after_run([summary.run_folder], f"{summary.run_folder}/report", console)
+            page = report_after_run([summary.run_folder], f"{summary.run_folder}/report", console)
+            if page is not None and command.log_to:
+                log_report(command.log_to, [RunFolder(summary.run_folder)], page)
 
 
 def parse(args: list[str]) -> PasskCommand:
@@ -83,9 +91,7 @@ def parse(args: list[str]) -> PasskCommand:
 def parse_with_defaults(args: list[str]) -> tuple[PasskCommand, "RunDefaults | None"]:
     """The command, with the settings of --config underneath, and under both those of the run that is there with --extend, else the
     defaults of the task, the model and this machine."""
-    check_options(args)
-    flags = [flag for path in values_of("--config", args) for flag in flags_from_yaml(Path(path))]
-    args = [*flags, *args]
+    args = with_config_file(args)
     parse_command = partial(tyro.cli, PasskCommand, prog="python -m jobs.passk", description=__doc__, args=args)
     if (extend := values_of("--extend", args)) and (output := values_of("--output", args)):
         return parse_command(default=PasskCommand(run=stored_config(output[-1], samples=extend[-1]))), None
@@ -97,10 +103,15 @@ def parse_with_defaults(args: list[str]) -> tuple[PasskCommand, "RunDefaults | N
     return parse_command(default=PasskCommand(run=defaults.apply(RunConfig()))), defaults
 
 
-def values_of(flag: str, args: list[str]) -> list[str]:
-    """What is given for a flag, before the command line is parsed: it decides how."""
-    after = [value for name, value in pairwise(args) if name == flag]
-    return after + [arg.partition("=")[2] for arg in args if arg.startswith(f"{flag}=")]
+def parse_given(args: list[str]) -> PasskCommand:
+    """The command with the settings that are given, over RunConfig's own: another machine, which makes the run, knows the others."""
+    return tyro.cli(PasskCommand, prog="python -m jobs.passk", description=__doc__, args=with_config_file(args))
+
+
+def with_config_file(args: list[str]) -> list[str]:
+    """The command line with the settings of --config before it. Raises InputError at an option in its old spelling."""
+    check_options(args)
+    return [*(flag for path in values_of("--config", args) for flag in flags_from_yaml(Path(path))), *args]
 
 
 def run_folder_of(args: list[str]) -> str | None:

@@ -18,16 +18,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from jobs.command.early_values import values_of
 from jobs.command.exit_codes import one_line_errors
-from jobs.passk import values_of
 from pipelines.config.renamed import check_options
 from pipelines.config.run import RunConfig
 from pipelines.deploy.retries import bad_input_ends_retries
 from pipelines.errors import InputError
+from pipelines.logs.lines import LogFormat
 from pipelines.rollouts.config import ExportConfig
 from pipelines.rollouts.formats.registry import trainer_commands
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from pipelines.prepare.defaults import RunDefaults
 
 
@@ -42,6 +45,8 @@ class RolloutsCommand:
     stream: bool = False
     """Write the groups of the run that is made as soon as they finish: the output is a folder of files of --groups-per-step groups, each
     group in it as a whole. Canonical format only."""
+    log_format: LogFormat = "text"
+    """json: each line of the log is an object with time, level, run, source (driver or actor) and message."""
     export: Annotated[ExportConfig, tyro.conf.arg(name="")] = field(default_factory=ExportConfig)
     """What is exported."""
     run: RunConfig = field(default_factory=RunConfig)
@@ -50,31 +55,30 @@ class RolloutsCommand:
 
 def main(args: list[str]) -> None:
     """Parse, run where asked for, write, say what was written."""
-    with one_line_errors(), bad_input_ends_retries(run_folder_of(args), args):
+    with one_line_errors(args), bad_input_ends_retries(run_folder_of(args), args):
         command, defaults = parse_with_defaults(args)
         # Imported late: Ray and torch take seconds that --help and a mistyped flag need not wait for.
+        from pipelines.logs.console import run_console
         from pipelines.rollouts.export import export_rollouts
         from pipelines.runs.folder import RunFolder
 
+        console = run_console()
         lines: Iterable[str] = ()
         if defaults is not None:
-            lines = make_run(command, defaults)
+            lines = make_run(command, defaults, console)
         if not command.stream:
             lines = export_rollouts(
                 RunFolder(command.run_folder or command.run.run_folder), command.output, command.export
             ).lines()
-        print(f"{command.export.format}: {command.output}")
-        for line in lines:
-            print(line)
+        for line in (f"{command.export.format}: {command.output}", *lines):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def make_run(command: RolloutsCommand, defaults: "RunDefaults") -> Iterable[str]:
+def make_run(command: RolloutsCommand, defaults: "RunDefaults", console: "Console") -> Iterable[str]:
     """Generate the samples, with all that trainers need of them stored. Returns what was streamed, in words."""
-    from pipelines.live.progress import run_console
     from pipelines.passk import run_passk
     from pipelines.rollouts.stream import streaming
 
-    console = run_console()
     console.print(defaults.line(command.run), highlight=False, markup=False, soft_wrap=True)
     run = replace(command.run, record_rollouts=True)
     if not command.stream:

@@ -14,6 +14,7 @@ import tyro
 from typing_extensions import Doc
 
 from jobs.command.exit_codes import one_line_errors
+from pipelines.logs.lines import LogFormat
 from pipelines.verifiers.registry import VERIFIER_HELP
 
 
@@ -34,6 +35,8 @@ class VerifyCommand:
     """Environment variable that holds the judge's API key, on every node that scores."""
     verifiers: int = 1
     """Processes that score samples."""
+    log_format: LogFormat = "text"
+    """json: each line of the log is an object with time, level, run, source (driver or actor) and message."""
     allow_unsafe_execution: bool = False
     """Run the code that a model wrote even where it cannot be locked in. Only on a machine you can afford to lose."""
 
@@ -54,10 +57,10 @@ class VerifyCommand:
 
 def main(args: list[str]) -> None:
     """Parse, score, say what changed."""
-    with one_line_errors():
+    with one_line_errors(args):
         command = tyro.cli(VerifyCommand, prog="python -m jobs.verify", description=__doc__, args=args)
         # Imported late: Ray and Parquet take seconds that --help and a mistyped flag need not wait for.
-        from pipelines.live.progress import run_console
+        from pipelines.logs.console import run_console
         from pipelines.rescore import changes_table, verify_run
         from pipelines.runs.folder import RunFolder
         from pipelines.runs.summary import summarise, summary_table

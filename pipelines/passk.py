@@ -17,6 +17,7 @@ from actors.shards.fleet import Fleet
 from pipelines.config.run import RunConfig
 from pipelines.loggers.registry import start_loggers
 from pipelines.loggers.results import log_results, logged_run
+from pipelines.logs.lines import PROCESS_LOG
 from pipelines.prepare.run import PreparedRun, prepare_run
 from pipelines.runs.summary import RunSummary, summarise
 from pipelines.session import generate_work_units
@@ -46,10 +47,11 @@ def run_passk(
 
 
 def run_side_by_side(
-    configs: list[RunConfig], *, console: Console, start_fleet: StartFleet = Fleet
+    configs: list[RunConfig], *, console: Console, start_fleet: StartFleet = Fleet, log_to: Sequence[str] = ()
 ) -> list[RunSummary]:
-    """Make several runs, one after the other; raises as `run_passk`. All are checked before the first begins."""
-    return complete_runs([prepare_run(config) for config in configs], console=console, start_fleet=start_fleet)
+    """Make several runs, one after the other; as `run_passk`. All are checked before the first begins."""
+    runs = [prepare_run(config) for config in configs]
+    return complete_runs(runs, console=console, start_fleet=start_fleet, log_to=log_to)
 
 
 def complete_runs(
@@ -59,7 +61,8 @@ def complete_runs(
     is_finished = all(not run.count_work_units().unfinished for run in runs)
     if not is_finished:
         console.print("connecting to Ray ...", highlight=False)
-    with nullcontext() if is_finished else ray_session([run.config for run in runs]):
+    run_ids = [run.run_id for run in runs]
+    with nullcontext() if is_finished else ray_session([run.config for run in runs], run_ids=run_ids):
         return [complete_run(run, console=console, start_fleet=start_fleet, log_to=log_to) for run in runs]
 
 
@@ -67,12 +70,13 @@ def complete_run(
     run: PreparedRun, *, console: Console, start_fleet: StartFleet, log_to: Sequence[str] = ()
 ) -> RunSummary:
     """Generate what is not finished, then summarise; needs Ray."""
+    PROCESS_LOG.run = run.run_id
     run.folder.move_corrupt_files()
-    loggers = start_loggers(log_to, logged_run(run)) if log_to else None
-    if run.count_work_units().unfinished:
-        with failures_in_one_line(run):
-            generate_work_units(run, console=console, start_fleet=start_fleet, log_progress=loggers)
-    summary = summarise(run.folder, pass_at=run.config.pass_at)
-    if loggers is not None:
+    # Its end closes them, with what ended the run.
+    with start_loggers(log_to, logged_run(run.folder, run.run_id, run.config)) as loggers:
+        if run.count_work_units().unfinished:
+            with failures_in_one_line(run):
+                generate_work_units(run, console=console, start_fleet=start_fleet, log_progress=loggers)
+        summary = summarise(run.folder, pass_at=run.config.pass_at)
         log_results(loggers, summary, run.folder)
     return summary

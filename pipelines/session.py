@@ -34,6 +34,7 @@ from pipelines.live.position import lacks_samples, run_position
 from pipelines.live.progress import LiveProgress
 from pipelines.live.progress_file import RunProgress, write_progress
 from pipelines.live.saved_logs import SavedLogs
+from pipelines.logs.collector import collected_warnings
 from pipelines.metrics.run_metrics import RunMetrics
 from pipelines.metrics.shard_counters import ShardCounterMetrics
 from pipelines.prepare.run import PreparedRun
@@ -58,7 +59,7 @@ def generate_work_units(
     *,
     console: Console,
     start_fleet: StartFleet,
-    log_progress: Callable[[RunProgress], None] | None = None,
+    log_progress: Callable[[RunProgress], None],
 ) -> None:
     """One session: generate, score and save the work units that are not finished. Raises RunError if the session did not do its work, and
     KeyboardInterrupt, once the session is recorded, if a signal ended it.
@@ -66,11 +67,17 @@ def generate_work_units(
     `log_progress` is given every poll of the run beside its metrics and progress.json.
     """
     show_first_prompt(run, console)
-    fleet_of_run = fleet_for(run, console, start_fleet)
-    with LiveProgress(console=console) as live, StopSignals(console) as signals, fleet_of_run as fleet:
+    session_name = new_session_name()
+    with (
+        collected_warnings(run.run_id, session_name) as collector,
+        LiveProgress(console=console) as live,
+        StopSignals(console) as signals,
+        fleet_for(run, console, start_fleet) as fleet,
+    ):
         # Only now: workers of a session that was killed a moment ago may have saved their last file while the engines started.
         begin = begin_session(run, console)
-        pipeline = start_pipeline(run, begin.manifest, fleet)
+        collector.begin.remote(run.folder.storage.url())
+        pipeline = start_pipeline(run, begin.manifest, fleet, session_name)
         position = run_position(run.folder, begin.manifest, saved=begin.saved)
         ray.get(pipeline.progress.expect.remote(position.missing))
         sink = progress_sink(run, begin.manifest, fleet, log_progress)
@@ -99,7 +106,8 @@ def fleet_for(run: PreparedRun, console: Console, start_fleet: StartFleet) -> Ab
     if not lacks_samples(run.folder, run.manifest):
         console.print(f"all samples of {run.folder.path} are generated: no engine is started", highlight=False)
         return NoShards()
-    console.print(f"starting {config.shards} shard(s) of {config.model} for {run.folder.path} ...", highlight=False)
+    starting = f"starting {config.shards} shard(s) of {config.model} for {run.folder.path} ..."
+    console.print(starting, highlight=False, soft_wrap=True)
     return start_fleet(
         config.shard, num_shards=config.shards, min_shards=config.min_shards, num_trainers=config.trainers
     )
@@ -132,7 +140,7 @@ def begin_session(run: PreparedRun, console: Console) -> SessionBegin:
     return SessionBegin(manifest=manifest, unfinished=count.unfinished, logs=logs, saved=saved)
 
 
-def start_pipeline(run: PreparedRun, manifest: Manifest, fleet: ShardFleet) -> "Pipeline":
+def start_pipeline(run: PreparedRun, manifest: Manifest, fleet: ShardFleet, session_name: str) -> "Pipeline":
     """The actors that work beside the shards; shards that are not up yet join the router as they come."""
     config = run.config
     router = start_router(
@@ -152,12 +160,12 @@ def start_pipeline(run: PreparedRun, manifest: Manifest, fleet: ShardFleet) -> "
         .options(name=actor_name("progress"), num_cpus=0, scheduling_strategy=drivers_node())
         .remote(),
         verifiers=start_verifiers(verifier_settings(config), run.folder.answers, config.verifiers),
-        log=LogSettings(folder=run.folder.storage.url(), session=new_session_name(), save_every_s=config.save_every),
+        log=LogSettings(folder=run.folder.storage.url(), session=session_name, save_every_s=config.save_every),
     )
 
 
 def progress_sink(
-    run: PreparedRun, manifest: Manifest, fleet: ShardFleet, log_progress: Callable[[RunProgress], None] | None
+    run: PreparedRun, manifest: Manifest, fleet: ShardFleet, log_progress: Callable[[RunProgress], None]
 ) -> Callable[[RunProgress], None]:
     """Where each poll of the run goes: to whoever sees the cluster, to the loggers, and to whoever sees the folder."""
     metrics = RunMetrics(run=manifest.run_id, sampler=run.config.sampler)
@@ -166,8 +174,7 @@ def progress_sink(
     def sink(progress: RunProgress) -> None:
         metrics(progress)
         shard_counters.poll()
-        if log_progress is not None:
-            log_progress(progress)
+        log_progress(progress)
         write_progress(run.folder.storage, progress)
 
     return sink
@@ -225,7 +232,7 @@ def show_first_prompt(run: PreparedRun, console: Console) -> None:
 
 
 def new_session_name() -> str:
-    """Part of the names of its logs: those of a later session come later."""
+    """Part of the names of its files in live/ and logs/: those of a later session come later."""
     return f"{int(time.time()):x}{uuid.uuid4().hex[:4]}"
 
 

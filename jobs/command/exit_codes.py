@@ -5,18 +5,25 @@ import errno
 import os
 import select
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from jobs.command.early_values import values_of
 from pipelines.errors import InputError, RunError, Terminated
+from pipelines.logs.lines import error_line, use_log_format
 
 CLOSED_OUTPUT = 141
 """128 + SIGPIPE, by which the shell's own commands end in a pipe."""
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Turn what a user can put right into a line and an exit code; anything else is our bug and keeps its traceback."""
+def one_line_errors(args: Sequence[str] = ()) -> Iterator[None]:
+    """Turn what a user can put right into a line and an exit code; anything else is our bug and keeps its traceback.
+
+    `args`: the command line of a job that takes --log-format; from here on all lines have it.
+    """
+    if values_of("--log-format", args)[-1:] == ["json"]:
+        use_log_format("json")
     try:
         with closed_output_ends():
             yield
@@ -61,5 +68,5 @@ def is_output_closed() -> bool:
 
 def end(line: str, code: int) -> None:
     """Say why, and leave."""
-    print(" ".join(line.split()), file=sys.stderr)
+    print(error_line(" ".join(line.split())), file=sys.stderr)
     raise SystemExit(code)

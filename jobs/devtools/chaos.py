@@ -17,7 +17,7 @@ def main(args: list[str]) -> None:
         # Ray's cluster of several nodes on one machine is imported with the config.
         from pipelines.devtools.chaos import ChaosConfig, run_chaos
         from pipelines.errors import InputError, RunError
-        from pipelines.live.progress import run_console
+        from pipelines.logs.console import run_console
 
         config = tyro.cli(ChaosConfig, prog="python -m jobs.devtools.chaos", description=__doc__, args=args)
         if config.output.exists():

@@ -10,7 +10,7 @@ import tyro
 
 from jobs.command.exit_codes import one_line_errors
 from pipelines.devtools.countdown_training import CountdownTrainingConfig, train
-from pipelines.live.progress import run_console
+from pipelines.logs.console import run_console
 
 
 def main() -> None:

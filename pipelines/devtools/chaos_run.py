@@ -17,7 +17,7 @@ from actors.shards.shard_actor import ShardActor
 from actors.types import Sample, WorkUnit
 from esamp.config import ESampConfig
 from pipelines.config.run import RunConfig
-from pipelines.live.progress import run_console
+from pipelines.logs.console import run_console
 from pipelines.passk import run_passk
 
 NOTES_VARIABLE = "ESAMP_CHAOS_NOTES"

@@ -10,12 +10,11 @@ The parts: counts.py, shard_activities.py, position.py; run_progress.py joins th
 
 import logging
 import math
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from types import TracebackType
 
 import ray
@@ -25,6 +24,7 @@ from rich.console import Console
 from rich.live import Live
 
 from actors.types import RouterCounts
+from pipelines.live.background_thread import BackgroundThread
 from pipelines.live.counts import Counts
 from pipelines.live.position import RunPosition
 from pipelines.live.progress_file import Phase, RunProgress
@@ -32,6 +32,7 @@ from pipelines.live.progress_line import progress_line, progress_panel
 from pipelines.live.run_progress import run_progress
 from pipelines.live.shard_activities import ShardActivities, Shards
 from pipelines.live.warning_lines import WarningLines
+from pipelines.logs.console import LogLine
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,8 @@ LOG_SHARE = 0.05
 LONGEST_LOG_INTERVAL_S = 600.0
 FILE_INTERVAL_S = 5.0
 """Between two writes of progress.json: on an object store each is a request."""
+IN_LINES_OF_THEIR_OWN = ("at", "warnings", "shards")
+"""Of RunProgress: not among the numbers of a JSON line. Numbers of each shard are among the metrics."""
 
 
 @dataclass(slots=True)
@@ -68,10 +71,9 @@ class LiveProgress:
         self._sink: Callable[[RunProgress], None] | None = None
         self._latest = RunProgress(phase="loading", at=time.time(), seconds=0.0)
         self._last_write = -math.inf
-        self._is_over = threading.Event()
         # One look at a time: the thread's, or the last one when following ends.
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._show, name="progress", daemon=True)
+        self._thread = BackgroundThread(self._show, name="progress")
 
     def __enter__(self) -> "LiveProgress":
         self._thread.start()
@@ -80,8 +82,7 @@ class LiveProgress:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._is_over.set()
-        self._thread.join()
+        self._thread.end()
 
     @contextmanager
     def following(
@@ -102,8 +103,7 @@ class LiveProgress:
             yield self
         finally:
             # Ends here, since actors end next.
-            self._is_over.set()
-            self._thread.join()
+            self._thread.end()
 
     def counts(self) -> Counts:
         """The session's counts now."""
@@ -159,7 +159,7 @@ class LiveProgress:
 
     def _show_panel(self) -> None:
         with Live(console=self._console, auto_refresh=False) as live:
-            while not self._is_over.wait(LIVE_INTERVAL_S):
+            while not self._thread.wait(LIVE_INTERVAL_S):
                 live.update(progress_panel(self.look()), refresh=True)
             if self._followed is not None:
                 live.update(progress_panel(self.look(phase="ended")), refresh=True)
@@ -167,7 +167,7 @@ class LiveProgress:
     def _print_lines(self) -> None:
         # From the first second: a model takes minutes to load, and a log that says nothing looks like one that stands still.
         due, phase = 1.0, "loading"
-        while not self._is_over.wait(LIVE_INTERVAL_S if self._sink is None else 2 * LIVE_INTERVAL_S):
+        while not self._thread.wait(LIVE_INTERVAL_S if self._sink is None else 2 * LIVE_INTERVAL_S):
             passed = time.monotonic() - self._started
             progress = self.look()
             if passed >= due or (progress.phase != phase and progress.tokens):
@@ -177,14 +177,13 @@ class LiveProgress:
             self._print(self.look(phase="ended"))
 
     def _print(self, progress: RunProgress) -> None:
-        self._console.print(progress_line(progress), soft_wrap=True, highlight=False)
+        text = progress_line(progress)
+        numbers = {name: value for name, value in asdict(progress).items() if name not in IN_LINES_OF_THEIR_OWN}
+        self._console.print(
+            LogLine(text=text, message=text, fields={"progress": numbers}), soft_wrap=True, highlight=False
+        )
 
 
 def log_interval(passed: float) -> float:
     """Seconds until the next line of a log, `passed` seconds after the first."""
     return min(max(LOG_INTERVAL_S, LOG_SHARE * passed), LONGEST_LOG_INTERVAL_S)
-
-
-def run_console() -> Console:
-    """Where a run talks to its user."""
-    return Console(file=sys.stdout)

@@ -5,6 +5,8 @@ problems 3/8 | samples 797/1,500 +64 running | solved 2 | 1,840 tokens/s (averag
 truncated 3 (0.4%) | time-outs 0 | errors 0 | ETA 0:41 (0:36-0:47)
 """
 
+import re
+
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -14,6 +16,8 @@ from pipelines.live.progress_file import MANY_TRUNCATED, RunProgress
 
 LOADING = "loading model (weights, compiling)"
 RAISE_MAX_TOKENS = "raise --sampling.max-tokens"
+PROGRESS_LINE = re.compile(rf"{re.escape(LOADING)} \d|(problems [\d,]+/[\d,]+ \| )?samples [\d,]+/[\d,]+")
+"""How it begins: jobs.submit finds it in a job's log."""
 
 
 def progress_line(progress: RunProgress) -> str:
@@ -101,3 +105,8 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def is_progress_line(text: str) -> bool:
+    """True for what `progress_line` gives."""
+    return PROGRESS_LINE.match(text) is not None

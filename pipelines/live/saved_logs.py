@@ -3,7 +3,6 @@
 Legend: P problems in the plan's order, N samples of each in launch order, R rows of a file.
 """
 
-import threading
 from types import TracebackType
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.live.background_thread import BackgroundThread
 from pipelines.live.log import LiveSamples, log_keys
 from pipelines.runs.finished_sample import FinishedSample
 from pipelines.runs.folder import RunFolder
@@ -32,8 +32,7 @@ class SavedLogs:
         self._answered_PN: npt.NDArray[np.bool_] = index.answered_PN.copy()
         self._seen = set(index.files)
         self._logs: dict[str, npt.NDArray[np.int64]] = {}
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="saved-logs", daemon=True)
+        self._thread = BackgroundThread(self._run, name="saved-logs")
 
     def __enter__(self) -> "SavedLogs":
         self._thread.start()
@@ -42,8 +41,7 @@ class SavedLogs:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._is_over.set()
-        self._thread.join()
+        self._thread.end()
         self.remove()
 
     def remove(self) -> None:
@@ -79,5 +77,5 @@ class SavedLogs:
         return problem_R.astype(np.int64) * self._num_samples + index_R
 
     def _run(self) -> None:
-        while not self._is_over.wait(REMOVAL_INTERVAL_S):
+        while not self._thread.wait(REMOVAL_INTERVAL_S):
             self.remove()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from actors.types import ActorWarning
+from pipelines.logs.console import WARNING, LogLine
 
 
 class WarningLines:
@@ -23,7 +24,14 @@ class WarningLines:
             self._latest[key] = text
             if warning.count >= 10 * self._shown.get(key, 0) or key not in self._shown:
                 self._shown[key] = warning.count
-                self._console.print(f"warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+                line = LogLine(
+                    text=f"{WARNING}{text}",
+                    message=warning.message,
+                    level="warning",
+                    source=warning.source,
+                    fields={"kind": warning.kind, "count": warning.count},
+                )
+                self._console.print(line, highlight=False, soft_wrap=True)
 
     @property
     def latest(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipelines.config.yaml_flags import flatten
 from pipelines.errors import InputError
-from pipelines.loggers.run_logger import Curves, RunLogger, RunLoggers
+from pipelines.loggers.run_logger import Curves, RunLogger, RunLoggers, Status
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +25,11 @@ class LoggedRun:
     """Where services that keep local files put them: a folder of the driver's machine."""
 
 
+SHOWN_AS_TEXT = (".md", ".txt", ".json")
+"""TensorBoard keeps no other files."""
+MLFLOW_STATUS: dict[Status, str] = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
+
+
 class TensorBoardLogger:
     """Event files in a folder beside the run's: `tensorboard --logdir runs`."""
 
@@ -38,12 +43,15 @@ class TensorBoardLogger:
         for name, value in curves.items():
             self._writer.add_scalar(name, value, step)
 
-    def finish(self, results: Curves, files: Sequence[Path]) -> None:
+    def add(self, results: Curves, files: Sequence[Path]) -> None:
         for name, value in results.items():
             self._writer.add_scalar(name, value, 0)
         for file in files:
-            if file.suffix in (".md", ".txt", ".json"):
+            if file.suffix in SHOWN_AS_TEXT:
                 self._writer.add_text(file.name, file.read_text())
+
+    def close(self, status: Status) -> None:
+        self._writer.add_text("status", status)
         self._writer.close()
 
 
@@ -64,6 +72,7 @@ class MlflowLogger:
             else self._client.create_run(experiment_id, run_name=run.name, tags={"esamp.run_id": run.run_id})
         )
         self._run_id = created.info.run_id
+        self._client.update_run(self._run_id, status="RUNNING")  # a session before may have failed
         if not found:
             for name, value in flatten(run.settings).items():
                 self._client.log_param(self._run_id, name, value)
@@ -72,12 +81,14 @@ class MlflowLogger:
         for name, value in curves.items():
             self._client.log_metric(self._run_id, name, value, step=step)
 
-    def finish(self, results: Curves, files: Sequence[Path]) -> None:
+    def add(self, results: Curves, files: Sequence[Path]) -> None:
         for name, value in results.items():
             self._client.log_metric(self._run_id, name, value)
         for file in files:
             self._client.log_artifact(self._run_id, str(file))
-        self._client.set_terminated(self._run_id)
+
+    def close(self, status: Status) -> None:
+        self._client.set_terminated(self._run_id, status=MLFLOW_STATUS[status])
 
 
 class WandbLogger:
@@ -100,11 +111,15 @@ class WandbLogger:
     def log(self, step: int, curves: Curves) -> None:
         self._run.log(curves, step=step)
 
-    def finish(self, results: Curves, files: Sequence[Path]) -> None:
+    def add(self, results: Curves, files: Sequence[Path]) -> None:
         self._run.summary.update(results)
         for file in files:
             self._run.save(str(file), base_path=str(file.parent), policy="now")
-        self._run.finish()
+
+    def close(self, status: Status) -> None:
+        self._run.summary.update({"session": status})
+        # The service knows a run as finished or failed; one that was stopped lacks results all the same.
+        self._run.finish(exit_code=0 if status == "finished" else 1)
 
 
 LOGGERS: dict[str, Callable[[LoggedRun], RunLogger]] = {

@@ -3,12 +3,15 @@
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any, Literal, Protocol
 
 from pipelines.live.progress_file import RunProgress
 
 logger = logging.getLogger(__name__)
 
+Status = Literal["finished", "stopped", "failed"]
+"""How a session ended: at its end, by a signal, by an error."""
 Curves = dict[str, float]
 CURVES: dict[str, Callable[[RunProgress], float]] = {
     "run/samples": lambda run: run.samples,
@@ -35,13 +38,17 @@ class RunLogger(Protocol):
         """Numbers at a step: the samples that have ended. Steps do not fall."""
         ...
 
-    def finish(self, results: Curves, files: Sequence[Path]) -> None:
-        """The run's results, such as pass@k, and files to keep with them; then close."""
+    def add(self, results: Curves, files: Sequence[Path]) -> None:
+        """The run's results, such as pass@k, and files to keep with them."""
+        ...
+
+    def close(self, status: Status) -> None:
+        """The session has ended."""
         ...
 
 
 class RunLoggers:
-    """The loggers of one run, fed by the driver's poll."""
+    """The loggers of one run, fed by the driver's poll. The end of the `with` block closes them, with how it ended."""
 
     def __init__(self, loggers: dict[str, RunLogger]) -> None:
         self._loggers = dict(loggers)
@@ -55,9 +62,20 @@ class RunLoggers:
         curves = {name: float(value(progress)) for name, value in CURVES.items()}
         self._each(lambda of_run: of_run.log(self._step, curves))
 
-    def finish(self, results: Curves, files: Sequence[Path]) -> None:
-        """Log the results and close."""
-        self._each(lambda of_run: of_run.finish(results, files))
+    def add(self, results: Curves, files: Sequence[Path]) -> None:
+        """Log the results, and keep the files."""
+        self._each(lambda of_run: of_run.add(results, files))
+
+    def __enter__(self) -> "RunLoggers":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        status: Status = "finished"
+        if value is not None:
+            status = "stopped" if isinstance(value, KeyboardInterrupt) else "failed"
+        self._each(lambda of_run: of_run.close(status))
 
     def _each(self, call: Callable[[RunLogger], Any]) -> None:
         for name, of_run in list(self._loggers.items()):

@@ -31,6 +31,11 @@ class PreparedRun:
     trainer_line: str = ""
     """Who trains the Distillers and why, if the run left that open."""
 
+    @property
+    def run_id(self) -> str:
+        """Of the run in the folder, else the one that it begins with."""
+        return (self.folder.manifest() if self.folder.has_run else self.manifest).run_id
+
     def count_work_units(self) -> WorkUnitCount:
         """How far the run is."""
         return self.folder.count_work_units(self.manifest)

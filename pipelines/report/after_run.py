@@ -19,22 +19,25 @@ LOOK_AT_UNVERIFIED = (
 )
 
 
-def report_after_run(paths: Sequence[str | Path], output: str | Path, console: Console) -> None:
-    """Write the report of runs that have just ended, and say where it is and what to look at. A run that can have none says why."""
+def report_after_run(paths: Sequence[str | Path], output: str | Path, console: Console) -> Path | None:
+    """Write the report of runs that have just ended, and say where it is and what to look at; its page. A run that can have none says why,
+    and gives None."""
     folders = [RunFolder(path) for path in paths]
     if has_adaptive(folders):
-        return  # their table is the report: jobs.report has no page for problems that stopped early
+        return None  # their table is the report: jobs.report has no page for problems that stopped early
     names = " ".join(map(str, paths))
     if isinstance(output, str) and "://" in output:
         console.print(f"report: python -m jobs.report {names} --output report", highlight=False, soft_wrap=True)
-        return
+        return None
     try:
         conclusions = write_report(folders, Path(output), ReportConfig())
     except InputError as error:
         # Such as a partition, whose problems are complete only when it is merged with the others. The run itself is done.
         console.print(f"no report: {error}", highlight=False, markup=False, soft_wrap=True)
-        return
+        return None
     config = folders[0].manifest().config
     look_at = LOOK_AT_UNVERIFIED if config.verifier_name == "none" else LOOK_AT.format(k=ks_up_to(config.largest_k)[-1])
     console.print(conclusions, highlight=False, markup=False, soft_wrap=True)
-    console.print(f"report: {Path(output) / 'report.html'}. {look_at}", highlight=False, markup=False, soft_wrap=True)
+    page = Path(output) / "report.html"
+    console.print(f"report: {page}. {look_at}", highlight=False, markup=False, soft_wrap=True)
+    return page

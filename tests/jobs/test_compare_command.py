@@ -1,7 +1,9 @@
 """The command line of jobs.compare, on runs that are finished already: no engine starts."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -12,6 +14,8 @@ from esamp.config import ESampConfig
 from jobs import compare
 from jobs.compare import CompareCommand, comparison_runs
 from pipelines.config.run import RunConfig
+from pipelines.loggers.registry import LOGGERS, LoggedRun
+from pipelines.loggers.run_logger import Curves, Status
 from pipelines.prepare.run import prepare_run
 from pipelines.runs.schema import STORED_SCHEMA
 from tests.pipelines.stored_rows import row, wrong
@@ -90,16 +94,43 @@ def test_a_comparison_goes_on_with_what_was_shared_and_not_with_one_samplers_tem
     assert "temperature 1, top_p 0.9, max_tokens 512 (run.json)" in " ".join(capsys.readouterr().out.split())
 
 
-def test_one_command_ends_in_one_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+class Remembers:
+    """A logger of one run, for tests of what it is told."""
+
+    told: ClassVar[list[tuple[str, str]]] = []
+
+    def __init__(self, run: LoggedRun) -> None:
+        self._name = run.name
+
+    def log(self, step: int, curves: Curves) -> None:
+        raise AssertionError("these runs are finished")
+
+    def add(self, results: Curves, files: Sequence[Path]) -> None:
+        self.told += [(self._name, name) for name in [*list(results)[:1], *(file.name for file in files)]]
+
+    def close(self, status: Status) -> None:
+        self.told.append((self._name, status))
+
+
+def test_one_command_ends_in_one_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(LOGGERS, "mlflow", Remembers)
     command = CompareCommand(seeds=(0, 1), output=tmp_path, run=RunConfig(samples=2, limit=12))
     for config in comparison_runs(command):
         finish(config)
     flags = ["--run.samples", "2", "--run.limit", "12", "--seeds", "0", "1", "--output", str(tmp_path)]
-    compare.main(flags)
+    compare.main([*flags, "--log-to", "mlflow"])
     told = " ".join(capsys.readouterr().out.split())
     assert "esamp (beta 0.25) beats vanilla at k = 1, 2. pass@2 is 100.0% against 0.0%" in told
     assert (tmp_path / "report" / "report.html").is_file()
     assert (tmp_path / "esamp-1" / "summary.json").is_file()
+    one = ["result/pass_at_1", "summary.txt", "summary.json", "finished"]
+    names = ["vanilla-0", "vanilla-1", "esamp-0", "esamp-1"]
+    assert Remembers.told == [
+        *((name, what) for name in names for what in one),
+        *((name, what) for name in names for what in ("report.html", "finished")),
+    ], "each run is logged, and the report is kept with each"
 
 
 @pytest.mark.parametrize(

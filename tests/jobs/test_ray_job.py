@@ -1,11 +1,7 @@
 """`ray job submit -- python -m jobs.passk` on a head node of this machine: runs to its end and hands back the exit code."""
 
-import os
 import re
-import signal
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,65 +11,16 @@ import pytest
 
 from pipelines.live.log import LiveSamples
 from pipelines.runs.folder import RunFolder
+from tests.jobs.ray_nodes import BIN, ENVIRONMENT, ROOT, head_node
 from tests.processes import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.engine, pytest.mark.slow]
-ROOT = Path(__file__).resolve().parents[2]
-BIN = Path(sys.executable).parent
-ENVIRONMENT = {
-    **os.environ,
-    "PATH": f"{BIN}:{os.environ['PATH']}",
-    "RAY_AUTH_MODE": "disabled",
-    "RAY_USAGE_STATS_ENABLED": "0",
-}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")
 def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a head node's dashboard. `--block`, so that ending its process ends the whole node and no other Ray."""
-    port, log = free_port(), tmp_path_factory.mktemp("head") / "head.log"
-    with log.open("w") as output:
-        head = subprocess.Popen(
-            [
-                *(
-                    str(BIN / "ray"),
-                    "start",
-                    "--head",
-                    "--block",
-                    "--port",
-                    str(free_port()),
-                    "--dashboard-port",
-                    str(port),
-                    "--dashboard-agent-listen-port",  # by default one port, which another Ray on this machine may hold
-                    str(free_port()),
-                ),
-                *("--num-cpus", "4", "--object-store-memory", str(256 * 2**20), "--disable-usage-stats"),
-            ],
-            env=ENVIRONMENT,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    deadline = time.monotonic() + 120
-    while True:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        assert head.poll() is None and time.monotonic() < deadline, log.read_text()
-        time.sleep(0.5)
-    yield f"http://127.0.0.1:{port}"
-    os.killpg(head.pid, signal.SIGTERM)
-    try:
-        head.wait(60)
-    except subprocess.TimeoutExpired:
-        os.killpg(head.pid, signal.SIGKILL)
+    with head_node(tmp_path_factory.mktemp("head")) as address:
+        yield address
 
 
 def submit(dashboard: str, *args: str) -> subprocess.CompletedProcess[str]:

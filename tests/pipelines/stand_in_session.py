@@ -9,7 +9,7 @@ from pathlib import Path
 from actors.config import EngineConfig
 from jobs.command.exit_codes import one_line_errors
 from pipelines.config.run import RunConfig
-from pipelines.live.progress import run_console
+from pipelines.logs.console import run_console
 from pipelines.passk import run_passk
 from tests.pipelines.stand_in import StandInFleet
 

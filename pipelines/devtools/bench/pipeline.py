@@ -34,6 +34,7 @@ from pipelines.config.run import RunConfig
 from pipelines.devtools.bench.bare_loop import BareLoop
 from pipelines.devtools.bench.shape import PipelineShape
 from pipelines.devtools.bench.word_model import SHAPE, write_word_model, write_word_problems
+from pipelines.loggers.run_logger import RunLoggers
 from pipelines.prepare.run import prepare_run
 from pipelines.session import generate_work_units
 from pipelines.stages.ray_session import ray_session
@@ -138,7 +139,9 @@ class PipelineBench:
         run = prepare_run(replace(self.round_config(problems), shards=len(shards)))
         before = core_seconds(self.shards)
         with open(os.devnull, "w") as nowhere:
-            generate_work_units(run, console=Console(file=nowhere), start_fleet=WarmFleet(shards))
+            generate_work_units(
+                run, console=Console(file=nowhere), start_fleet=WarmFleet(shards), log_progress=RunLoggers({})
+            )
         engines_s, others_s = (now - then for now, then in zip(core_seconds(self.shards), before, strict=True))
         [session] = run.folder.sessions()
         busy = [shard["generation_seconds"] for shard in session.shards]
@@ -176,7 +179,11 @@ def run_pipeline_bench(shape: PipelineShape, folder: Path, *, log: Callable[[str
 def warm_engines(shape: PipelineShape, folder: Path) -> Iterator[PipelineBench]:
     """Two shards and a bare loop; Ray is started for them."""
     config = bench_config(shape, folder)
-    with ray_session([config]), BareLoop(config.shard, core=0) as bare, Fleet(config.shard, num_shards=2) as fleet:
+    with (
+        ray_session([config], run_ids=[]),
+        BareLoop(config.shard, core=0) as bare,
+        Fleet(config.shard, num_shards=2) as fleet,
+    ):
         yield PipelineBench(config=config, folder=folder, bare=bare, shards=fleet.shards)
 
 

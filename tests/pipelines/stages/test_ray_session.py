@@ -16,8 +16,11 @@ from pipelines.stages import ray_session
 @pytest.mark.parametrize(
     ("address", "part"),
     [
-        ("ray://head:10001", "Run the job on the cluster: ray job submit --address http://head:8265"),
-        ("http://10.0.0.1:8265", "takes jobs and no drivers: ray job submit --address http://10.0.0.1:8265"),
+        ("ray://head:10001", "Run the job on the cluster: python -m jobs.submit passk --address http://head:8265"),
+        (
+            "http://10.0.0.1:8265",
+            "takes jobs and no drivers: python -m jobs.submit passk --address http://10.0.0.1:8265",
+        ),
         ("tcp://head:1", "must be host:port of a cluster's head, such as head:6379"),
     ],
 )

@@ -6,6 +6,7 @@ import pytest
 
 from esamp.config import ESampConfig
 from esamp.joint.config import QuasiConfig
+from esamp.policies import POLICIES
 from jobs import serve
 
 
@@ -15,6 +16,11 @@ def test_vllms_own_options_go_to_vllm_and_the_policy_is_ours() -> None:
     assert args.worker_cls == "esamp.worker.ESampWorker" and args.logprobs_mode == "processed_logprobs"
     assert args.additional_config == {"quasi": QuasiConfig(start="first-fork").to_dict()}
     assert serve.vllm_arguments("m", ESampConfig(), ["--logprobs-mode", "raw_logprobs"]).logprobs_mode == "raw_logprobs"
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_every_policy_of_the_engine_can_be_served(name: str) -> None:
+    assert serve.ServeCommand(model="m", sampler=name).policy.name == name
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,8 @@ class ESampWorker(PlatformWorker):
         if self.sampler.draw is not None:
             # Before after_sampling: training overwrites the losses, and the policy drops what it knows of the step.
             self.telemetry.append(step, self.sampler.draw, self.policy.measures(step))
+            # vLLM masks the logits in place, between here and the sampler.
+            unmasked_BV=adapter.plain_logits(self).clone() if is_recording and grammar_output is not None else None,
         assert self.sampler.tokens_B is not None
         self.policy.after_sampling(step, self.sampler.tokens_B)
         return output

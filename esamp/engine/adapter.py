@@ -10,6 +10,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import vllm
@@ -169,6 +170,23 @@ def install_sampler(worker: Any) -> ESampSampler:
     sampler = ESampSampler(stock, cpu_draw() if current_platform.is_cpu() else None)
     worker.model_runner.sampler = sampler
     return sampler
+
+
+def watch_weights(worker: Any, on_write: Callable[[], None]) -> None:
+    """Have `on_write` called whenever weights are written through the model's own load_weights. Call after the weights are loaded.
+
+    Trainers that live in the engine's process write them there, not by vLLM's reload_weights, which takes files: TRL colocate and OpenRLHF
+    once for each parameter, verl once for each bucket. None of them says which call is the last.
+    """
+    model = worker.model_runner.get_model()
+    load_weights = model.load_weights
+
+    @wraps(load_weights)
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        on_write()
+        return load_weights(*args, **kwargs)
+
+    model.load_weights = watched
 
 
 def new_requests(scheduled: SchedulerOutput) -> list[NewRequest]:

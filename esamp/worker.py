@@ -120,6 +120,7 @@ class ESampWorker(PlatformWorker):
         """
         self.has_unread_weights = False
         self.telemetry.weight_version += 1
+        adapter.pack_tied_head(self)
         self.policy.weights_changed()
         return self.telemetry.weight_version
 

@@ -189,6 +189,18 @@ def watch_weights(worker: Any, on_write: Callable[[], None]) -> None:
     model.load_weights = watched
 
 
+def pack_tied_head(worker: Any) -> None:
+    """Have lm_head compute with the weights that it has now, where it is tied to the embedding. Call when weights were changed.
+
+    A CPU engine computes logits from a packed copy of the head's weights. vLLM packs anew what a checkpoint has weights of; a tied head has
+    none of its own there, so that vLLM 0.32 went on with the copy of the start ("ParallelLMHead: Failed to load weights").
+    """
+    head = getattr(worker.model_runner.get_model(), "lm_head", None)
+    is_tied = bool(getattr(worker.model_config.hf_text_config, "tie_word_embeddings", False))
+    if current_platform.is_cpu() and is_tied and isinstance(head, ParallelLMHead):
+        head.quant_method.process_weights_after_loading(head)
+
+
 def new_requests(scheduled: SchedulerOutput) -> list[NewRequest]:
     """Requests that run for the first time in the coming step."""
     return [

@@ -53,6 +53,23 @@ def test_an_engine_with_new_weights_samples_as_one_that_was_started_with_them(
     assert generate(engine, REQUESTS) == before
 
 
+def test_a_head_that_is_tied_to_the_embedding_has_the_new_weights(tied_model: Path, tmp_path: Path) -> None:
+    """A CPU engine computes logits from a packed copy of the head, which vLLM leaves as it was where a checkpoint has no head of its own:
+    the embedding was new and the head old, and all log-probabilities were those of neither model."""
+    model = AutoModelForCausalLM.from_pretrained(tied_model)
+    with torch.no_grad():
+        model.get_input_embeddings().weight += 0.1 * torch.randn(
+            model.get_input_embeddings().weight.shape, generator=torch.Generator().manual_seed(2)
+        )
+    model.save_pretrained(tmp_path)
+    engine = start_engine(tied_model, SETTINGS)
+    before = generate(engine, REQUESTS)
+    load(engine, tmp_path)
+    after = generate(engine, REQUESTS)
+    assert after != before
+    assert after == generate(start_engine(tmp_path, SETTINGS), REQUESTS)
+
+
 def weight_version(engine: LLM, name: str) -> str:
     generate(engine, [(PROMPTS[0], params(max_tokens=3, **record(name)))])
     return records(engine, [name])[name]["weight_version"]

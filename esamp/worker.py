@@ -36,6 +36,8 @@ class ESampWorker(PlatformWorker):
     policy: SamplingPolicy
     telemetry: TelemetryRecorder
     decode_rows: int
+    has_unread_weights: bool
+    """Weights were written of which the policy does not know yet."""
 
     def load_model(self, *, load_dummy_weights: bool = False) -> None:
         """Load the model, then attach the policy; raises UnsupportedEngine, or ValueError on a bad setting."""
@@ -53,9 +55,13 @@ class ESampWorker(PlatformWorker):
         self.decode_rows = 0
         self.sampler = adapter.install_sampler(self)
         self.policy = build_policy(config, self)
+        self.has_unread_weights = False
+        adapter.watch_weights(self, self._weights_written)
 
     def execute_model(self, scheduler_output: SchedulerOutput) -> Any:
         """Follow the requests, then run the forward pass; a policy may predict meanwhile."""
+        if self.has_unread_weights:
+            self.esamp_reset()
         finished, new = scheduler_output.finished_req_ids, adapter.new_requests(scheduler_output)
         for request_id in finished:
             self.telemetry.forget(request_id)
@@ -82,6 +88,8 @@ class ESampWorker(PlatformWorker):
             sees_plain_model=plan.sees_plain_model,
             row_draw=plan.row_draw,
             records_rollout=is_recording and self.telemetry.wants_rollout(step),
+            # vLLM masks the logits in place, between here and the sampler.
+            unmasked_BV=adapter.plain_logits(self).clone() if is_recording and grammar_output is not None else None,
         )
         with adapter.unread_prompts_unseeded(self) if IS_CPU else nullcontext():
             output = super().sample_tokens(grammar_output)
@@ -103,15 +111,21 @@ class ESampWorker(PlatformWorker):
         self.esamp_reset()
 
     def esamp_reset(self) -> int:
-        """For collective_rpc: the model's weights are others than before. vLLM's own ways to change them call it; who writes weights in
-        another way calls it after the last. Returns the weight version, which every record has.
+        """For collective_rpc: the model's weights are others than before. vLLM's own ways to change them call it, and so does the first
+        step after calls of the model's load_weights; who writes weights in another way calls it after the last. Returns the weight
+        version, which every record has.
 
         What was learned of other weights does not go on: requests that come are in new groups, Distillers that prompts share start anew,
         and the initial gain is read again. Requests under way keep the Distillers of their groups, which learn on.
         """
+        self.has_unread_weights = False
         self.telemetry.weight_version += 1
+        adapter.pack_tied_head(self)
         self.policy.weights_changed()
         return self.telemetry.weight_version
+
+    def _weights_written(self) -> None:
+        self.has_unread_weights = True
 
     @property
     def explorer(self) -> Explorer:

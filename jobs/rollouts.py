@@ -106,6 +106,11 @@ def parse_with_defaults(args: list[str]) -> tuple[RolloutsCommand, "RunDefaults 
     # Imported late: transformers takes seconds that --help and a mistyped flag need not wait for.
     from pipelines.prepare.defaults import rollout_defaults
 
+    if command.stream and command.run.stopping_rule is not None:
+        raise InputError(
+            "--stream writes groups all of whose samples were generated, which is not so where problems --run.stop early; leave one of the "
+            "two out."
+        )
     defaults = rollout_defaults(command.run)
     return parse(default=RolloutsCommand(output=command.output, run=defaults.apply(RunConfig()))), defaults
 

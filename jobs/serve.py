@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from typing_extensions import Doc
 
-from esamp.baselines.config import ContrastiveConfig, FireConfig, OverrideConfig
 from esamp.config import ESampConfig
-from esamp.fork_bonus.config import NoveltyConfig, TrieConfig
-from esamp.joint.config import LatentConfig, QuasiConfig
 from esamp.policies import POLICIES
 from esamp.policy_config import PolicyConfig
 from esamp.server.arguments import VANILLA, ask_for_v1_runner, named_policy
 from jobs.command.exit_codes import one_line_errors
+from pipelines.config.policy_sections import PolicySections
 from pipelines.config.run import model_path
 from pipelines.errors import InputError
 
@@ -37,7 +35,7 @@ SAMPLER_HELP = "; ".join([f"{VANILLA}: vLLM's own", *(f"{name}: {config.about}" 
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeCommand:
+class ServeCommand(PolicySections):
     """The command line of this job."""
 
     model: str
@@ -46,14 +44,7 @@ class ServeCommand:
     vllm_help: bool = False
     """List the options of vLLM's server, and leave."""
     esamp: ESampConfig = field(default_factory=ESampConfig)
-    """Exploratory Sampling; used with --sampler esamp. So is each of the following with its own."""
-    quasi: QuasiConfig = field(default_factory=QuasiConfig)
-    latent: LatentConfig = field(default_factory=LatentConfig)
-    novelty: NoveltyConfig = field(default_factory=NoveltyConfig)
-    trie: TrieConfig = field(default_factory=TrieConfig)
-    fire: FireConfig = field(default_factory=FireConfig)
-    override: OverrideConfig = field(default_factory=OverrideConfig)
-    contrastive: ContrastiveConfig = field(default_factory=lambda: ContrastiveConfig(amateur="Qwen/Qwen3-0.6B"))
+    """Exploratory Sampling; used with --sampler esamp."""
 
     @property
     def policy(self) -> PolicyConfig:

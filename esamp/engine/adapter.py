@@ -10,6 +10,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import vllm
@@ -169,6 +170,35 @@ def install_sampler(worker: Any) -> ESampSampler:
     sampler = ESampSampler(stock, fused_draw(worker.device))
     worker.model_runner.sampler = sampler
     return sampler
+
+
+def watch_weights(worker: Any, on_write: Callable[[], None]) -> None:
+    """Have `on_write` called whenever weights are written through the model's own load_weights. Call after the weights are loaded.
+
+    Trainers that live in the engine's process write them there, not by vLLM's reload_weights, which takes files: TRL colocate and OpenRLHF
+    once for each parameter, verl once for each bucket. None of them says which call is the last.
+    """
+    model = worker.model_runner.get_model()
+    load_weights = model.load_weights
+
+    @wraps(load_weights)
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        on_write()
+        return load_weights(*args, **kwargs)
+
+    model.load_weights = watched
+
+
+def pack_tied_head(worker: Any) -> None:
+    """Have lm_head compute with the weights that it has now, where it is tied to the embedding. Call when weights were changed.
+
+    A CPU engine computes logits from a packed copy of the head's weights. vLLM packs anew what a checkpoint has weights of; a tied head has
+    none of its own there, so that vLLM 0.32 went on with the copy of the start ("ParallelLMHead: Failed to load weights").
+    """
+    head = getattr(worker.model_runner.get_model(), "lm_head", None)
+    is_tied = bool(getattr(worker.model_config.hf_text_config, "tie_word_embeddings", False))
+    if current_platform.is_cpu() and is_tied and isinstance(head, ParallelLMHead):
+        head.quant_method.process_weights_after_loading(head)
 
 
 def new_requests(scheduled: SchedulerOutput) -> list[NewRequest]:

@@ -127,6 +127,8 @@ class FusedTopKTopPSampler(nn.Module):
         self.is_recording = False
         self.records_rollout = False
         """Ask for the log-probability without the processor, and keep `kept`."""
+        self.is_masked = False
+        """A grammar forbids tokens of some row, which the settings of the batch do not say."""
         self.drawn: DrawnTokens | None = None
         """Of the latest step; None if no token was drawn, because the whole batch is greedy."""
         self.kept: KeptTokens | None = None
@@ -157,6 +159,8 @@ class FusedTopKTopPSampler(nn.Module):
             if self.temperature_B is None
             else self.temperature_B
         )
+        if self.records_rollout and self.is_masked:
+            self.kept = kept_tokens(logits_BV, temperature_B < GREEDY_TEMPERATURE)
         return self._draw(
             logits_BV, generators, temperature_B=temperature_B, is_divided=False, is_all_greedy=is_all_greedy
         )
@@ -264,6 +268,7 @@ class ESampSampler(Sampler):
         """Steps so far that vLLM's own draw has made, in several passes over the logits."""
         self._processor: FilteredLogitsProcessor | None = None
         self._row_draw: RowDraw | None = None
+        self._unmasked_BV: Tensor | None = None
         self._workspace = Workspace()
 
     def prepare(
@@ -274,10 +279,13 @@ class ESampSampler(Sampler):
         sees_plain_model: bool,
         row_draw: RowDraw | None = None,
         records_rollout: bool = False,
+        unmasked_BV: Tensor | None = None,
     ) -> None:
-        """Set what the coming step does to the logits, which rows it draws elsewhere, and what to record of its tokens."""
+        """Set what the coming step does to the logits, which rows it draws elsewhere, and what to record of its tokens. `unmasked_BV`: the
+        model's logits before a grammar masks them; None if none does."""
         self._processor = processor
         self._row_draw = row_draw
+        self._unmasked_BV = unmasked_BV
         self.is_recording = is_recording
         self.records_rollout = records_rollout
         self.sees_plain_model = sees_plain_model
@@ -292,7 +300,7 @@ class ESampSampler(Sampler):
         if self.draw is not None and self._processor is None and self.sees_plain_model:
             # Nothing stands between filters and draw: what was drawn from is the sampling policy itself.
             self.draw = replace(self.draw, sampling_logprobs_B=self.draw.behaviour_logprobs_B)
-        self._processor = self._row_draw = None
+        self._processor = self._row_draw = self._unmasked_BV = None
         self.tokens_B = output.sampled_token_ids.squeeze(1)
         return output
 
@@ -300,7 +308,7 @@ class ESampSampler(Sampler):
         sampler = self.topk_topp_sampler = self.torch_sampler
         wants_plain = self.is_recording and self.sees_plain_model
         # vLLM scales fp32 logits in place, so the plain model's must be kept first.
-        plain_BV = logits.float().clone() if wants_plain else None
+        plain_BV = (logits if self._unmasked_BV is None else self._unmasked_BV).float().clone() if wants_plain else None
         sampler.processor, sampler.row_draw, sampler.temperature_B = (
             self._processor,
             self._row_draw,
@@ -328,14 +336,16 @@ class ESampSampler(Sampler):
         )
         sampler.is_recording, sampler.drawn = self.is_recording, None
         sampler.records_rollout, sampler.kept = self.records_rollout, None
+        sampler.is_masked = self._unmasked_BV is not None
+        plain_BV = logits if self._unmasked_BV is None else self._unmasked_BV
         if sampler.can_draw_unfiltered and is_unfiltered_batch(metadata):
-            sampler.plain_BV = logits if wants_plain else None
+            sampler.plain_BV = plain_BV if wants_plain else None
             tokens_B = sampler.draw_unfiltered(logits, metadata.generators)
             output = SamplerOutput(sampled_token_ids=tokens_B.to(torch.int32).unsqueeze(-1), logprobs_tensors=None)
         else:
             if wants_plain:
                 # vLLM works on a copy, except of fp32 logits, which it changes in place.
-                sampler.plain_BV = self._workspace.copy(logits) if logits.dtype == torch.float32 else logits
+                sampler.plain_BV = self._workspace.copy(plain_BV) if logits.dtype == torch.float32 else plain_BV
             output = super().forward(logits, metadata, *args, **kwargs)
         if self.is_recording:
             self.draw = (

@@ -9,13 +9,12 @@ from typing import Annotated, Any
 from typing_extensions import Doc
 
 from actors.config import EngineConfig, ExchangeConfig, SamplingConfig, ShardConfig
-from esamp.baselines.config import ContrastiveConfig, FireConfig, OverrideConfig
+from esamp.baselines.config import ContrastiveConfig
 from esamp.config import ESampConfig
-from esamp.fork_bonus.config import NoveltyConfig, TrieConfig
-from esamp.joint.config import LatentConfig, QuasiConfig
 from esamp.policy_config import PolicyConfig
 from pipelines.config.early_stopping import WORK_UNITS_PER_PROBLEM, StoppingConfig
 from pipelines.config.partition import Partition, PartitionBy, parse_partition
+from pipelines.config.policy_sections import PolicySections
 from pipelines.config.problem_settings import ProblemSettings
 from pipelines.config.samplers import SAMPLER_HELP, SAMPLERS
 from pipelines.config.yaml_flags import config_from_dict
@@ -31,7 +30,7 @@ SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig(ProblemSettings):
+class RunConfig(PolicySections, ProblemSettings):
     """Generate samples of every problem of a dataset, score them, estimate pass@k."""
 
     model: str = "embedded"
@@ -94,20 +93,6 @@ class RunConfig(ProblemSettings):
     """Exploratory Sampling; used with --sampler esamp, its ablations and controls."""
     exchange: ExchangeConfig = field(default_factory=ExchangeConfig)
     """How shards and trainers exchange rows and weights; used with esamp.trainer actor."""
-    quasi: QuasiConfig = field(default_factory=QuasiConfig)
-    """Joint draws with exact marginals; used with --sampler quasi."""
-    latent: LatentConfig = field(default_factory=LatentConfig)
-    """Joint draws per cell of the deep state; used with --sampler latent."""
-    novelty: NoveltyConfig = field(default_factory=NoveltyConfig)
-    """Bonuses at forks for new successors; used with --sampler novelty."""
-    trie: TrieConfig = field(default_factory=TrieConfig)
-    """Bonuses at forks for tokens that no sibling drew; used with --sampler trie."""
-    fire: FireConfig = field(default_factory=FireConfig)
-    """FIRE; used with --sampler fire."""
-    override: OverrideConfig = field(default_factory=OverrideConfig)
-    """OverRIDE; used with --sampler override."""
-    contrastive: ContrastiveConfig = field(default_factory=lambda: ContrastiveConfig(amateur="Qwen/Qwen3-0.6B"))
-    """Contrastive decoding; used with --sampler contrastive. The amateur must have the model's vocabulary."""
 
     def __post_init__(self) -> None:
         self.check_problems()

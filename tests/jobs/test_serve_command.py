@@ -6,6 +6,7 @@ import pytest
 
 from esamp.config import ESampConfig
 from esamp.joint.config import QuasiConfig
+from esamp.policies import POLICIES
 from esamp.server.vllm_options import vllm_arguments
 from jobs import serve
 from pipelines.config.run import EMBEDDED_MODEL
@@ -39,6 +40,11 @@ def test_the_command_is_an_application_of_ray_serve_too() -> None:
     assert deployment.init_args == (str(EMBEDDED_MODEL), QuasiConfig(seed=4), ["--max-model-len", "64"])
     with pytest.raises(InputError, match="a server has no trainer actors"):
         serve.app({"flags": "--model embedded --esamp.trainer actor"})
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_every_policy_of_the_engine_can_be_served(name: str) -> None:
+    assert serve.ServeCommand(model="m", sampler=name).policy.name == name
 
 
 @pytest.mark.parametrize(

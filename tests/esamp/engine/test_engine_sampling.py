@@ -241,6 +241,23 @@ def test_a_grammar_holds_however_strong_beta(speaking: LLM) -> None:
     assert explorer(speaking).counters().explored_rows > before
 
 
+def test_records_of_a_rollout_have_what_a_grammar_left(speaking: LLM) -> None:
+    choices = ["3*7=21", "3+7=10"]
+    settings = record("grammar", esamp_record_rollout=True)
+    [output] = speaking.generate(
+        ["3 5 7 = 15 :"],
+        SamplingParams(max_tokens=12, structured_outputs=StructuredOutputsParams(choice=choices), **settings),
+        use_tqdm=False,
+    )
+    tokens, found = list(output.outputs[0].token_ids), records(speaking, ["grammar"])["grammar"]
+    offsets, kept = found["kept_token_offsets"], found["kept_token_ids"]
+    assert output.outputs[0].text in choices and len(offsets) == len(tokens) + 1
+    assert all(token in kept[offsets[t] : offsets[t + 1]] for t, token in enumerate(tokens))
+    assert [offsets[t + 1] - offsets[t] for t in range(3)] == [1, 2, 1], "one way to begin, two operators, one way on"
+    assert found["sampling_logprobs"][0] == found["behaviour_logprobs"][0] == 0.0
+    assert found["policy_logprobs"][0] < -1e-3, "the plain model knows of no grammar"
+
+
 def test_n_samples_are_n_requests_with_seeds_counted_up(exploring: LLM) -> None:
     """vLLM gives child i of a seeded request the seed plus i; parent and expansion name the same group, the prompt."""
     whole = generate(exploring, [(PROMPTS[0], params(n=6, seed=70))])

@@ -232,6 +232,31 @@ def test_sampling_log_probabilities_are_the_plain_models_at_the_temperature_on_t
     assert torch.equal(tokens, asked_less), "recording changes no token"
 
 
+def test_what_a_grammar_leaves_is_kept_and_the_plain_model_is_seen_without_it(kernel: CompiledDraw | None) -> None:
+    """A grammar's mask is in the logits before the sampler gets them. Where nothing else filtered, it was not stored, so that a trainer
+    would have taken the sampling log-probabilities for those of the whole vocabulary; the plain model's were over what the grammar left."""
+    masked = LOGITS.clone()
+    masked[::2, 5:] = -torch.inf
+    sampler = ESampSampler(Sampler(), kernel)
+    for processor in (adjustment(Z_DIST, slice(None), 0.8), None):
+        sampler.prepare(
+            processor, is_recording=True, sees_plain_model=True, records_rollout=True, unmasked_BV=LOGITS.clone()
+        )
+        tokens = sampler(masked.clone(), metadata(top_p=None)).sampled_token_ids.long()
+        recorded = sampler.draw
+        assert recorded is not None and recorded.kept is not None and recorded.sampling_logprobs_B is not None
+        assert recorded.kept.is_filtered_B.tolist() == [row % 2 == 0 for row in range(ROWS)]
+        assert recorded.kept.token_N[:5].tolist() == [0, 1, 2, 3, 4] and recorded.kept.count_B[0] == 5
+        sampling_B = (masked / 0.9).log_softmax(-1).gather(1, tokens).squeeze(1)
+        policy_B = LOGITS.log_softmax(-1).gather(1, tokens).squeeze(1)
+        assert torch.allclose(recorded.sampling_logprobs_B, sampling_B, atol=1e-4)
+        assert torch.allclose(recorded.policy_logprobs_B, policy_B, atol=1e-4)
+    sampler.prepare(None, is_recording=True, sees_plain_model=True, records_rollout=True)
+    sampler(LOGITS.clone(), metadata(top_p=None))
+    kept = sampler.draw.kept if sampler.draw is not None else None
+    assert kept is None or not kept.is_filtered_B.any(), "the grammar of one step is gone in the next"
+
+
 def test_without_a_processor_the_sampling_policy_is_the_behaviour_and_costs_nothing(
     kernel: CompiledDraw | None,
 ) -> None:

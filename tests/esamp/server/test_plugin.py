@@ -44,7 +44,7 @@ def address(tmp_path: Path) -> Iterator[str]:
 def test_vllms_own_server_samples_by_the_policy_that_the_variable_names(address: str) -> None:
     request = {"model": str(EMBEDDED_MODEL), "prompt": "3 7 19 25=84:", "n": 4, "max_tokens": 8}
     assert len(httpx.post(f"{address}/v1/completions", json=request, timeout=60).json()["choices"]) == 4
-    counters = httpx.get(f"{address}/esamp/counters").raise_for_status().json()
+    counters = httpx.get(f"{address}/esamp/counters", timeout=60).raise_for_status().json()
     assert counters["explored_rows"] > 0 and counters["trained_rows"] == 0, "joint draws, which learn nothing"
-    refused = httpx.post(f"{address}/v1/completions", json={**request, "vllm_xargs": {"esamp_sample": -1}})
+    refused = httpx.post(f"{address}/v1/completions", json={**request, "vllm_xargs": {"esamp_sample": -1}}, timeout=60)
     assert refused.status_code == 400 and "esamp_sample must be an int >= 0" in refused.text

@@ -16,6 +16,8 @@ from tests.pipelines.rollouts.test_trainers import run_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine]
 PROMPT = "3 7 19 25=84:"
+BUSY_S = 120
+"""What a request may take on a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +39,11 @@ def complete(client: openai.OpenAI, extra: dict[str, Any] | None = None, **setti
 
 
 def counters(address: str) -> dict[str, int]:
-    return httpx.get(f"{address}/esamp/counters").raise_for_status().json()
+    return httpx.get(f"{address}/esamp/counters", timeout=BUSY_S).raise_for_status().json()
 
 
 def records(address: str, *names: str) -> dict[str, dict[str, Any]]:
-    return httpx.post(f"{address}/esamp/records", json={"names": names}).raise_for_status().json()
+    return httpx.post(f"{address}/esamp/records", json={"names": names}, timeout=BUSY_S).raise_for_status().json()
 
 
 def test_siblings_of_one_request_explore(client: openai.OpenAI, address: str) -> None:
@@ -125,7 +127,7 @@ def test_nothing_is_lost_under_load(client: openai.OpenAI, address: str) -> None
 
 
 def test_after_a_reset_records_have_the_next_weight_version(client: openai.OpenAI, address: str) -> None:
-    reset = httpx.post(f"{address}/esamp/reset").raise_for_status().json()
+    reset = httpx.post(f"{address}/esamp/reset", timeout=BUSY_S).raise_for_status().json()
     complete(client, {"vllm_xargs": {"esamp_record": "later"}})
     assert records(address, "later")["later"]["weight_version"] == str(reset["weight_version"]) != "0"
 

@@ -6,6 +6,7 @@ Each trainer has an environment of its own (environments/make.sh); a test whose 
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from actors.config import SamplingConfig
 from pipelines.config.run import EMBEDDED_MODEL, RunConfig
 from pipelines.rollouts.config import ExportConfig
 from pipelines.rollouts.export import export_rollouts
+from pipelines.rollouts.stored_samples import StoredSamples
 from pipelines.runs.folder import RunFolder
 from tests.pipelines.stored_rows import make_run, row, wrong
 
@@ -37,11 +39,28 @@ PROBLEMS = ("3 7 19 25=84:", "2 4 6 8=20:")
 def run_in(trainer: str, *command: str) -> Any:
     """What a command of a trainer's environment printed in its last line."""
     python = MADE / trainer / "bin" / "python"
-    if not python.exists():
+    skip_unless(python, trainer)
+    return said_by(str(python), *command, path=str(ROOT))
+
+
+def load_from_source(verb: str, *command: str) -> Any:
+    """What a trainer's own loader, run from its sources by this project's Python, says of an exported file."""
+    sources = MADE / "sources"
+    skip_unless(sources, verb)
+    script = str(HERE / "source_load.py")
+    return said_by(sys.executable, script, str(sources), verb, *command, path=f"{ROOT}{os.pathsep}{sources}")
+
+
+def skip_unless(made: Path, trainer: str) -> None:
+    if not made.exists():
         pytest.skip(f"there is no environment of {trainer}; make it with {HERE.relative_to(ROOT)}/make.sh")
+
+
+def said_by(*command: str, path: str) -> Any:
+    """The last line that a command printed, as JSON."""
     settings = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": ""}
-    environment = {**os.environ, **settings, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([python, *command], env=environment, capture_output=True, text=True, timeout=500)
+    environment = {**os.environ, **settings, "PYTHONPATH": path}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.strip().splitlines()[-1])
 
@@ -108,3 +127,40 @@ def test_verl_replays_generation_batches(tmp_path: Path) -> None:
     assert [sum(row) for row in said["rm_scores"]] == [1.0, 0.0, 1.0, 0.0] and said["later"] is False
     assert {"prompts", "responses", "response_mask", "input_ids", "position_ids", "rollout_log_probs"} <= set(said)
     assert len(pq.read_table(output / "prompts.parquet")) == 2
+
+
+@pytest.mark.parametrize("kind", ["text", "chat"])
+def test_openrlhf_loads_answers_and_pairs(kind: str, tmp_path: Path) -> None:
+    folder = countdown_run(tmp_path / "run", TEXT if kind == "text" else CHAT)
+    common = (str(EMBEDDED_MODEL), "" if kind == "text" else CHAT_TEMPLATE)
+    export_rollouts(folder, tmp_path / "sft.parquet", ExportConfig(format="sft"))
+    said = load_from_source("openrlhf-sft", str(tmp_path / "sft.parquet"), *common)
+    assert said["rows"] == 2 and all(text.startswith("3*7=21") and text.endswith("<eos>") for text in said["learned"])
+    export_rollouts(folder, tmp_path / "pairs.parquet", ExportConfig(format="pairs"))
+    said = load_from_source("openrlhf-pairs", str(tmp_path / "pairs.parquet"), *common)
+    assert said["rows"] == 2
+    assert all(text.startswith("3*7=21") for text in said["chosen"])
+    assert all(text.startswith("4+6=10") for text in said["rejected"])
+
+
+def test_slime_loads_a_dump(tmp_path: Path) -> None:
+    folder = countdown_run(tmp_path / "run", TEXT)
+    export_rollouts(folder, tmp_path / "dump", ExportConfig(format="slime", groups_per_step=2))
+    said = load_from_source("slime", str(tmp_path / "dump"))
+    stored = [rollout for group in StoredSamples(folder).groups() for rollout in group.rollouts]
+    assert said["rewards"] == [1.0, 0.0, 1.0, 0.0] and set(said["status"]) == {"completed"}
+    assert said["learned"] == [rollout.response_token_ids.tolist() for rollout in stored]
+    assert said["logprobs"] == [rollout.behaviour_logprobs.tolist() for rollout in stored]
+
+
+def test_prime_rl_packs_samples(tmp_path: Path) -> None:
+    folder = countdown_run(tmp_path / "run", TEXT)
+    config = ExportConfig(format="prime-rl", groups_per_step=2, data_source="countdown")
+    export_rollouts(folder, tmp_path / "samples", config)
+    said = load_from_source("prime-rl", str(tmp_path / "samples"))
+    stored = [(group, rollout) for group in StoredSamples(folder).groups() for rollout in group.rollouts]
+    lengths = [len(group.prompt_token_ids) + len(rollout.response_token_ids) for group, rollout in stored]
+    assert said["samples"] == 4 and sorted(said["sequence_lengths"]) == sorted(lengths)
+    assert said["learned"] == sum(len(rollout.response_token_ids) for _, rollout in stored)
+    # A right and a wrong answer of one length in each group.
+    assert said["advantages"] == pytest.approx(0.0, abs=1e-6) and said["env_names"] == ["countdown"]

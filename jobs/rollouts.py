@@ -102,6 +102,7 @@ def parse_with_defaults(args: list[str]) -> tuple[RolloutsCommand, "RunDefaults 
     # Imported late: transformers takes seconds that --help and a mistyped flag need not wait for.
     from pipelines.prepare.defaults import rollout_defaults
 
+    command.run.check_sampler_settings()
     defaults = rollout_defaults(command.run)
     return parse(default=RolloutsCommand(output=command.output, run=defaults.apply(RunConfig()))), defaults
 

@@ -17,7 +17,7 @@ from pipelines.runs.storage import LocalStorage, Storage, storage_at
 from pipelines.runs.summary import read_summary, summarise
 from tests.pipelines.stored_rows import make_run, row, wrong
 
-CONFIG = RunConfig(samples=2)
+CONFIG = RunConfig(sampler="esamp", samples=2)
 
 
 @pytest.fixture

@@ -279,7 +279,8 @@ class RunConfig(ProblemSettings):
                 ]
                 users = [name for name, sampler in SAMPLERS.items() if sampler.config is type(value)]
                 raise InputError(
-                    f"{', '.join(changed)}: not a setting of sampler {self.sampler}; leave it out, or choose --sampler {' or '.join(users)}."
+                    f"{', '.join(changed)}: not a setting of sampler {self.sampler}; leave it out, or choose --sampler "
+                    f"{' or '.join(users)}."
                 )
 
     @property

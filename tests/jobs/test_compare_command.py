@@ -37,7 +37,7 @@ def finish(config: RunConfig) -> None:
 
 
 def test_runs_are_the_same_but_for_sampler_seed_and_folder() -> None:
-    command = CompareCommand(seeds=(0, 7), output=Path("out"), run=RunConfig(sampler="esamp", samples=8, limit=3))
+    command = CompareCommand(seeds=(0, 7), output=Path("out"), run=RunConfig(samples=8, limit=3))
     runs = comparison_runs(command)
     assert [(run.sampler, run.seed, str(run.output)) for run in runs] == [
         ("vanilla", 0, "out/vanilla-0"),
@@ -45,12 +45,12 @@ def test_runs_are_the_same_but_for_sampler_seed_and_folder() -> None:
         ("esamp", 0, "out/esamp-0"),
         ("esamp", 7, "out/esamp-7"),
     ]
-    assert {replace(run, sampler="esamp", seed=0, output=None) for run in runs} == {command.run}
+    assert {replace(run, sampler=command.run.sampler, seed=0, output=None) for run in runs} == {command.run}
 
 
 def test_a_sampler_may_bring_settings_of_its_own_and_a_folder_named_after_them() -> None:
     phrases = ("vanilla", "vanilla, temperature=0.8", "esamp, distiller=rls, source-depth=0.75", "quasi, start=token 8")
-    shared = RunConfig(sampler="esamp", sampling=SamplingConfig(top_p=0.9))
+    shared = RunConfig(sampling=SamplingConfig(top_p=0.9))
     runs = comparison_runs(CompareCommand(samplers=phrases, output=Path("out"), run=shared))
     assert [str(run.output) for run in runs] == [
         "out/vanilla-0",
@@ -69,7 +69,7 @@ def test_a_sampler_may_bring_settings_of_its_own_and_a_folder_named_after_them()
 
 def test_the_report_names_settings_as_the_command_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     phrases = ["vanilla", "esamp", "esamp, distiller=rls"]
-    run = RunConfig(sampler="esamp", samples=2, limit=12, esamp=ESampConfig(trainer="local"))
+    run = RunConfig(samples=2, limit=12, esamp=ESampConfig(trainer="local"))
     for config in comparison_runs(CompareCommand(samplers=tuple(phrases), output=tmp_path, run=run)):
         finish(config)
     shared = ["--run.samples", "2", "--run.limit", "12", "--run.esamp.trainer", "local"]
@@ -83,7 +83,7 @@ def test_a_comparison_goes_on_with_what_was_shared_and_not_with_one_samplers_tem
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     phrases = ["vanilla, temperature=0.8", "vanilla"]
-    run = RunConfig(sampler="esamp", samples=2, limit=12, sampling=SamplingConfig(top_p=0.9))
+    run = RunConfig(samples=2, limit=12, sampling=SamplingConfig(top_p=0.9))
     for config in comparison_runs(CompareCommand(samplers=tuple(phrases), output=tmp_path, run=run)):
         finish(config)
     compare.main(["--run.samples", "2", "--run.limit", "12", "--output", str(tmp_path), "--samplers", *phrases])
@@ -91,7 +91,7 @@ def test_a_comparison_goes_on_with_what_was_shared_and_not_with_one_samplers_tem
 
 
 def test_one_command_ends_in_one_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = CompareCommand(seeds=(0, 1), output=tmp_path, run=RunConfig(sampler="esamp", samples=2, limit=12))
+    command = CompareCommand(seeds=(0, 1), output=tmp_path, run=RunConfig(samples=2, limit=12))
     for config in comparison_runs(command):
         finish(config)
     flags = ["--run.samples", "2", "--run.limit", "12", "--seeds", "0", "1", "--output", str(tmp_path)]

@@ -57,7 +57,7 @@ def test_a_small_model_has_a_trainer_actor() -> None:
     ],
 )
 def test_what_the_run_asks_for_decides_first(settings: dict[str, Any], trainer: str, reason: str) -> None:
-    chosen, line = choose_trainer(RunConfig(**settings), None)
+    chosen, line = choose_trainer(RunConfig(**{"sampler": "esamp", **settings}), None)
     assert chosen.esamp.trainer == trainer
     assert reason in line and bool(reason) == bool(line)
 

@@ -43,7 +43,7 @@ from pipelines.verifiers.settings import verifier_settings
 )
 def test_a_setting_outside_its_range_is_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        RunConfig(**settings)  # type: ignore[arg-type]
+        RunConfig(**{"sampler": "esamp", **settings})  # type: ignore[arg-type]
 
 
 def test_where_a_run_runs_does_not_change_its_hash() -> None:
@@ -154,10 +154,12 @@ def test_samples_spread_over_several_shards_where_they_exceed_a_batch_or_the_use
     with pytest.raises(InputError, match="all its 64 samples are one work unit"):
         RunConfig(**few, sampler="vanilla", spread=True)
     assert not RunConfig(**many, sampler="vanilla", spread=False).spreads
-    assert RunConfig(**many, esamp=ESampConfig(trainer="actor")).spreads
-    assert not RunConfig(**many, esamp=ESampConfig(trainer="local")).spreads, "its Distillers are a shard's own"
+    assert RunConfig(**many, sampler="esamp", esamp=ESampConfig(trainer="actor")).spreads
+    assert not RunConfig(**many, sampler="esamp", esamp=ESampConfig(trainer="local")).spreads, (
+        "its Distillers are a shard's own"
+    )
     with pytest.raises(InputError, match=r"esamp.trainer local; give --esamp.trainer actor"):
-        RunConfig(**few, esamp=ESampConfig(trainer="local"), spread=True)
+        RunConfig(**few, sampler="esamp", esamp=ESampConfig(trainer="local"), spread=True)
     assert RunConfig(**many, sampler="quasi").spreads, "a code depends on the sample's index alone"
     for sampler in ("latent", "novelty", "trie", "override"):
         with pytest.raises(InputError, match=f"share with sampler {sampler} stays in one engine. Leave spread out"):
@@ -184,3 +186,12 @@ def test_a_tensor_parallel_shard_has_its_distillers_for_itself() -> None:
         ).shard.engine.num_gpus
         == 2
     )
+
+
+def test_settings_of_another_sampler_are_refused_with_the_samplers_that_have_them() -> None:
+    RunConfig(sampler="frozen", esamp=ESampConfig(trainer="local")).check_sampler_settings()
+    RunConfig(sampler="vanilla").check_sampler_settings()
+    with pytest.raises(
+        InputError, match=r"esamp.beta: not a setting of sampler quasi; .* --sampler esamp or subtraction"
+    ):
+        RunConfig(esamp=ESampConfig(trainer="auto", beta=0.5)).check_sampler_settings()

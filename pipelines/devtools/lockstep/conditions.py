@@ -1,4 +1,4 @@
-"""The conditions of the lockstep study that docs/findings.md reports: one change of the paper's settings each, and the controls."""
+"""The conditions of the lockstep study that docs/esamp-study.md reports: one change of the paper's settings each, and the controls."""
 
 from dataclasses import replace
 

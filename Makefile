@@ -1,4 +1,4 @@
-# make demo   install into .venv, then vanilla sampling and ESamp side by side on the embedded model (CPU, some minutes)
+# make demo   install into .venv, then vanilla sampling, joint draws and ESamp side by side on the embedded model (CPU, some minutes)
 # make test   install, then the test suite (CPU, at most 20 minutes on 2 cores)
 # make test-slow  install, then the tests with real models, trainers, clusters and killed processes (CPU)
 # make chaos  install, then kill processes of a run at random and compare its samples with the plan (CPU, some minutes)

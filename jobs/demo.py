@@ -1,4 +1,4 @@
-"""The demo: vanilla and Exploratory Sampling on the same problems of the embedded task, side by side.
+"""The demo: vanilla sampling, joint draws (quasi) and Exploratory Sampling on the same problems of the embedded task, side by side.
 
 python -m jobs.demo
 python -m jobs.demo --problems 100 --samples 64 --output runs/large-demo
@@ -25,24 +25,24 @@ class DemoCommand:
     samples: int = 16
     """Samples per problem and sampler."""
     output: Path = Path("runs/demo")
-    """Folder of the two run folders."""
+    """Folder of the run folders."""
     seed: int = 0
-    """Seed of both runs."""
+    """Seed of all runs."""
     report: bool = True
     """Write report/report.html into the output folder at the end."""
     engine: EngineConfig = field(
         default_factory=lambda: EngineConfig(dtype="float32", kv_cache_gib=0.25, enforce_eager=True)
     )
-    """The engine of both runs."""
+    """The engine of all runs."""
     sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(max_tokens=48))
-    """How a sample is drawn, in both runs."""
+    """How a sample is drawn, in all runs."""
     esamp: ESampConfig = field(default_factory=lambda: ESampConfig(trainer="actor", learning_rate=3e-3))
-    """Exploratory Sampling, in the second run. Answers have some 20 tokens, so a Distiller takes some 20 steps: at the paper's learning
+    """Exploratory Sampling, in the last run. Answers have some 20 tokens, so a Distiller takes some 20 steps: at the paper's learning
     rate of 4e-4 it would hardly begin to learn."""
 
 
 def demo_runs(command: DemoCommand) -> list[RunConfig]:
-    """The two runs: the same but for the sampler."""
+    """The runs: the same but for the sampler."""
     return [
         RunConfig(
             limit=command.problems,
@@ -54,12 +54,12 @@ def demo_runs(command: DemoCommand) -> list[RunConfig]:
             sampling=command.sampling,
             esamp=command.esamp,
         )
-        for sampler in ("vanilla", "esamp")
+        for sampler in ("vanilla", "quasi", "esamp")
     ]
 
 
 def main(args: list[str]) -> None:
-    """Parse, run both, print one table."""
+    """Parse, run all, print one table."""
     with one_line_errors():
         command = tyro.cli(DemoCommand, prog="python -m jobs.demo", description=__doc__, args=args)
         runs = demo_runs(command)

@@ -99,6 +99,7 @@ def parse_with_defaults(args: list[str]) -> tuple[PasskCommand, "RunDefaults | N
     # Imported late: transformers takes seconds that --help and a mistyped flag need not wait for.
     from pipelines.prepare.defaults import run_defaults
 
+    command.run.check_sampler_settings()
     defaults = run_defaults(command.run)
     return parse_command(default=PasskCommand(run=defaults.apply(RunConfig()))), defaults
 

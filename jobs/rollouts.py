@@ -111,6 +111,7 @@ def parse_with_defaults(args: list[str]) -> tuple[RolloutsCommand, "RunDefaults 
             "--stream writes groups all of whose samples were generated, which is not so where problems --run.stop early; leave one of the "
             "two out."
         )
+    command.run.check_sampler_settings()
     defaults = rollout_defaults(command.run)
     return parse(default=RolloutsCommand(output=command.output, run=defaults.apply(RunConfig()))), defaults
 

@@ -47,7 +47,9 @@ def parse_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(tyro, "cli", ending(tyro.cli))
     monkeypatch.setattr(tyro.extras, "subcommand_cli_from_dict", ending(tyro.extras.subcommand_cli_from_dict))
-    monkeypatch.setattr(passk, "stored_config", lambda folder, samples: RunConfig(samples=int(samples)))
+    monkeypatch.setattr(
+        passk, "stored_config", lambda folder, samples: RunConfig(sampler="esamp", samples=int(samples))
+    )
 
 
 def test_commands_are_found_on_every_kind_of_page() -> None:

@@ -39,7 +39,7 @@ class RunConfig(PolicySections, ProblemSettings):
     """Samples per problem (n)."""
     pass_at: tuple[int, ...] = ()
     """Report pass@k for these k; by default 1, 2, 4, ... n."""
-    sampler: Annotated[str, Doc(SAMPLER_HELP)] = "esamp"
+    sampler: Annotated[str, Doc(SAMPLER_HELP)] = "quasi"
     partition: str | None = None
     """Generate only this partition of the run, such as 2/4, the second of four; other places generate the others, and
     jobs.merge joins them."""
@@ -251,6 +251,22 @@ class RunConfig(PolicySections, ProblemSettings):
     def effective_sampling(self) -> SamplingConfig:
         """The sampling parameters that the sampler makes of the run's."""
         return SAMPLERS[self.sampler].sampling(self.sampling, self._sampler_config)
+
+    def check_sampler_settings(self) -> None:
+        """Raise InputError if another sampler's settings were given: they would do nothing."""
+        usual = vars(RunConfig())
+        for section, value in vars(self).items():
+            if isinstance(value, PolicyConfig) and section != self.sampler_section and value != usual[section]:
+                changed = [
+                    f"{section}.{name}"
+                    for name, given in asdict(value).items()
+                    if given != asdict(usual[section])[name]
+                ]
+                users = [name for name, sampler in SAMPLERS.items() if sampler.config is type(value)]
+                raise InputError(
+                    f"{', '.join(changed)}: not a setting of sampler {self.sampler}; leave it out, or choose --sampler "
+                    f"{' or '.join(users)}."
+                )
 
     @property
     def sampler_section(self) -> str | None:

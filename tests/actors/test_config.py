@@ -43,5 +43,8 @@ def test_an_empty_stop_text_is_refused() -> None:
 
 
 def test_an_extra_argument_makes_another_run() -> None:
-    plain, quantised = RunConfig(), RunConfig(engine=EngineConfig(extra='{"quantization": "fp8"}'))
+    plain, quantised = (
+        RunConfig(sampler="esamp"),
+        RunConfig(sampler="esamp", engine=EngineConfig(extra='{"quantization": "fp8"}')),
+    )
     assert config_hash(plain) != config_hash(quantised)

@@ -39,7 +39,7 @@ def test_the_document_has_what_the_command_prints(flags: str, capsys: pytest.Cap
 
 def test_a_run_is_assessed_from_its_yaml_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "run.yaml"
-    path.write_text("samples: 8\nlimit: 4\nesamp: {trainer: local}\n")
+    path.write_text("sampler: esamp\nsamples: 8\nlimit: 4\nesamp: {trainer: local}\n")
     capacity.main(["--run", str(path)])
     printed = capsys.readouterr().out
     assert "4 problems, 32 samples" in printed and "keeps up" in printed

@@ -49,7 +49,7 @@ def test_runs_are_the_same_but_for_sampler_seed_and_folder() -> None:
         ("esamp", 0, "out/esamp-0"),
         ("esamp", 7, "out/esamp-7"),
     ]
-    assert {replace(run, sampler="esamp", seed=0, output=None) for run in runs} == {command.run}
+    assert {replace(run, sampler=command.run.sampler, seed=0, output=None) for run in runs} == {command.run}
 
 
 def test_a_sampler_may_bring_settings_of_its_own_and_a_folder_named_after_them() -> None:

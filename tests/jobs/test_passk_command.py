@@ -83,7 +83,7 @@ def test_a_folder_of_another_run_is_refused_with_the_difference(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "run"
-    other = RunConfig(limit=2, output=output, seed=5)
+    other = RunConfig(sampler="esamp", limit=2, output=output, seed=5)
     RunFolder(output).open(
         new_manifest(other, data_fingerprint="d", model_fingerprint="f", num_problems=2, num_units=2),
         plan_run([], lambda problem: problem.text, other),
@@ -132,7 +132,7 @@ def test_flags_win_over_the_config_file(tmp_path: Path) -> None:
 
 
 def test_an_extension_takes_the_settings_that_are_not_given_from_the_run(tmp_path: Path) -> None:
-    held = RunConfig(samples=2, seed=5, shards=3, output=tmp_path / "run")
+    held = RunConfig(sampler="esamp", samples=2, seed=5, shards=3, output=tmp_path / "run")
     make_run(tmp_path / "run", held, [[row(0, 0)]])
     short = passk.parse(["--output", str(tmp_path / "run"), "--extend", "8"])
     assert (short.extend, short.run) == (8, replace(held, samples=8))
@@ -162,7 +162,9 @@ def test_help_describes_every_setting(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_the_config_that_a_dry_run_prints_is_a_config_file(tmp_path: Path) -> None:
-    config = RunConfig(limit=3, samples=5, pass_at=(1, 5), template="Solve\n{problem}:", output=tmp_path / "run")
+    config = RunConfig(
+        sampler="esamp", limit=3, samples=5, pass_at=(1, 5), template="Solve\n{problem}:", output=tmp_path / "run"
+    )
     file = tmp_path / "run.yaml"
     file.write_text(yaml.safe_dump(config.to_dict()))
     assert passk.parse(["--config", str(file)]).run == config

@@ -17,7 +17,7 @@ from tests.pipelines.stored_rows import make_run, row, wrong
 
 
 def test_a_finished_run_becomes_rollouts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    make_run(tmp_path / "run", RunConfig(samples=2), [[row(0, 0), wrong(0, 1)]])
+    make_run(tmp_path / "run", RunConfig(sampler="esamp", samples=2), [[row(0, 0), wrong(0, 1)]])
     rollouts.main([str(tmp_path / "run"), "--output", str(tmp_path / "rollouts.parquet")])
     said = capsys.readouterr().out
     assert "2 rows of 1 groups (1 with different rewards, 0 incomplete)" in said

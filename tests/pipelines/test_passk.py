@@ -133,7 +133,9 @@ def no_fleet(*args: object, **kwargs: object) -> Any:
 def test_a_task_without_a_verifier_leaves_samples_without_a_verdict(tmp_path: Path) -> None:
     dataset = write_jsonl(tmp_path / "openings.jsonl", [{"id": "tale", "opening": "There was once a king"}])
     console = quiet()
-    config = RunConfig(task="creative_writing", dataset=str(dataset), samples=2, output=tmp_path / "run")
+    config = RunConfig(
+        sampler="esamp", task="creative_writing", dataset=str(dataset), samples=2, output=tmp_path / "run"
+    )
     summary = run_passk(config, console=console, start_fleet=StandInFleet)
     assert [(row["status"], math.isnan(row["score"])) for row in stored(tmp_path / "run")] == [("unverified", True)] * 2
     assert stored(tmp_path / "run")[0]["prompt"] == "There was once a king"

@@ -24,7 +24,7 @@ from pipelines.verifiers.settings import verifier_settings
 from tests.pipelines.failing_sandbox import VerifyInAFailingSandbox
 from tests.pipelines.stored_rows import failed, make_run, row, wrong
 
-CONFIG = RunConfig(samples=2, verifier="exact")
+CONFIG = RunConfig(sampler="esamp", samples=2, verifier="exact")
 PATIENT = "tests.pipelines.verifiers.patient_verifier:verify"
 NOTHING_TO_DO = "tests.pipelines.verifiers.patient_verifier:verify_all_wrong"
 
@@ -145,7 +145,7 @@ def test_a_verification_has_another_name_when_what_it_depends_on_changes(
     monkeypatch.syspath_prepend(str(tmp_path))
     module = tmp_path / "my_verifier_of_this_test.py"
     module.write_text("def verify(text, problem): return True\n")
-    own = RunConfig(verifier="my_verifier_of_this_test:verify")
+    own = RunConfig(sampler="esamp", verifier="my_verifier_of_this_test:verify")
     names = {verification_name(verifier_settings(own))}
     assert verification_name(verifier_settings(own)) in names
     module.write_text("def verify(text, problem): return False  # put right\n")

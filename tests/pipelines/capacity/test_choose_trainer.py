@@ -25,7 +25,7 @@ def large_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_a_large_model_on_gpus_trains_in_its_engine_and_the_line_says_why(large_model: str) -> None:
-    config = RunConfig(model=large_model, samples=64, shards=2, engine=EngineConfig(num_gpus=1))
+    config = RunConfig(sampler="esamp", model=large_model, samples=64, shards=2, engine=EngineConfig(num_gpus=1))
     assert config.esamp.trainer == "auto"
     assert not assess_exchange(config).keeps_up
     chosen, line = choose_trainer(config, None)
@@ -35,7 +35,7 @@ def test_a_large_model_on_gpus_trains_in_its_engine_and_the_line_says_why(large_
 
 
 def test_a_small_model_has_a_trainer_actor() -> None:
-    chosen, line = choose_trainer(RunConfig(samples=4), None)
+    chosen, line = choose_trainer(RunConfig(sampler="esamp", samples=4), None)
     assert (chosen.esamp.trainer, line.startswith("esamp.trainer: actor, since by the capacity model it keeps up")) == (
         "actor",
         True,
@@ -57,11 +57,11 @@ def test_a_small_model_has_a_trainer_actor() -> None:
     ],
 )
 def test_what_the_run_asks_for_decides_first(settings: dict[str, Any], trainer: str, reason: str) -> None:
-    chosen, line = choose_trainer(RunConfig(**settings), None)
+    chosen, line = choose_trainer(RunConfig(**{"sampler": "esamp", **settings}), None)
     assert chosen.esamp.trainer == trainer
     assert reason in line and bool(reason) == bool(line)
 
 
 def test_a_run_goes_on_with_the_trainer_it_has() -> None:
-    held = with_trainer(RunConfig(samples=4), "local")
-    assert choose_trainer(RunConfig(samples=4), held) == (held, "")
+    held = with_trainer(RunConfig(sampler="esamp", samples=4), "local")
+    assert choose_trainer(RunConfig(sampler="esamp", samples=4), held) == (held, "")

@@ -52,7 +52,7 @@ def test_a_row_is_plain_json_with_an_unlimited_network() -> None:
 
 
 def test_a_run_is_assessed_from_its_own_settings() -> None:
-    config = RunConfig(samples=8, limit=4, shards=2)
+    config = RunConfig(sampler="esamp", samples=8, limit=4, shards=2)
     inputs, needs = run_inputs(config), run_needs(config)
     assert (inputs.hidden_size, inputs.shards, inputs.samples, inputs.prompts) == (128, 2, 8, 8)
     assert inputs.trainer == "actor" and inputs.steps_per_s > 0
@@ -60,7 +60,7 @@ def test_a_run_is_assessed_from_its_own_settings() -> None:
 
 
 def test_the_constants_are_those_of_the_device_that_learns() -> None:
-    config = RunConfig(samples=8, limit=4)
+    config = RunConfig(sampler="esamp", samples=8, limit=4)
     local = replace(config, esamp=ESampConfig(trainer="local"))
     assert assess_exchange(config).costs is assess_exchange(local).costs is MEASURED_CPU
     assert assess_exchange(replace(config, exchange=ExchangeConfig(trainer_gpus=0.5))).costs is ASSUMED_GPU
@@ -70,7 +70,7 @@ def test_the_constants_are_those_of_the_device_that_learns() -> None:
 
 def test_a_run_with_a_small_max_staleness_is_warned_of_old_weights() -> None:
     """The model once took the default, 256, whatever --esamp.max-staleness was, and such a run began without a warning."""
-    config = RunConfig(samples=8, limit=4)
+    config = RunConfig(sampler="esamp", samples=8, limit=4)
     capacity = assess_exchange(config)
     assert capacity.keeps_up and capacity.estimate.lag > 2 and exchange_warning(config) is None
     strict = replace(config, esamp=ESampConfig(trainer="actor", max_staleness=4))

@@ -43,13 +43,18 @@ from pipelines.verifiers.settings import verifier_settings
 )
 def test_a_setting_outside_its_range_is_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        RunConfig(**settings)  # type: ignore[arg-type]
+        RunConfig(**{"sampler": "esamp", **settings})  # type: ignore[arg-type]
 
 
 def test_where_a_run_runs_does_not_change_its_hash() -> None:
-    here = RunConfig()
+    here = RunConfig(sampler="esamp")
     there = RunConfig(
-        shards=8, trainers=4, output=Path("x"), pass_at=(1,), engine=EngineConfig(num_gpus=1, kv_cache_gib=4.0)
+        sampler="esamp",
+        shards=8,
+        trainers=4,
+        output=Path("x"),
+        pass_at=(1,),
+        engine=EngineConfig(num_gpus=1, kv_cache_gib=4.0),
     )
     assert config_hash(here) == config_hash(there)
 
@@ -57,18 +62,18 @@ def test_where_a_run_runs_does_not_change_its_hash() -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        RunConfig(sampling=SamplingConfig(temperature=0.7)),
-        RunConfig(sampling=SamplingConfig(stop=("\n\n",))),
-        RunConfig(esamp=ESampConfig(trainer="actor", beta=0.5)),
-        RunConfig(seed=1),
-        RunConfig(samples=8),
-        RunConfig(verifier="exact"),
-        RunConfig(stop=StoppingConfig(successes=1)),
-        RunConfig(exchange=ExchangeConfig(backpressure="uniform")),
+        RunConfig(sampler="esamp", sampling=SamplingConfig(temperature=0.7)),
+        RunConfig(sampler="esamp", sampling=SamplingConfig(stop=("\n\n",))),
+        RunConfig(sampler="esamp", esamp=ESampConfig(trainer="actor", beta=0.5)),
+        RunConfig(sampler="esamp", seed=1),
+        RunConfig(sampler="esamp", samples=8),
+        RunConfig(sampler="esamp", verifier="exact"),
+        RunConfig(sampler="esamp", stop=StoppingConfig(successes=1)),
+        RunConfig(sampler="esamp", exchange=ExchangeConfig(backpressure="uniform")),
     ],
 )
 def test_what_decides_samples_and_verdicts_changes_the_hash(changed: RunConfig) -> None:
-    assert config_hash(changed) != config_hash(RunConfig())
+    assert config_hash(changed) != config_hash(RunConfig(sampler="esamp"))
 
 
 @pytest.mark.parametrize(
@@ -99,7 +104,11 @@ def test_half_a_stopping_rule_is_refused() -> None:
 
 def test_a_config_survives_its_dictionary() -> None:
     config = RunConfig(
-        output=Path("runs/x"), pass_at=(1, 2), sampling=SamplingConfig(top_k=5), stop=StoppingConfig(successes=2)
+        sampler="esamp",
+        output=Path("runs/x"),
+        pass_at=(1, 2),
+        sampling=SamplingConfig(top_k=5),
+        stop=StoppingConfig(successes=2),
     )
     assert RunConfig.from_dict(config.to_dict()) == config
 
@@ -133,7 +142,7 @@ def test_the_run_folder_is_named_after_the_run() -> None:
     assert RunConfig(dataset="HuggingFaceH4/MATH-500", sampler="vanilla", seed=3).run_folder == Path(
         "runs/MATH-500-vanilla-3"
     )
-    assert RunConfig(dataset="data/train.v2.jsonl").run_folder == Path("runs/train.v2-esamp-0")
+    assert RunConfig(sampler="esamp", dataset="data/train.v2.jsonl").run_folder == Path("runs/train.v2-esamp-0")
 
 
 def test_samples_spread_over_several_shards_where_they_exceed_a_batch_or_the_user_asks() -> None:
@@ -145,10 +154,12 @@ def test_samples_spread_over_several_shards_where_they_exceed_a_batch_or_the_use
     with pytest.raises(InputError, match="all its 64 samples are one work unit"):
         RunConfig(**few, sampler="vanilla", spread=True)
     assert not RunConfig(**many, sampler="vanilla", spread=False).spreads
-    assert RunConfig(**many, esamp=ESampConfig(trainer="actor")).spreads
-    assert not RunConfig(**many, esamp=ESampConfig(trainer="local")).spreads, "its Distillers are a shard's own"
+    assert RunConfig(**many, sampler="esamp", esamp=ESampConfig(trainer="actor")).spreads
+    assert not RunConfig(**many, sampler="esamp", esamp=ESampConfig(trainer="local")).spreads, (
+        "its Distillers are a shard's own"
+    )
     with pytest.raises(InputError, match=r"esamp.trainer local; give --esamp.trainer actor"):
-        RunConfig(**few, esamp=ESampConfig(trainer="local"), spread=True)
+        RunConfig(**few, sampler="esamp", esamp=ESampConfig(trainer="local"), spread=True)
     assert RunConfig(**many, sampler="quasi").spreads, "a code depends on the sample's index alone"
     for sampler in ("latent", "novelty", "trie", "override"):
         with pytest.raises(InputError, match=f"share with sampler {sampler} stays in one engine. Leave spread out"):
@@ -168,5 +179,19 @@ def test_gpus_that_cannot_be_split_are_refused(num_gpus: float) -> None:
 
 def test_a_tensor_parallel_shard_has_its_distillers_for_itself() -> None:
     with pytest.raises(InputError, match=r"which a trainer actor cannot reach. Use --esamp.trainer local"):
-        RunConfig(engine=EngineConfig(num_gpus=2), esamp=ESampConfig(trainer="actor"))
-    assert RunConfig(engine=EngineConfig(num_gpus=2), esamp=ESampConfig(trainer="local")).shard.engine.num_gpus == 2
+        RunConfig(sampler="esamp", engine=EngineConfig(num_gpus=2), esamp=ESampConfig(trainer="actor"))
+    assert (
+        RunConfig(
+            sampler="esamp", engine=EngineConfig(num_gpus=2), esamp=ESampConfig(trainer="local")
+        ).shard.engine.num_gpus
+        == 2
+    )
+
+
+def test_settings_of_another_sampler_are_refused_with_the_samplers_that_have_them() -> None:
+    RunConfig(sampler="frozen", esamp=ESampConfig(trainer="local")).check_sampler_settings()
+    RunConfig(sampler="vanilla").check_sampler_settings()
+    with pytest.raises(
+        InputError, match=r"esamp.beta: not a setting of sampler quasi; .* --sampler esamp or subtraction"
+    ):
+        RunConfig(esamp=ESampConfig(trainer="auto", beta=0.5)).check_sampler_settings()

@@ -151,7 +151,7 @@ def test_rows_that_could_not_be_written_are_kept_and_a_lasting_failure_is_raised
 
 
 def test_a_log_is_removed_once_all_its_samples_lie_in_output_files_and_not_before(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "run", RunConfig(samples=2), [[row(0, 0), row(0, 1)]])
+    folder = make_run(tmp_path / "run", RunConfig(sampler="esamp", samples=2), [[row(0, 0), row(0, 1)]])
     for stage, keys in (("done", [(0, 0), (0, 1)]), ("mixed", [(0, 1), (1, 0)])):
         log = LiveLog(folder.storage, session="s", stage=stage, save_every_s=1000, wait_for_stop=never_stops)
         for key in keys:

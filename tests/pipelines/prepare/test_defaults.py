@@ -66,7 +66,11 @@ def test_a_run_for_a_trainer_has_the_tasks_length_and_no_filters_unless_they_are
         "sampling: temperature 1 (rollouts: trainers' log-probabilities are over the whole vocabulary); top_p 0.9 (given); max_tokens 1024 "
         "(task gsm8k, chat or base model)"
     )
-    make_run(output, RunConfig(samples=2, sampling=SamplingConfig(temperature=0.6, max_tokens=64)), [[row(0, 0)]])
+    make_run(
+        output,
+        RunConfig(sampler="esamp", samples=2, sampling=SamplingConfig(temperature=0.6, max_tokens=64)),
+        [[row(0, 0)]],
+    )
     command, _ = rollouts.parse_with_defaults(args)
     assert command.run.sampling == SamplingConfig(temperature=0.6, max_tokens=64), "a run goes on with what it has"
 
@@ -86,12 +90,14 @@ def test_a_base_model_stops_where_the_task_says_and_a_chat_model_at_its_own_toke
 
 @pytest.mark.parametrize("card", [None, {"do_sample": False, "top_k": 1}, {"eos_token_id": 1}])
 def test_a_model_card_without_sampling_leaves_the_tasks_values(tmp_path: Path, card: dict[str, object] | None) -> None:
-    config = RunConfig(model=model_with(tmp_path / "model", card=card))
+    config = RunConfig(sampler="esamp", model=model_with(tmp_path / "model", card=card))
     assert model_defaults(config).sampling == SamplingConfig()
 
 
 def test_a_run_goes_on_with_the_sampling_it_has(tmp_path: Path) -> None:
-    held = RunConfig(samples=2, output=tmp_path / "run", sampling=SamplingConfig(temperature=0.7, max_tokens=99))
+    held = RunConfig(
+        sampler="esamp", samples=2, output=tmp_path / "run", sampling=SamplingConfig(temperature=0.7, max_tokens=99)
+    )
     make_run(tmp_path / "run", held, [[row(0, 0)]])
     command, defaults = passk.parse_with_defaults(["--samples", "2", "--output", str(tmp_path / "run")])
     assert command.run.sampling == held.sampling
@@ -124,7 +130,7 @@ def test_a_cpu_shard_gets_the_machines_cores_over_the_shards(monkeypatch: pytest
         assert default_num_cpus(shards) == expected
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert default_num_cpus(1) == 2, "the variable by which users limit threads wins"
-    defaults = replace(model_defaults(RunConfig()), num_cpus=3.0)
-    assert defaults.apply(RunConfig()).engine.num_cpus == 3
-    gpu = RunConfig(engine=EngineConfig(num_gpus=1))
+    defaults = replace(model_defaults(RunConfig(sampler="esamp")), num_cpus=3.0)
+    assert defaults.apply(RunConfig(sampler="esamp")).engine.num_cpus == 3
+    gpu = RunConfig(sampler="esamp", engine=EngineConfig(num_gpus=1))
     assert defaults.apply(gpu).engine == gpu.engine

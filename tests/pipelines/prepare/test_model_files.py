@@ -80,19 +80,19 @@ def test_whoever_loads_a_model_says_that_its_code_is_not_trusted() -> None:
 
 
 def test_the_template_surrounds_the_problem_braces_and_all() -> None:
-    config = RunConfig(template="Put it in \\boxed{}: {problem}")
+    config = RunConfig(sampler="esamp", template="Put it in \\boxed{}: {problem}")
     assert format_prompt(PROBLEM, config, tokenizer(None)) == "Put it in \\boxed{}: 1 + 1 ?"
 
 
 def test_a_chat_template_is_applied_unless_told_not_to() -> None:
-    assert "assistant" in format_prompt(PROBLEM, RunConfig(), tokenizer(CHAT))
-    assert format_prompt(PROBLEM, RunConfig(chat=False), tokenizer(CHAT)) == "1 + 1 ?"
+    assert "assistant" in format_prompt(PROBLEM, RunConfig(sampler="esamp"), tokenizer(CHAT))
+    assert format_prompt(PROBLEM, RunConfig(sampler="esamp", chat=False), tokenizer(CHAT)) == "1 + 1 ?"
 
 
 def test_the_beginning_of_text_token_comes_once() -> None:
     """Llama's chat template spells it out and its tokenizer adds it: models answer worse to two."""
     with_bos = tokenizer(CHAT)
-    ids = with_bos(format_prompt(PROBLEM, RunConfig(), with_bos)).input_ids
+    ids = with_bos(format_prompt(PROBLEM, RunConfig(sampler="esamp"), with_bos)).input_ids
     assert ids.count(with_bos.bos_token_id) == 1
 
 
@@ -109,15 +109,15 @@ def test_tree_of_thoughts_without_a_chat_template_is_refused() -> None:
 
 def test_a_model_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"does not exist or has no config\.json"):
-        load_model_config(RunConfig(model=str(tmp_path / "nothing")))
+        load_model_config(RunConfig(sampler="esamp", model=str(tmp_path / "nothing")))
 
 
 def test_the_fingerprint_changes_with_the_weights(tiny_model: Path, tmp_path: Path) -> None:
-    config = RunConfig(model=str(tmp_path))
+    config = RunConfig(sampler="esamp", model=str(tmp_path))
     for file in tiny_model.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     before = model_fingerprint(config)
-    assert before == model_fingerprint(RunConfig(model=str(tiny_model)))
+    assert before == model_fingerprint(RunConfig(sampler="esamp", model=str(tiny_model)))
     weights = tmp_path / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1

@@ -40,7 +40,9 @@ def test_rows_without_an_id_are_numbered(tmp_path: Path) -> None:
 def test_parquet_and_jsonl_give_the_same_problems(tmp_path: Path) -> None:
     rows = [{"problem": f"q{i}", "answer": str(i)} for i in range(4)]
     pa.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "data.parquet")
-    assert load_problems(RunConfig(dataset=str(tmp_path / "data.parquet"))) == from_rows(tmp_path, rows)
+    assert load_problems(RunConfig(sampler="esamp", dataset=str(tmp_path / "data.parquet"))) == from_rows(
+        tmp_path, rows
+    )
 
 
 def test_a_limit_takes_the_first_rows(tmp_path: Path) -> None:
@@ -49,9 +51,9 @@ def test_a_limit_takes_the_first_rows(tmp_path: Path) -> None:
 
 
 def test_the_embedded_task_needs_no_file() -> None:
-    problems = load_problems(RunConfig(limit=5))
+    problems = load_problems(RunConfig(sampler="esamp", limit=5))
     assert len({problem.problem_id for problem in problems}) == 5
-    assert problems == load_problems(RunConfig(limit=5, seed=9)), (
+    assert problems == load_problems(RunConfig(sampler="esamp", limit=5, seed=9)), (
         "the run's seed draws other samples, not other problems"
     )
 
@@ -100,7 +102,7 @@ def test_unreadable_files_are_refused(tmp_path: Path, name: str, content: bytes 
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message):
-        load_problems(RunConfig(dataset=str(tmp_path / name)))
+        load_problems(RunConfig(sampler="esamp", dataset=str(tmp_path / name)))
 
 
 def test_a_verifier_of_ones_own_needs_no_answer_column(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_every_task_is_found_by_its_name() -> None:
 def test_a_task_names_a_verifier_and_a_run_of_it_is_a_valid_config(name: str) -> None:
     task = find_task(name)
     assert task.verifier in VERIFIERS
-    config = RunConfig(task=name, dataset="rows.jsonl")
+    config = RunConfig(sampler="esamp", task=name, dataset="rows.jsonl")
     assert config.verifier_name == task.verifier
     assert RunConfig.from_dict(config.to_dict()) == config
     assert config.run_folder == Path(f"runs/{name}-esamp-0")
@@ -73,14 +73,14 @@ def test_a_task_names_a_verifier_and_a_run_of_it_is_a_valid_config(name: str) ->
 
 def test_a_task_that_does_not_exist_is_refused_with_those_that_do() -> None:
     with pytest.raises(InputError, match=r"no task 'math'; known are aime2024, .*math500"):
-        RunConfig(task="math")
+        RunConfig(sampler="esamp", task="math")
 
 
 OWN_TASK = replace(find_task("gsm8k"), name="own")
 
 
 def test_a_task_of_ones_own_is_named_by_its_path() -> None:
-    config = RunConfig(task=f"{__name__}:OWN_TASK", seed=2)
+    config = RunConfig(sampler="esamp", task=f"{__name__}:OWN_TASK", seed=2)
     assert config.chosen_task is OWN_TASK
     assert config.run_folder == Path("runs/own-esamp-2")
 
@@ -90,16 +90,20 @@ def test_a_task_of_ones_own_is_named_by_its_path() -> None:
 )
 def test_a_path_without_a_task_is_refused(path: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        RunConfig(task=path)
+        RunConfig(sampler="esamp", task=path)
 
 
 def test_without_a_task_a_dataset_is_read_by_columns_and_nothing_is_countdown() -> None:
-    assert RunConfig().chosen_task.name == RunConfig(dataset="countdown").chosen_task.name == "countdown"
-    assert RunConfig(dataset="my.jsonl").chosen_task.name == "columns"
     assert (
-        config_hash(RunConfig())
-        == config_hash(RunConfig(dataset="countdown"))
-        == config_hash(RunConfig(task="countdown"))
+        RunConfig(sampler="esamp").chosen_task.name
+        == RunConfig(sampler="esamp", dataset="countdown").chosen_task.name
+        == "countdown"
+    )
+    assert RunConfig(sampler="esamp", dataset="my.jsonl").chosen_task.name == "columns"
+    assert (
+        config_hash(RunConfig(sampler="esamp"))
+        == config_hash(RunConfig(sampler="esamp", dataset="countdown"))
+        == config_hash(RunConfig(sampler="esamp", task="countdown"))
     )
 
 
@@ -125,12 +129,16 @@ def test_settings_a_task_has_no_use_for_are_refused(settings: dict[str, Any], me
 @pytest.mark.parametrize("name", ["columns", "creative_writing"])
 def test_a_task_without_a_dataset_of_its_own_asks_for_one(name: str) -> None:
     with pytest.raises(InputError, match="has no dataset of its own; give one with --dataset"):
-        load_problems(RunConfig(task=name))
+        load_problems(RunConfig(sampler="esamp", task=name))
 
 
 def test_another_prompt_of_a_task_makes_another_run() -> None:
-    assert config_hash(RunConfig(task="math500")) != config_hash(RunConfig(task="aime2024"))
-    assert config_hash(RunConfig(task="math500")) != config_hash(RunConfig(task="math500", template="{problem}"))
+    assert config_hash(RunConfig(sampler="esamp", task="math500")) != config_hash(
+        RunConfig(sampler="esamp", task="aime2024")
+    )
+    assert config_hash(RunConfig(sampler="esamp", task="math500")) != config_hash(
+        RunConfig(sampler="esamp", task="math500", template="{problem}")
+    )
 
 
 @pytest.mark.parametrize(
@@ -145,7 +153,7 @@ def test_another_prompt_of_a_task_makes_another_run() -> None:
     ],
 )
 def test_the_real_rows_become_problems(task: str, file: str, count: int) -> None:
-    config = RunConfig(task=task, dataset=shared(file))
+    config = RunConfig(sampler="esamp", task=task, dataset=shared(file))
     problems = load_problems(config)
     assert len(problems) == count
     assert all(problem.text and (problem.answer or task == "creative_writing") for problem in problems)
@@ -153,7 +161,7 @@ def test_the_real_rows_become_problems(task: str, file: str, count: int) -> None
 
 
 def test_mathematics_is_asked_in_lightevals_words(tmp_path: Path) -> None:
-    config = RunConfig(task="math500")
+    config = RunConfig(sampler="esamp", task="math500")
     prompt = config.prompt_template(is_chat=True)
     assert prompt == config.prompt_template(is_chat=False)
     assert prompt.startswith(
@@ -161,7 +169,7 @@ def test_mathematics_is_asked_in_lightevals_words(tmp_path: Path) -> None:
     )
     assert "'Therefore, the final answer is: $\\boxed{ANSWER}$. I hope it is correct' (without quotes)" in prompt
     assert prompt.endswith("Think step by step before answering.\n\n{problem}")
-    assert prompt == RunConfig(task="aime2025").prompt_template(is_chat=True)
+    assert prompt == RunConfig(sampler="esamp", task="aime2025").prompt_template(is_chat=True)
 
 
 def gpqa_rows(count: int) -> list[dict[str, Any]]:
@@ -183,7 +191,9 @@ def test_gpqa_choices_are_shuffled_by_a_seed_and_the_questions_id(tmp_path: Path
     backwards = problems_of("gpqa_diamond", tmp_path, gpqa_rows(40)[::-1])
     assert backwards[::-1] == problems, "the order of rows does not matter"
     assert problems_of("gpqa_diamond", tmp_path, gpqa_rows(40), choices_seed=1) != problems
-    assert config_hash(RunConfig(task="gpqa_diamond", choices_seed=1)) != config_hash(RunConfig(task="gpqa_diamond"))
+    assert config_hash(RunConfig(sampler="esamp", task="gpqa_diamond", choices_seed=1)) != config_hash(
+        RunConfig(sampler="esamp", task="gpqa_diamond")
+    )
 
 
 def test_a_row_without_its_columns_is_refused_with_those_it_has(tmp_path: Path) -> None:
@@ -215,7 +225,7 @@ def test_code_problems_carry_their_tests_in_the_answer(tmp_path: Path) -> None:
 
 
 def test_a_base_model_goes_on_with_the_function_itself() -> None:
-    config = RunConfig(task="humaneval")
+    config = RunConfig(sampler="esamp", task="humaneval")
     assert config.prompt_template(is_chat=False) == "{problem}\n"
     assert "```\n{problem}\n```" in config.prompt_template(is_chat=True)
     assert replace(config, template="# {problem}").prompt_template(is_chat=False) == "# {problem}"
@@ -293,8 +303,8 @@ def test_a_tasks_source_is_read_unless_the_run_names_another(tmp_path: Path, mon
     write_jsonl(tmp_path / "train.jsonl", [{"question": "2+2?", "answer": "#### 4"}])
     task = replace(find_task("gsm8k"), name="mine", source=HubSource(str(tmp_path)))
     monkeypatch.setitem(all_tasks(), "mine", task)
-    assert load_problems(RunConfig(task="mine")) == [Problem("0", "1+1?", "#### 2")]
-    assert load_problems(RunConfig(task="mine", split="train")) == [Problem("0", "2+2?", "#### 4")]
+    assert load_problems(RunConfig(sampler="esamp", task="mine")) == [Problem("0", "1+1?", "#### 2")]
+    assert load_problems(RunConfig(sampler="esamp", task="mine", split="train")) == [Problem("0", "2+2?", "#### 4")]
 
 
 def test_countdown_problems_of_ones_own_are_read_from_a_file(tmp_path: Path) -> None:
@@ -313,7 +323,7 @@ def test_the_task_of_the_docs_is_a_task(tmp_path: Path, monkeypatch: pytest.Monk
     all_tasks.cache_clear()
     try:
         (tmp_path / "rows.jsonl").write_text(row)
-        config = RunConfig(task="arithmetic_chains", dataset=str(tmp_path / "rows.jsonl"))
+        config = RunConfig(sampler="esamp", task="arithmetic_chains", dataset=str(tmp_path / "rows.jsonl"))
         [problem] = load_problems(config)
         scorer = start_scorer(verifier_settings(config))
         assert problem.problem_id == "chain-1"
@@ -329,7 +339,7 @@ def test_a_prompt_must_hold_the_problem() -> None:
 
 
 def test_options_default_to_those_of_a_run() -> None:
-    assert RunConfig().task_options == TaskOptions()
+    assert RunConfig(sampler="esamp").task_options == TaskOptions()
 
 
 def test_rows_of_the_full_mbpp_become_problems_with_their_setup_in_the_tests(tmp_path: Path) -> None:

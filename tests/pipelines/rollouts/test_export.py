@@ -20,8 +20,8 @@ from pipelines.runs.folder import RunFolder
 from pipelines.runs.schema import ADDED_COLUMNS
 from tests.pipelines.stored_rows import failed, make_run, row, wrong
 
-CONFIG = RunConfig(samples=2)
-FILTERED = RunConfig(samples=2, sampling=SamplingConfig(temperature=0.7, top_p=0.9))
+CONFIG = RunConfig(sampler="esamp", samples=2)
+FILTERED = RunConfig(sampler="esamp", samples=2, sampling=SamplingConfig(temperature=0.7, top_p=0.9))
 Rows = list[dict[str, Any]]
 
 
@@ -78,7 +78,7 @@ def test_the_metadata_says_where_the_rollouts_are_from_and_how_far_off_the_polic
 def test_a_failure_of_verifier_or_sandbox_is_no_reward_of_0(tmp_path: Path) -> None:
     """With it the other's advantage would not be 0. A failed math verifier says nothing of the answer, whatever its status."""
     failures = [failed(0, 1), wrong(0, 2, status="sandbox_error"), wrong(0, 3, status="timeout")]
-    folder = make_run(tmp_path / "run", RunConfig(samples=4), [[row(0, 0), *failures]], num_problems=1)
+    folder = make_run(tmp_path / "run", RunConfig(sampler="esamp", samples=4), [[row(0, 0), *failures]], num_problems=1)
     summary, rows = export(folder, tmp_path / "rollouts.parquet")
     assert [(r["sample_index"], r["advantage"], r["group_complete"]) for r in rows] == [(0, 0.0, False)]
     assert summary.infrastructure_failures == 3 and "3 samples whose verdict or generation failed" in "".join(
@@ -92,7 +92,7 @@ def test_a_failure_of_verifier_or_sandbox_is_no_reward_of_0(tmp_path: Path) -> N
 
 
 def test_a_program_that_broke_its_limits_is_wrong(tmp_path: Path) -> None:
-    config = RunConfig(samples=2, verifier="code")
+    config = RunConfig(sampler="esamp", samples=2, verifier="code")
     folder = make_run(tmp_path / "run", config, [[row(0, 0), wrong(0, 1, status="timeout")]], num_problems=1)
     summary, rows = export(folder, tmp_path / "rollouts.parquet")
     assert [r["reward"] for r in rows] == [1.0, 0.0] and summary.infrastructure_failures == 0
@@ -139,7 +139,12 @@ def test_stored_sampling_log_probabilities_and_kept_tokens_are_exported(tmp_path
     ("config", "rows", "settings", "message"),
     [
         (CONFIG, lambda: [row(0, 0, policy_logprobs=[float("nan")] * 2)], {}, "--allow nan"),
-        (RunConfig(samples=8, stop=StoppingConfig(successes=1)), lambda: [row(0, 0)], {}, "--allow early-stopped"),
+        (
+            RunConfig(sampler="esamp", samples=8, stop=StoppingConfig(successes=1)),
+            lambda: [row(0, 0)],
+            {},
+            "--allow early-stopped",
+        ),
         (FILTERED, lambda: [row(0, 0), wrong(0, 1)], {"format": "slime", "groups_per_step": 1}, "--allow filtered"),
         (FILTERED, lambda: [row(0, 0), wrong(0, 1)], {"format": "prime-rl"}, "no place for the kept tokens"),
     ],
@@ -167,7 +172,7 @@ def test_samples_of_two_weight_versions_are_refused(tmp_path: Path) -> None:
 
 
 def test_samples_behind_an_early_stop_are_not_exported(tmp_path: Path) -> None:
-    config = RunConfig(samples=8, stop=StoppingConfig(successes=1))
+    config = RunConfig(sampler="esamp", samples=8, stop=StoppingConfig(successes=1))
     folder = make_run(tmp_path / "run", config, [[wrong(0, 0), row(0, 1), row(0, 2)]], num_problems=1)
     _, rows = export(folder, tmp_path / "rollouts.parquet", allow=("early-stopped",))
     assert [(r["sample_index"], r["group_complete"]) for r in rows] == [(0, False), (1, False)]

@@ -23,7 +23,7 @@ def groups(tmp_path: Path) -> list[RolloutGroup]:
         row(0, 3, token_ids=[9] * 9, finish_reason="length"),
     ]
     rows = [*mixed, row(1, 0), row(1, 1), wrong(2, 0)]
-    samples = StoredSamples(make_run(tmp_path / "run", RunConfig(samples=4), [rows], num_problems=3))
+    samples = StoredSamples(make_run(tmp_path / "run", RunConfig(sampler="esamp", samples=4), [rows], num_problems=3))
     return list(samples.groups())
 
 

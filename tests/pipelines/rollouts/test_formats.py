@@ -25,8 +25,8 @@ from pipelines.runs.folder import RunFolder
 from tests.pipelines.stored_rows import make_run, row, wrong
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "rollouts.md"
-TEXT = RunConfig(samples=2, template="{problem}", sampling=SamplingConfig(max_tokens=4))
-CHAT = RunConfig(samples=2, dataset="own.jsonl", template="Please {problem}")
+TEXT = RunConfig(sampler="esamp", samples=2, template="{problem}", sampling=SamplingConfig(max_tokens=4))
+CHAT = RunConfig(sampler="esamp", samples=2, dataset="own.jsonl", template="Please {problem}")
 CHAT_PROMPT = "<user>Please say 0<assistant>"
 
 
@@ -98,7 +98,7 @@ def test_pairs_are_of_one_group_and_no_answer_is_in_two(tmp_path: Path) -> None:
         wrong(0, 4, text="3"),
         row(1, 0),
     ]
-    folder = make_run(tmp_path / "run", RunConfig(samples=5, template="{problem}"), [rows])
+    folder = make_run(tmp_path / "run", RunConfig(sampler="esamp", samples=5, template="{problem}"), [rows])
     pairs = exported(folder, "pairs", tmp_path / "pairs.parquet")
     assert [(p["chosen"], p["rejected"]) for p in pairs] == [("0", "1"), ("00", "2")]
     assert {p["prompt"] for p in pairs} == {"say 0"}

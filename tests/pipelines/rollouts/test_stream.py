@@ -18,7 +18,7 @@ from pipelines.runs.folder import RunFolder
 from pipelines.runs.schema import STORED_SCHEMA
 from tests.pipelines.stored_rows import failed, make_run, row, wrong
 
-CONFIG = RunConfig(samples=2)
+CONFIG = RunConfig(sampler="esamp", samples=2)
 
 
 def finish(folder: RunFolder, name: str, *rows: dict[str, Any]) -> None:

@@ -31,8 +31,8 @@ CHAT_TEMPLATE = (
     "{% generation %}{{ m['content'] + eos_token }}{% endgeneration %}{% endif %}{% endfor %}"
 )
 """Of the embedded model's own form, a problem and behind it the answer."""
-TEXT = RunConfig(samples=2, template="{problem}", sampling=SamplingConfig(max_tokens=8))
-CHAT = RunConfig(samples=2, dataset="own.jsonl", template="{problem} ")
+TEXT = RunConfig(sampler="esamp", samples=2, template="{problem}", sampling=SamplingConfig(max_tokens=8))
+CHAT = RunConfig(sampler="esamp", samples=2, dataset="own.jsonl", template="{problem} ")
 PROBLEMS = ("3 7 19 25=84:", "2 4 6 8=20:")
 
 

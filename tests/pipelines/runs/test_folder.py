@@ -21,7 +21,7 @@ from pipelines.runs.plan import Plan, plan_run, stored_work_units
 from pipelines.runs.storage import Storage
 from tests.pipelines.stored_rows import failed, make_run, row, wrong
 
-CONFIG = RunConfig(samples=2)
+CONFIG = RunConfig(sampler="esamp", samples=2)
 
 
 def manifest(config: RunConfig = CONFIG, *, data: str = "d", model: str = "f") -> Manifest:

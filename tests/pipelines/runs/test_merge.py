@@ -24,7 +24,7 @@ from pipelines.runs.schema import STORED_SCHEMA
 from pipelines.runs.summary import summarise
 from tests.pipelines.stored_rows import failed, make_run, row, wrong
 
-CONFIG = RunConfig(samples=2)
+CONFIG = RunConfig(sampler="esamp", samples=2)
 
 
 def contents(folder: RunFolder) -> dict[str, bytes]:
@@ -141,7 +141,7 @@ def test_a_folder_of_other_files_or_another_run_is_left_alone(tmp_path: Path) ->
 
 
 def test_kill_9_in_the_middle_of_a_merge_leaves_what_the_same_command_completes(tmp_path: Path) -> None:
-    config = RunConfig(samples=2, limit=40)
+    config = RunConfig(sampler="esamp", samples=2, limit=40)
     parts = [[row(problem, 0), wrong(problem, 1)] for problem in range(40)]
     sources = [
         make_run(tmp_path / "a", config, parts[:20], num_problems=40),
@@ -168,7 +168,7 @@ def test_kill_9_in_the_middle_of_a_merge_leaves_what_the_same_command_completes(
 
 
 def test_partitions_share_a_run_without_gap_or_overlap(tmp_path: Path) -> None:
-    config = RunConfig(samples=5, samples_per_work_unit=2, limit=7)
+    config = RunConfig(sampler="esamp", samples=5, samples_per_work_unit=2, limit=7)
     folder = make_run(tmp_path / "run", config, [], num_problems=7)
     for by in ("problems", "samples"):
         seen: list[tuple[str, int]] = []
@@ -189,4 +189,4 @@ def test_a_part_that_is_none_says_what_one_looks_like(text: str) -> None:
 
 def test_a_problem_that_may_stop_early_is_generated_in_one_place() -> None:
     with pytest.raises(InputError, match="generated in one place"):
-        RunConfig(stop=StoppingConfig(successes=1), partition="1/2", partition_by="samples")
+        RunConfig(sampler="esamp", stop=StoppingConfig(successes=1), partition="1/2", partition_by="samples")

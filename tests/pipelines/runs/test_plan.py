@@ -21,14 +21,14 @@ def units(config: RunConfig, problems: list[Problem] = PROBLEMS) -> list[Planned
 
 
 def test_all_samples_of_a_problem_are_one_unit() -> None:
-    planned = units(RunConfig(samples=5))
+    planned = units(RunConfig(sampler="esamp", samples=5))
     assert [unit.work.unit_id for unit in planned] == ["p0#0", "p1#0", "p2#0"]
     assert planned[0].work.sample_indices == (0, 1, 2, 3, 4)
 
 
 def test_chunks_cover_every_sample_once_with_the_same_seeds() -> None:
-    whole = units(RunConfig(samples=5))
-    chunks = units(RunConfig(samples=5, samples_per_work_unit=2))
+    whole = units(RunConfig(sampler="esamp", samples=5))
+    chunks = units(RunConfig(sampler="esamp", samples=5, samples_per_work_unit=2))
     assert [unit.work.sample_indices for unit in chunks[:3]] == [(0, 1), (2, 3), (4,)]
     assert sum((unit.work.seeds for unit in chunks[:3]), ()) == whole[0].work.seeds
 
@@ -52,9 +52,9 @@ def test_an_adaptive_run_takes_problems_side_by_side_and_their_units_in_turns() 
 
 def test_an_adaptive_run_draws_an_eighth_at_a_time_unless_told_otherwise() -> None:
     stop = StoppingConfig(successes=1)
-    assert RunConfig(samples=64, stop=stop).work_unit_size == 8
-    assert RunConfig(samples=4, stop=stop).work_unit_size == 1
-    assert RunConfig(samples=64, stop=stop, samples_per_work_unit=32).work_unit_size == 32
+    assert RunConfig(sampler="esamp", samples=64, stop=stop).work_unit_size == 8
+    assert RunConfig(sampler="esamp", samples=4, stop=stop).work_unit_size == 1
+    assert RunConfig(sampler="esamp", samples=64, stop=stop, samples_per_work_unit=32).work_unit_size == 32
 
 
 def test_a_run_whose_samples_exceed_a_batch_is_planned_in_work_units_of_a_batch() -> None:
@@ -68,8 +68,8 @@ def test_a_run_whose_samples_exceed_a_batch_is_planned_in_work_units_of_a_batch(
 
 
 def test_seeds_do_not_depend_on_the_other_problems() -> None:
-    alone = units(RunConfig(samples=4), PROBLEMS[2:])
-    assert alone[0].work.seeds == units(RunConfig(samples=4))[2].work.seeds
+    alone = units(RunConfig(sampler="esamp", samples=4), PROBLEMS[2:])
+    assert alone[0].work.seeds == units(RunConfig(sampler="esamp", samples=4))[2].work.seeds
 
 
 def test_seeds_differ_and_stay_the_same_for_ever() -> None:
@@ -83,7 +83,7 @@ def test_seeds_differ_and_stay_the_same_for_ever() -> None:
 
 def test_a_plan_survives_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "GROUP_UNITS", 2)
-    planned = units(RunConfig(samples=3))
+    planned = units(RunConfig(sampler="esamp", samples=3))
     file = io.BytesIO()
     write_plan(file, iter(planned))
     stored = [StoredWorkUnit(work=unit.work, text=unit.problem.text) for unit in planned]
@@ -92,10 +92,12 @@ def test_a_plan_survives_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_extension_adds_units_and_leaves_those_there_as_they_are() -> None:
-    first = plan_run(PROBLEMS, lambda problem: problem.text, RunConfig(samples=2))
-    extended = plan_run(PROBLEMS, lambda problem: problem.text, RunConfig(samples=7), extended_from=(2,))
+    first = plan_run(PROBLEMS, lambda problem: problem.text, RunConfig(sampler="esamp", samples=2))
+    extended = plan_run(
+        PROBLEMS, lambda problem: problem.text, RunConfig(sampler="esamp", samples=7), extended_from=(2,)
+    )
     assert list(extended.work_units(0)) == list(first.work_units())
     assert [unit.work.unit_id for unit in extended.work_units(1)] == ["p0#2", "p1#2", "p2#2"]
     assert next(extended.work_units(1)).work.sample_indices == (2, 3, 4, 5, 6)
-    assert next(extended.work_units(1)).work.seeds == units(RunConfig(samples=7))[0].work.seeds[2:]
+    assert next(extended.work_units(1)).work.seeds == units(RunConfig(sampler="esamp", samples=7))[0].work.seeds[2:]
     assert (first.num_units, extended.num_units) == (3, 6)

@@ -9,7 +9,7 @@ from pipelines.live.position import run_position
 from pipelines.runs.finished_sample import FinishedSample
 from tests.pipelines.stored_rows import failed, make_run, row, wrong
 
-CONFIG = RunConfig(samples=3)
+CONFIG = RunConfig(sampler="esamp", samples=3)
 
 
 def test_answers_count_and_failures_are_made_again(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from pipelines.runs.summary import read_summary, summarise
 from tests.pipelines.s3_server import BUCKET, s3_server
 from tests.pipelines.stored_rows import make_run, row, wrong
 
-CONFIG = RunConfig(samples=2)
+CONFIG = RunConfig(sampler="esamp", samples=2)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from pipelines.runs.summary import RunSummary, read_summary, summarise, summary_
 from tests.pipelines.stored_rows import failed, make_run, row, wrong
 
 NAN = math.nan
-CONFIG = RunConfig(samples=2)
+CONFIG = RunConfig(sampler="esamp", samples=2)
 
 
 def test_pass_at_k_counts_by_problem(tmp_path: Path) -> None:
@@ -208,7 +208,8 @@ def test_esamp_that_never_took_part_fails_loudly(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [RunConfig(samples=2, sampler="vanilla"), RunConfig(samples=2, esamp=ESampConfig(beta=0))]
+    "config",
+    [RunConfig(samples=2, sampler="vanilla"), RunConfig(sampler="esamp", samples=2, esamp=ESampConfig(beta=0))],
 )
 def test_a_run_that_shall_not_explore_need_not(tmp_path: Path, config: RunConfig) -> None:
     samples = [row(0, 0, intervened_tokens=0, loss=[NAN], lag_mean=None)] * 1 + [

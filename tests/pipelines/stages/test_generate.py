@@ -24,7 +24,7 @@ class ClosedGate:
 @pytest.mark.ray
 def test_a_unit_of_a_problem_that_has_stopped_is_not_launched(local_ray: None, tmp_path: Path) -> None:
     """There is no shard: to ask for one would raise."""
-    config = RunConfig(samples=2)
+    config = RunConfig(sampler="esamp", samples=2)
     labels = run_labels(config, run_id="r", model_fingerprint="f")
     router = start_router([], [], units_per_shard=1, spread=False)
     log = LogSettings(folder=str(tmp_path), session="s", save_every_s=10.0)
@@ -47,7 +47,9 @@ def test_a_shard_is_given_its_batch_twice_over() -> None:
 
 
 def test_an_exploring_shard_gets_no_more_problems_than_it_has_distillers() -> None:
-    config = RunConfig(samples=1, esamp=ESampConfig(max_groups=4), engine=EngineConfig(max_num_seqs=64))
+    config = RunConfig(
+        sampler="esamp", samples=1, esamp=ESampConfig(max_groups=4), engine=EngineConfig(max_num_seqs=64)
+    )
     assert work_units_in_flight(config) == 4
     shared = replace(config, esamp=replace(config.esamp, scope="shard"))
     assert work_units_in_flight(shared) > 4, "prompts that share a Distiller need no slots of their own"

@@ -115,7 +115,11 @@ class GrowingCluster:
 def test_the_first_shards_of_a_cluster_that_grows_from_nothing_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = GrowingCluster(monkeypatch, grows_at=5)
     config = RunConfig(
-        engine=EngineConfig(num_gpus=1), shards=2, wait_for_resources="30m", esamp=ESampConfig(trainer="local")
+        sampler="esamp",
+        engine=EngineConfig(num_gpus=1),
+        shards=2,
+        wait_for_resources="30m",
+        esamp=ESampConfig(trainer="local"),
     )
     ray_session.check_cluster(config)
     assert cluster.asked == [[{"CPU": 1.0, "GPU": 1}] * 2 + [{"CPU": 1.0}] * 2], "the autoscaler was told first"
@@ -123,20 +127,24 @@ def test_the_first_shards_of_a_cluster_that_grows_from_nothing_are_waited_for(mo
 
 def test_without_waiting_and_after_it_the_refusal_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     GrowingCluster(monkeypatch, grows_at=10**9)
-    config = RunConfig(engine=EngineConfig(num_gpus=1), esamp=ESampConfig(trainer="local"))
+    config = RunConfig(sampler="esamp", engine=EngineConfig(num_gpus=1), esamp=ESampConfig(trainer="local"))
     with pytest.raises(ClusterInputError, match=r"need 1 GPU\(s\), but the cluster has 0.*--wait-for-resources 30m"):
         ray_session.check_cluster(config)
-    late = RunConfig(engine=EngineConfig(num_gpus=1), esamp=ESampConfig(trainer="local"), wait_for_resources="0.01s")
+    late = RunConfig(
+        sampler="esamp", engine=EngineConfig(num_gpus=1), esamp=ESampConfig(trainer="local"), wait_for_resources="0.01s"
+    )
     with pytest.raises(ClusterInputError, match=r"after 0.01s of waiting: 1 shard\(s\) need 1 GPU"):
         ray_session.check_cluster(late)
     with pytest.raises(InputError, match="90s, 30m or 2h; got '30'"):
-        RunConfig(wait_for_resources="30")
+        RunConfig(sampler="esamp", wait_for_resources="30")
 
 
 def test_trainers_with_gpus_on_a_cluster_without_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray kept such a trainer pending for ever, and the run stood still without a word."""
     GrowingCluster(monkeypatch, grows_at=10**9)
-    config = RunConfig(esamp=ESampConfig(trainer="actor"), exchange=ExchangeConfig(trainer_gpus=0.5), trainers=2)
+    config = RunConfig(
+        sampler="esamp", esamp=ESampConfig(trainer="actor"), exchange=ExchangeConfig(trainer_gpus=0.5), trainers=2
+    )
     with pytest.raises(
         ClusterInputError,
         match=r"2 trainer\(s\) of 0.5 GPU\(s\) and 1 shard\(s\) of 0 need 1 GPU\(s\), but the cluster has 0",

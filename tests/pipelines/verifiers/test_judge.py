@@ -124,7 +124,9 @@ def test_a_judge_that_is_not_there_gives_an_error() -> None:
 
 
 def test_the_key_comes_from_the_environment(judge: JudgeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = RunConfig(verifier="judge", judge_url=judge.url, judge_model="m", judge_key_variable="JUDGE_KEY")
+    config = RunConfig(
+        sampler="esamp", verifier="judge", judge_url=judge.url, judge_model="m", judge_key_variable="JUDGE_KEY"
+    )
     monkeypatch.delenv("JUDGE_KEY", raising=False)
     with pytest.raises(InputError, match="environment variable JUDGE_KEY, which is not set"):
         check_verifier(verifier_settings(config))

@@ -36,9 +36,12 @@ TOY = VerifierEntry(
 def test_settings_timeouts_needs_and_scorers_read_the_entry(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setitem(VERIFIERS, "toy", TOY)
     with pytest.raises(InputError, match="verifier toy needs --judge-model"):
-        RunConfig(verifier="toy")
+        RunConfig(sampler="esamp", verifier="toy")
     config = RunConfig(
-        verifier="toy", judge_model="m", dataset=str(write_jsonl(tmp_path / "rows.jsonl", [{"problem": "?"}]))
+        sampler="esamp",
+        verifier="toy",
+        judge_model="m",
+        dataset=str(write_jsonl(tmp_path / "rows.jsonl", [{"problem": "?"}])),
     )
     assert config.verdict_timeout_s == 7.0
     with pytest.raises(InputError, match="no answer column"):
@@ -62,7 +65,7 @@ def test_a_verifier_of_ones_own_needs_no_entry_and_runs_in_a_child() -> None:
 
 def test_an_unknown_verifier_is_refused_with_those_that_are_known() -> None:
     with pytest.raises(InputError, match=r"auto, countdown, math, .* or module:function; got 'maths'"):
-        RunConfig(verifier="maths")
+        RunConfig(sampler="esamp", verifier="maths")
 
 
 def test_help_and_docs_name_every_verifier() -> None:

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from pipelines.prepare.defaults import RunDefaults
 
 
+SHARED = RunConfig(sampler="vanilla")
+"""Defaults of what all runs share. --samplers replaces its sampler; with vanilla every other setting is possible."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CompareCommand:
     """The command line of this job."""
@@ -45,7 +49,7 @@ class CompareCommand:
     """Send curves and results of each run to these too, and the report; each needs the extra of its name. One that fails is left out."""
     log_format: LogFormat = "text"
     """json: each line of the log is an object with time, level, run, source (driver or actor) and message."""
-    run: RunConfig = field(default_factory=RunConfig)
+    run: RunConfig = SHARED
     """What all runs share."""
     report: Annotated[ReportConfig, tyro.conf.arg(name="")] = field(default_factory=ReportConfig)
     """What the report looks at."""
@@ -56,7 +60,7 @@ def comparison_runs(command: CompareCommand) -> list[RunConfig]:
     for name, values in (("samplers", command.samplers), ("seeds", command.seeds)):
         if not values or len(set(values)) < len(values):
             raise InputError(f"{name} must be one or more, each once; got {list(values)}.")
-    shared, default = command.run, RunConfig()
+    shared, default = command.run, SHARED
     if (shared.sampler, shared.seed, shared.output) != (default.sampler, default.seed, default.output):
         raise InputError(
             "--run.sampler, --run.seed and --run.output differ between the runs of a comparison; "
@@ -118,7 +122,7 @@ def parse_with_defaults(args: list[str]) -> tuple[CompareCommand, "RunDefaults"]
         if not SamplerCondition.parse(phrase).changes_sampling
     ]
     defaults = run_defaults(shared[0] if shared else replace(runs[0], output=command.output))
-    return parse(default=CompareCommand(run=defaults.apply(RunConfig()))), defaults
+    return parse(default=CompareCommand(run=defaults.apply(SHARED))), defaults
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The lockstep study of docs/esamp-study.md: what each setting and control of ESamp does to pass@k of the embedded model, without an engine.
+"""The lockstep study of docs/esamp-study.md: what each setting and control of ESamp does to pass@k of the embedded model, with no engine.
 
     python -m jobs.devtools.lockstep --problems 100 --samples 32
     python -m jobs.devtools.lockstep --conditions vanilla esamp "rate 0.003, 8 rounds, 4 steps" --seeds 0 1 2

@@ -12,7 +12,7 @@ import pytest
 from actors.config import SamplingConfig
 from esamp.config import ESampConfig
 from jobs import compare
-from jobs.compare import CompareCommand, comparison_runs
+from jobs.compare import SHARED, CompareCommand, comparison_runs
 from pipelines.config.run import RunConfig
 from pipelines.loggers.registry import LOGGERS, LoggedRun
 from pipelines.loggers.run_logger import Curves, Status
@@ -41,7 +41,7 @@ def finish(config: RunConfig) -> None:
 
 
 def test_runs_are_the_same_but_for_sampler_seed_and_folder() -> None:
-    command = CompareCommand(seeds=(0, 7), output=Path("out"), run=RunConfig(samples=8, limit=3))
+    command = CompareCommand(seeds=(0, 7), output=Path("out"), run=replace(SHARED, samples=8, limit=3))
     runs = comparison_runs(command)
     assert [(run.sampler, run.seed, str(run.output)) for run in runs] == [
         ("vanilla", 0, "out/vanilla-0"),
@@ -54,7 +54,7 @@ def test_runs_are_the_same_but_for_sampler_seed_and_folder() -> None:
 
 def test_a_sampler_may_bring_settings_of_its_own_and_a_folder_named_after_them() -> None:
     phrases = ("vanilla", "vanilla, temperature=0.8", "esamp, distiller=rls, source-depth=0.75", "quasi, start=token 8")
-    shared = RunConfig(sampling=SamplingConfig(top_p=0.9))
+    shared = replace(SHARED, sampling=SamplingConfig(top_p=0.9))
     runs = comparison_runs(CompareCommand(samplers=phrases, output=Path("out"), run=shared))
     assert [str(run.output) for run in runs] == [
         "out/vanilla-0",
@@ -73,7 +73,7 @@ def test_a_sampler_may_bring_settings_of_its_own_and_a_folder_named_after_them()
 
 def test_the_report_names_settings_as_the_command_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     phrases = ["vanilla", "esamp", "esamp, distiller=rls"]
-    run = RunConfig(samples=2, limit=12, esamp=ESampConfig(trainer="local"))
+    run = replace(SHARED, samples=2, limit=12, esamp=ESampConfig(trainer="local"))
     for config in comparison_runs(CompareCommand(samplers=tuple(phrases), output=tmp_path, run=run)):
         finish(config)
     shared = ["--run.samples", "2", "--run.limit", "12", "--run.esamp.trainer", "local"]
@@ -87,7 +87,7 @@ def test_a_comparison_goes_on_with_what_was_shared_and_not_with_one_samplers_tem
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     phrases = ["vanilla, temperature=0.8", "vanilla"]
-    run = RunConfig(samples=2, limit=12, sampling=SamplingConfig(top_p=0.9))
+    run = replace(SHARED, samples=2, limit=12, sampling=SamplingConfig(top_p=0.9))
     for config in comparison_runs(CompareCommand(samplers=tuple(phrases), output=tmp_path, run=run)):
         finish(config)
     compare.main(["--run.samples", "2", "--run.limit", "12", "--output", str(tmp_path), "--samplers", *phrases])
@@ -116,7 +116,7 @@ def test_one_command_ends_in_one_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(LOGGERS, "mlflow", Remembers)
-    command = CompareCommand(seeds=(0, 1), output=tmp_path, run=RunConfig(samples=2, limit=12))
+    command = CompareCommand(seeds=(0, 1), output=tmp_path, run=replace(SHARED, samples=2, limit=12))
     for config in comparison_runs(command):
         finish(config)
     flags = ["--run.samples", "2", "--run.limit", "12", "--seeds", "0", "1", "--output", str(tmp_path)]

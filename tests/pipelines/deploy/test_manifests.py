@@ -210,7 +210,6 @@ def test_the_command_of_an_example_is_one_that_its_job_takes(kind: str) -> None:
     run = run_of(manifest)
     assert (run.model, run.samples, run.sampler) == (given.run.model, given.run.samples, given.run.sampler)
     assert run.sampling == given.run.sampling, "said in full, whatever the cluster's files say"
-    assert run.esamp.trainer == "local", "by the capacity model a trainer actor does not keep up with a 7B"
 
 
 def test_a_nightly_run_has_the_date_of_its_schedule() -> None:
@@ -268,7 +267,7 @@ def test_a_service_serves_what_its_run_names_on_as_many_replicas_as_it_has_pods(
     given = kuberay.parse(command_of("rayservice"))
     assert isinstance(given, kuberay.RenderCommand)
     command, rest = tyro.cli(serve.ServeCommand, args=serve_flags(manifest), return_unknown_args=True)
-    assert (command.model, command.sampler, command.policy) == (given.run.model, "esamp", given.run.policy)
+    assert (command.model, command.sampler, command.policy) == (given.run.model, given.run.sampler, given.run.policy)
     args = vllm_arguments(command.model, command.policy, rest)
     assert (args.max_num_seqs, args.tensor_parallel_size) == (given.run.engine.max_num_seqs, 1)
     [shards] = cluster_of(manifest)["workerGroupSpecs"]
@@ -280,7 +279,7 @@ def test_a_service_serves_what_its_run_names_on_as_many_replicas_as_it_has_pods(
 @pytest.mark.parametrize(
     ("flags", "served"),
     [
-        ((), {"sampler": "esamp", "policy": ESampConfig(trainer="local")}),
+        (("--sampler", "esamp"), {"sampler": "esamp", "policy": ESampConfig(trainer="local")}),
         (("--sampler", "noise"), {"sampler": "esamp", "policy": ESampConfig(trainer="local", prediction="noise")}),
         (("--sampler", "quasi", "--seed", "3"), {"sampler": "quasi", "policy": QuasiConfig(seed=3)}),
         (("--sampler", "vanilla"), {"sampler": "vanilla"}),
@@ -296,7 +295,7 @@ def test_a_server_has_the_sampler_of_the_run(flags: tuple[str, ...], served: dic
     ("flags", "reason"),
     [
         (("--sampler", "top-p"), "is what each request to a server says"),
-        (("--esamp.trainer", "actor"), "a server has no trainer actors"),
+        (("--sampler", "esamp", "--esamp.trainer", "actor"), "a server has no trainer actors"),
     ],
 )
 def test_a_sampler_that_a_server_cannot_have_is_refused(flags: tuple[str, ...], reason: str) -> None:

@@ -27,7 +27,7 @@ QWEN_32B = Qwen2Config(hidden_size=5120, intermediate_size=27648, num_hidden_lay
 
 
 def run_with(*flags: str) -> RunConfig:
-    return tyro.cli(passk.PasskCommand, args=["--esamp.trainer", "local", *flags]).run
+    return tyro.cli(passk.PasskCommand, args=["--sampler", "esamp", "--esamp.trainer", "local", *flags]).run
 
 
 @pytest.fixture
@@ -147,8 +147,6 @@ def test_a_marker_does_not_keep_a_run_from_its_folder(
         "2",
         "--output",
         str(folder),
-        "--esamp.trainer",
-        "local",
         "--dry-run",
     ]
     for reason in (f"{dataset} does not exist", "an attempt before this one was refused"):
@@ -167,7 +165,7 @@ def test_a_marker_does_not_keep_a_run_from_its_folder(
 def test_the_command_of_a_nightly_job_runs_in_its_submitters_shell(tmp_path: Path) -> None:
     """Rendered for CPU shards of the embedded model, with this folder as the claim; the folder has the scheduled date."""
     args = ["render", "--kind", "raycronjob", "--deploy.mount", str(tmp_path), "--run.limit", "2", "--run.samples", "2"]
-    args += ["--run.esamp.trainer", "local", "--run.engine.enforce-eager", "--run.engine.kv-cache-gib", "0.1"]
+    args += ["--run.engine.enforce-eager", "--run.engine.kv-cache-gib", "0.1"]
     file = tmp_path / "nightly.yaml"
     kuberay.main([*args, "--file", str(file)])
     job = yaml.safe_load(file.read_text())["spec"]["jobTemplate"]
@@ -180,6 +178,6 @@ def test_the_command_of_a_nightly_job_runs_in_its_submitters_shell(tmp_path: Pat
     shell = ["/bin/bash", "-ce", "--", job["entrypoint"]]
     done = subprocess.run(shell, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
-    folder = tmp_path / "runs" / "countdown-esamp-0-2026-11-29"
+    folder = tmp_path / "runs" / "countdown-quasi-0-2026-11-29"
     assert pyarrow.parquet.read_table(folder / "samples").num_rows == 4
     assert not (folder / MARKER).exists()

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet
@@ -33,8 +35,15 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return files
 
 
-def test_planted_secrets_are_in_no_run_folder_report_or_log(tmp_path: Path) -> None:
-    folder, logs = tmp_path / "run", tmp_path / "ray"
+@pytest.fixture
+def logs() -> Iterator[Path]:
+    """Where Ray keeps its files. A short path: its sockets lie there, whose names have 107 bytes at most."""
+    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def test_planted_secrets_are_in_no_run_folder_report_or_log(tmp_path: Path, logs: Path) -> None:
+    folder = tmp_path / "run"
     command = [sys.executable, "-m", "jobs.passk", "--limit", "4", "--samples", "4", "--output", str(folder)]
     command += ["--engine.enforce-eager", "--engine.kv-cache-gib", "0.1", "--esamp.trainer", "actor"]
     done = subprocess.run(

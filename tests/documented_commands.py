@@ -37,7 +37,7 @@ def documented_commands(page: Path) -> list[DocumentedCommand]:
     """Those that stand on one line, or go on after a backslash, and say more than the job's name."""
     text = CONTINUED.sub(" ", page.read_text())
     found = [(job, shlex.split(rest, comments=True)) for job, rest in COMMAND.findall(text)]
-    found += [submitted(words) for job, words in found if job == "jobs.submit" and "--address" in words[1:]]
+    found += [submitted(words) for job, words in found if job == "jobs.submit" and words[:1] == ["passk"]]
     return [
         DocumentedCommand(page.name, job, tuple(word for word in words if word != ELLIPSIS))
         for job, words in [*found, *entrypoints(page)]
@@ -47,7 +47,7 @@ def documented_commands(page: Path) -> list[DocumentedCommand]:
 
 def submitted(words: list[str]) -> tuple[str, list[str]]:
     """The command that jobs.submit sends: what is left without the job's name and the cluster's address."""
-    own = words.index("--address")
+    own = words.index("--address") if "--address" in words else len(words)
     return f"jobs.{words[0]}", [*words[1:own], *words[own + 2 :]]
 
 

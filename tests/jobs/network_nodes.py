@@ -44,13 +44,15 @@ def network(addresses: list[str]) -> Iterator[None]:
         ip("addr", "add", f"{GATEWAY}/24", "dev", BRIDGE)
         ip("link", "set", BRIDGE, "up")
         for number, address in enumerate(addresses):
-            here, there = f"esamp-here{number}", f"esamp-there{number}"
+            here, there = f"esamp-node{number}", "eth0"
             ip("netns", "add", address)
             ip("link", "add", here, "type", "veth", "peer", "name", there, "netns", address)
             ip("link", "set", here, "master", BRIDGE, "up")
             for words in (["addr", "add", f"{address}/24", "dev", there], ["link", "set", there, "up"]):
                 ip("-n", address, *words)
             ip("-n", address, "link", "set", "lo", "up")
+            # As a machine has one: vLLM finds its own address by it.
+            ip("-n", address, "route", "add", "default", "via", GATEWAY)
         yield
     finally:
         for address in addresses:

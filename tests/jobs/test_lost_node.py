@@ -25,6 +25,8 @@ def test_a_submitted_run_outlives_a_worker(tmp_path: Path) -> None:
     token.write_text("5e1f" * 16)
     environment = {name: value for name, value in ENVIRONMENT.items() if name != "PYTHONPATH"}
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    # The namespaces share this machine's name, whose address is in none of them: torch would look for itself there.
+    environment["GLOO_SOCKET_IFNAME"] = "eth0"
     words = ["--limit", "60", "--samples", "16", "--shards", "2", "--sampler", "vanilla", "--output", str(run)]
     words += ["--engine.enforce-eager", "--engine.dtype", "float32", "--engine.kv-cache-gib", "0.1", "--no-report"]
     words += ["--engine.max-num-seqs", "16", "--engine.num-cpus", "1"]

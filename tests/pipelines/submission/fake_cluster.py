@@ -69,12 +69,17 @@ class FakeCluster:
         return next(log for part, log in self.outputs.items() if part in entrypoint)
 
     async def tail_job_logs(self, job_id: str) -> AsyncIterator[str]:
+        """The first connection breaks at the first break, the second at the second; what was there before comes in one piece."""
         self.connections += 1
-        breaks = self.connections  # the first connection breaks at the first break, the second at the second
+        stretches: list[list[str]] = [[]]
         for piece in self.log:
-            if not piece:
-                breaks -= 1
-                if breaks == 0:
-                    raise RuntimeError("WebSocket connection closed unexpectedly with close code 1006")
-                continue
+            if piece:
+                stretches[-1].append(piece)
+            else:
+                stretches.append([])
+        seen, rest = stretches[: self.connections], stretches[self.connections :]
+        pieces = [piece for stretch in seen for piece in stretch]
+        for piece in pieces if self.connections == 1 or not pieces else ["".join(pieces)]:
             yield piece
+        if rest:
+            raise RuntimeError("WebSocket connection closed unexpectedly with close code 1006")

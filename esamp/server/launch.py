@@ -25,7 +25,7 @@ def serve(args: Any) -> None:
 
 @asynccontextmanager
 async def openai_app(args: Any) -> AsyncIterator[FastAPI]:
-    """vLLM's routes and ours, with an engine behind them for the `with` block: `app.state.engine_client`. For a server that is not vLLM's."""
+    """vLLM's routes and ours, for a server that is not vLLM's; for the `with` block an engine is behind them, `app.state.engine_client`."""
     async with entry.build_async_engine_client(args) as engine:
         tasks = await engine.get_supported_tasks()
         app: FastAPI = with_routes(entry.build_app)(args, tasks, engine.model_config)

@@ -61,7 +61,7 @@ class Cluster:
         return subprocess.CompletedProcess(args, process.returncode, out, err)
 
     def fetch(self, run: str, to: Path) -> list[str]:
-        """What a machine that does not see the run folder does at the end. In a process of its own: Ray reads once whether it has a token."""
+        """What a machine that does not see the run folder does at the end. In a process of its own: Ray reads once if it has a token."""
         done = subprocess.run(
             [sys.executable, "-c", FETCH, self.address, run, str(to)],
             env={**self.environment, "PYTHONPATH": str(ROOT)},

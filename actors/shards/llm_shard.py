@@ -148,7 +148,7 @@ class LLMShard:
         self.name = name
         exports = config.engine.vllm_metrics and can_export()
         if config.engine.vllm_metrics and not exports:
-            logger.warning("shard %s: vLLM's own metrics are not exported: they need ray[serve]", name)
+            logger.warning("vLLM's own metrics of %s are not exported: they need ray[serve]", name)
         # vLLM would add a logger of its own to Prometheus' registry of this process, which nobody reads; with one through Ray it does not.
         self._engine = LLMEngine.from_engine_args(
             engine_args(config), stat_loggers=[engine_metrics(name)] if exports else None

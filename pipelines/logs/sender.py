@@ -3,8 +3,9 @@
 import contextlib
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
-from logging.handlers import QueueHandler, QueueListener
+from logging.handlers import QueueHandler
 from queue import SimpleQueue
 from typing import Any
 
@@ -17,14 +18,40 @@ COLLECTOR = "log-collector"
 """Name of the actor, in the namespace of the job: a job has one session at a time."""
 
 
-class CollectingHandler(logging.Handler):
-    """Sends records. Those that come while no session is under way are dropped: Ray's own files have them."""
+class ToThread(QueueHandler):
+    """To a thread of this process, for which no text has to be made of a record first."""
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        return record
+
+
+class WarningSender:
+    """Sends this process's warnings from its making on, by a thread: an engine's step may be what logs, and must not wait for Ray.
+
+    No logging.Handler calls Ray: it would hold its lock meanwhile, and whoever configures logging (vLLM does as an engine starts) takes the
+    lock of logging first and then each handler's, while Ray's calls take that of logging.
+    """
 
     def __init__(self, source: Callable[[], str]) -> None:
-        super().__init__(logging.WARNING)
         self._source = source
+        self._records: SimpleQueue[logging.LogRecord | None] = SimpleQueue()
+        self._handler = ToThread(self._records)
+        self._handler.setLevel(logging.WARNING)
+        self._thread = threading.Thread(target=self._send_all, name="warning-sender", daemon=True)
+        logging.root.addHandler(self._handler)
+        self._thread.start()
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def end(self) -> None:
+        """Send what was logged until now, and no more."""
+        logging.root.removeHandler(self._handler)
+        self._records.put(None)
+        self._thread.join()
+
+    def _send_all(self) -> None:
+        while (record := self._records.get()) is not None:
+            self._send(record)
+
+    def _send(self, record: logging.LogRecord) -> None:
         if not ray.is_initialized():
             return
         entry: dict[str, Any] = {
@@ -36,33 +63,16 @@ class CollectingHandler(logging.Handler):
             "pid": os.getpid(),
             **record_fields(record),
         }
-        with contextlib.suppress(ValueError, RayError):  # no session is under way
+        # Those that come while no session is under way are dropped: Ray's own files have them.
+        with contextlib.suppress(ValueError, RayError):
             ray.get_actor(COLLECTOR).add.remote(entry)
-
-
-class ToThread(QueueHandler):
-    """To a thread of this process, for which no text has to be made of a record first."""
-
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        return record
-
-
-def send_warnings(source: Callable[[], str]) -> tuple[ToThread, QueueListener]:
-    """Send this process's warnings from now on. By a thread: an engine's step may be what logs, and must not wait for Ray."""
-    records: SimpleQueue[logging.LogRecord] = SimpleQueue()
-    handler, listener = ToThread(records), QueueListener(records, CollectingHandler(source))
-    handler.setLevel(logging.WARNING)
-    logging.root.addHandler(handler)
-    listener.start()
-    return handler, listener
 
 
 @contextlib.contextmanager
 def drivers_warnings() -> Iterator[None]:
     """Send the driver's warnings while the block runs."""
-    handler, listener = send_warnings(lambda: DRIVER)
+    sender = WarningSender(lambda: DRIVER)
     try:
         yield
     finally:
-        logging.root.removeHandler(handler)
-        listener.stop()
+        sender.end()

@@ -12,7 +12,7 @@ from typing import Any
 import ray
 
 from pipelines.logs.lines import PROCESS_LOG, JsonFormatter
-from pipelines.logs.sender import send_warnings
+from pipelines.logs.sender import WarningSender
 
 VARIABLE = "ESAMP_WORKER_LOG"
 """Environment variable of the workers: the format, and the run's id."""
@@ -33,7 +33,7 @@ def set_up() -> None:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(JsonFormatter(source_of_worker, settings["run"]))
         logging.root.addHandler(handler)
-    send_warnings(source_of_worker)
+    WarningSender(source_of_worker)
 
 
 def source_of_worker() -> str:

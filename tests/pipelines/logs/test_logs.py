@@ -3,12 +3,15 @@
 import io
 import json
 import logging
+import logging.config
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +20,7 @@ from rich.table import Table
 from actors.types import ActorWarning
 from pipelines.live.warning_lines import WarningLines
 from pipelines.logs import collector as collector_module
+from pipelines.logs import sender as sender_module
 from pipelines.logs.collector import LogCollector
 from pipelines.logs.console import JsonConsole, LogLine, run_console
 from pipelines.logs.lines import PROCESS_LOG, JsonFormatter, error_line, use_log_format
@@ -134,6 +138,30 @@ def test_an_actor_that_never_stops_warning_fills_neither_memory_nor_disk(
         collector.add(entry(str(number)))
     collector.end()
     assert [line["message"] for line in collected(tmp_path)] == ["0", "1", "2", "7 more lines were left out"]
+
+
+def test_whoever_configures_logging_does_not_wait_for_a_warning_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """vLLM configures logging as an engine starts: with a handler that called Ray, shards stood still for ever."""
+    asked, may_go_on = threading.Event(), threading.Event()
+
+    def get_actor(name: str) -> Any:
+        asked.set()
+        may_go_on.wait(60)
+        raise ValueError("no session is under way")
+
+    monkeypatch.setattr(sender_module.ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(sender_module.ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "n"))
+    monkeypatch.setattr(sender_module.ray, "get_actor", get_actor)
+    with sender_module.drivers_warnings():
+        logging.getLogger("pipelines.x").warning("under way")
+        assert asked.wait(10)
+        settings = {"version": 1, "disable_existing_loggers": False}
+        configures = threading.Thread(target=logging.config.dictConfig, args=(settings,), daemon=True)
+        configures.start()
+        configures.join(10)
+        is_stuck = configures.is_alive()
+        may_go_on.set()
+    assert not is_stuck
 
 
 class Noisy:

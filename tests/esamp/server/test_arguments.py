@@ -1,5 +1,6 @@
 """What makes an engine ours, by command line and by environment variable."""
 
+import os
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from vllm.engine.arg_utils import EngineArgs
 from esamp.config import ESampConfig
 from esamp.joint.config import QuasiConfig
 from esamp.server import plugin
-from esamp.server.arguments import named_policy, our_arguments
+from esamp.server.arguments import ask_for_v1_runner, named_policy, our_arguments
 from pipelines.config.run import EMBEDDED_MODEL
 
 
@@ -30,6 +31,15 @@ def test_a_policy_is_named_alone_or_with_its_settings() -> None:
 def test_what_names_no_policy_is_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         named_policy(text)
+
+
+def test_the_v1_runner_is_asked_for_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(os.environ, "VLLM_USE_V2_MODEL_RUNNER", "1")
+    ask_for_v1_runner()
+    assert os.environ["VLLM_USE_V2_MODEL_RUNNER"] == "1", "the engine then says why it cannot be"
+    del os.environ["VLLM_USE_V2_MODEL_RUNNER"]
+    ask_for_v1_runner()
+    assert os.environ["VLLM_USE_V2_MODEL_RUNNER"] == "0"
 
 
 @pytest.fixture
@@ -54,8 +64,10 @@ def test_the_plugin_makes_every_engine_of_the_process_ours(
     plugin.install()
     assert make(made) == before, "nothing happens without the variable"
     monkeypatch.setenv("ESAMP_SAMPLER", '{"esamp": {"beta": 0.5}}')
+    stock = EngineArgs.create_engine_config
     plugin.install()
     plugin.install()
+    assert EngineArgs.create_engine_config.__wrapped__ is stock, "vLLM may load its plugins more than once"
     assert make(made) == our_arguments(ESampConfig(beta=0.5)) and len(made) == 3
     assert make(made, logprobs_mode="raw_logits")["logprobs_mode"] == "raw_logits", "what was asked for stays"
 

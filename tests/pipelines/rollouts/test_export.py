@@ -116,16 +116,18 @@ def test_sampling_log_probabilities_are_taken_where_they_are_known_and_absent_el
     assert "importance ratios of 1 samples are not known" in "\n".join(summary.lines())
 
 
+KEPT: dict[str, Any] = {
+    "sampling_logprobs": [-0.5, -1.0],
+    "kept_token_ids": [2, 3, 5],
+    "kept_token_offsets": [0, 1, 3],
+    "kept_tokens_capped": False,
+}
+"""What a filter left at the two draws of a sample."""
+
+
 def test_stored_sampling_log_probabilities_and_kept_tokens_are_exported(tmp_path: Path) -> None:
     """What `--record-rollouts` stores, in a file beside one from before there were such columns."""
-    recorded = row(
-        0,
-        0,
-        sampling_logprobs=[-0.5, -1.0],
-        kept_token_ids=[2, 3, 5],
-        kept_token_offsets=[0, 1, 3],
-        kept_tokens_capped=False,
-    )
+    recorded = row(0, 0, **KEPT)
     folder = make_run(tmp_path / "run", FILTERED, [[recorded], [row(1, 0)]])
     old_file = folder.storage.place("samples/1.parquet")
     pq.write_table(pq.read_table(old_file).drop_columns(list(ADDED_COLUMNS)), old_file)
@@ -147,6 +149,12 @@ def test_stored_sampling_log_probabilities_and_kept_tokens_are_exported(tmp_path
         ),
         (FILTERED, lambda: [row(0, 0), wrong(0, 1)], {"format": "slime", "groups_per_step": 1}, "--allow filtered"),
         (FILTERED, lambda: [row(0, 0), wrong(0, 1)], {"format": "prime-rl"}, "no place for the kept tokens"),
+        (
+            FILTERED,
+            lambda: [row(0, 0, **KEPT), wrong(0, 1, **{**KEPT, "kept_tokens_capped": True})],
+            {"format": "slime", "groups_per_step": 1},
+            "some draw kept more tokens than are stored.*--allow filtered",
+        ),
     ],
 )
 def test_a_wrong_export_is_refused_and_leaves_nothing(

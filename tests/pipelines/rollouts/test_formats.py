@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,18 @@ def test_slime_steps_hold_complete_groups_in_order(tmp_path: Path) -> None:
     assert first["tokens"] == [1, 2, 3] and first["response_length"] == 2 and first["loss_mask"] == [1, 1]
     assert first["rollout_log_probs"] == [-1.0, -2.0] and first["reward"] == 1.0 and first["label"] == "0"
     assert "rollout_top_p_token_ids" not in first
+
+
+def test_slime_is_given_what_a_filter_left_at_each_draw(tmp_path: Path) -> None:
+    """slime masks its own logits by them: kept tokens of draw t are ids[offsets[t]:offsets[t + 1]]."""
+    kept = {"kept_token_ids": [2, 3, 5], "kept_token_offsets": [0, 1, 3], "kept_tokens_capped": False}
+    config = replace(TEXT, sampling=SamplingConfig(top_p=0.9, max_tokens=4))
+    folder = make_run(tmp_path / "run", config, [[row(0, 0, **kept), wrong(0, 1, **kept)]], num_problems=1)
+    export_rollouts(folder, tmp_path / "dump", ExportConfig(format="slime", groups_per_step=1))
+    for sample in torch.load(tmp_path / "dump" / "0.pt", weights_only=False)["samples"]:
+        assert sample["rollout_top_p_token_ids"] == [2, 3, 5]
+        assert sample["rollout_top_p_token_offsets"] == [0, 1, 3]
+        assert len(sample["rollout_top_p_token_offsets"]) == sample["response_length"] + 1
 
 
 def test_a_step_that_no_run_fills_is_refused(tmp_path: Path) -> None:

@@ -1,9 +1,14 @@
 """Importance ratios, worked out by hand and compared with plain sums."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from pipelines.rollouts.importance import Ratios
+from pipelines.config.run import RunConfig
+from pipelines.rollouts.importance import ImportanceRatios, Ratios
+from pipelines.rollouts.stored_samples import StoredSamples
+from tests.pipelines.stored_rows import make_run, row
 
 
 def summary_of(log_ratios: list[float]) -> tuple[int, float, float]:
@@ -41,3 +46,16 @@ def test_the_standard_error_is_that_of_the_mean() -> None:
 
 def test_no_ratio_has_no_summary() -> None:
     assert Ratios().summary() is None
+
+
+def test_a_ratio_is_the_sampling_policys_probability_over_the_behaviours(tmp_path: Path) -> None:
+    """Half as likely as drawn, then three times: a product of 1.5, and not its inverse."""
+    behaviour, sampling = [-1.0, -3.0], [-1.0 - np.log(2), -3.0 + np.log(3)]
+    drawn = row(0, 0, behaviour_logprobs=behaviour, sampling_logprobs=sampling)
+    folder = make_run(tmp_path / "run", RunConfig(samples=1), [[drawn]], num_problems=1)
+    ratios = ImportanceRatios()
+    for group in StoredSamples(folder).groups():
+        ratios.add(group.rollouts[0])
+    tokens, sequences = ratios.tokens.summary(), ratios.sequences.summary()
+    assert tokens is not None and sequences is not None
+    assert (tokens.count, tokens.mean) == (2, pytest.approx((0.5 + 3) / 2)) and sequences.mean == pytest.approx(1.5)

@@ -1,5 +1,6 @@
 """Groups of a run that goes on: each as a whole, once, as soon as it has finished."""
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -107,7 +108,11 @@ def test_what_an_export_refuses_is_raised_once_the_run_is_done(tmp_path: Path, m
     monkeypatch.setattr(stream_module, "LOOK_EVERY_S", 0.01)
     unknown = {"policy_logprobs": [float("nan")] * 2}
     folder = make_run(tmp_path / "run", CONFIG, [[row(0, 0, **unknown), wrong(0, 1)]], num_problems=1)
-    with pytest.raises(InputError, match="--allow nan"), streaming(folder.path, tmp_path / "out", ExportConfig()):
+    with pytest.raises(InputError, match="--allow nan"), streaming(folder.path, tmp_path / "first", ExportConfig()):
         pass
+    # Refused while the run goes on: the thread ends, and the run does not.
+    config = ExportConfig(groups_per_step=1)
+    with pytest.raises(InputError, match="--allow nan"), streaming(folder.path, tmp_path / "second", config):
+        within(10, lambda: all(thread.name != "rollout-stream" for thread in threading.enumerate()))
     with pytest.raises(InputError, match="streamed in format canonical; got pairs"):
         RolloutStream(folder, tmp_path / "out", ExportConfig(format="pairs"))

@@ -125,7 +125,7 @@ def test_a_dry_run_shows_config_prompt_and_estimate_and_writes_nothing(
 
 def test_flags_win_over_the_config_file(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
-    file.write_text("samples: 64\nchat: false\nengine:\n  max_num_seqs: 8\nesamp:\n  beta: 0.5\n")
+    file.write_text("sampler: esamp\nsamples: 64\nchat: false\nengine:\n  max_num_seqs: 8\nesamp:\n  beta: 0.5\n")
     config = passk.parse(["--config", str(file), "--samples", "4"]).run
     assert (config.samples, config.chat, config.engine.max_num_seqs, config.esamp.beta) == (4, False, 8, 0.5)
     assert passk.parse([f"--config={file}"]).run.samples == 64

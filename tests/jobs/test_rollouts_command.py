@@ -33,7 +33,10 @@ def test_a_finished_run_becomes_rollouts(tmp_path: Path, capsys: pytest.CaptureF
         (["nowhere"], "holds no run"),
         (["nowhere", "--run.samples", "4"], "either a run folder or --run.* settings"),
         (["nowhere", "--stream"], "--stream is for a run that is made here"),
-        (["--stream", "--run.stop.successes", "2"], "--stream writes groups all of whose samples were generated"),
+        (
+            ["--stream", "--run.sampler", "vanilla", "--run.stop.successes", "2"],
+            "--stream writes groups all of whose samples were generated",
+        ),
     ],
 )
 def test_bad_input_ends_with_code_2(

@@ -17,6 +17,7 @@ from tests.pipelines.stand_in import StandInFleet
 def session_config(dataset: Path, output: Path, **settings: float) -> RunConfig:
     """Two units at a time, each saved by itself."""
     return RunConfig(
+        sampler="esamp",
         dataset=str(dataset),
         output=output,
         verifier="exact",

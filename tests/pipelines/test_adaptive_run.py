@@ -33,6 +33,7 @@ def adaptive_config(folder: Path, **changes: Any) -> RunConfig:
     rows = [{"id": f"p{i}", "problem": f"say {i}", "answer": i} for i in range(NUM_PROBLEMS)]
     return RunConfig(
         **{
+            "sampler": "esamp",
             "dataset": str(write_jsonl(folder / "data.jsonl", rows)),
             "output": folder / "run",
             "verifier": "exact",

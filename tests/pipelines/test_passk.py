@@ -44,6 +44,7 @@ pytestmark = pytest.mark.ray
 def config_for(dataset: Path, output: Path, **settings: Any) -> RunConfig:
     return RunConfig(
         **{
+            "sampler": "esamp",
             "dataset": str(dataset),
             "output": output,
             "verifier": "exact",

@@ -14,7 +14,7 @@ from matplotlib.ticker import PercentFormatter
 
 from pipelines.devtools.grpo.result import HELD_OUT_SAMPLES, GrpoResult
 from pipelines.report.figures.style import STYLE, colour, dashes, marker
-from pipelines.statistics.paired import difference_interval
+from pipelines.statistics.comparison.paired import difference_interval
 from pipelines.statistics.pass_at_k import pass_at_k_per_problem
 
 KS = (1, HELD_OUT_SAMPLES)

@@ -92,8 +92,8 @@ class GrpoTraining:
         torch.manual_seed(seed)
         self._config, self._seed = config, seed
         self._condition = CONDITIONS[name]
-        self._tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_MODEL)
-        model = AutoModelForCausalLM.from_pretrained(EMBEDDED_MODEL, dtype=torch.float32)
+        self._tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_MODEL, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(EMBEDDED_MODEL, dtype=torch.float32, trust_remote_code=False)
         self._engine, engine.model = engine, model
         self._held_out = evaluation_problems(config.held_out)
         self._result = GrpoResult(condition=name, seed=seed, recipe=config.recipe)

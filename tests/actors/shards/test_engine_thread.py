@@ -116,7 +116,7 @@ class RequestReader:
 def start_shard(
     monkeypatch: pytest.MonkeyPatch, engine: TensorParallelEngine, policy: PolicyConfig | None = None
 ) -> LLMShard:
-    monkeypatch.setattr(llm_shard.LLMEngine, "from_engine_args", lambda args: engine)
+    monkeypatch.setattr(llm_shard.LLMEngine, "from_engine_args", lambda args, stat_loggers: engine)
     monkeypatch.setattr(llm_shard, "SchedulerReader", RequestReader)
     return LLMShard(
         ShardConfig(model=str(EMBEDDED_MODEL), engine=EngineConfig(num_gpus=2), policy=policy), name="shard-0"

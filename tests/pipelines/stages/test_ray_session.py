@@ -29,7 +29,7 @@ def test_an_address_of_something_else_is_refused_with_what_to_do(
 ) -> None:
     monkeypatch.setattr(ray_session.ray, "init", lambda **_: pytest.fail("nothing is connected to"))
     with pytest.raises(InputError, match="RAY_ADDRESS=") as refusal:
-        ray_session.connect_to_cluster(address)
+        ray_session.connect_to_cluster(address, None)
     assert part in str(refusal.value) and not isinstance(refusal.value, ClusterInputError)
 
 
@@ -56,7 +56,7 @@ def test_a_cluster_that_does_not_answer_or_fit_is_one_line(
 
     monkeypatch.setattr(ray_session.ray, "init", fail)
     with pytest.raises(kind) as refusal:
-        ray_session.connect_to_cluster("head:6379")
+        ray_session.connect_to_cluster("head:6379", None)
     assert part in str(refusal.value) and "\n" not in str(refusal.value)
 
 
@@ -68,7 +68,7 @@ def test_a_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(
         RunError, match=r"Ray did not start on this machine: The current node timed out during startup\. This"
     ):
-        ray_session.start_ray(2)
+        ray_session.start_ray(2, None)
 
 
 LISTENERS = """

@@ -45,7 +45,15 @@ def logs() -> Iterator[Path]:
 def test_planted_secrets_are_in_no_run_folder_report_or_log(tmp_path: Path, logs: Path) -> None:
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "jobs.passk", "--limit", "4", "--samples", "4", "--output", str(folder)]
-    command += ["--engine.enforce-eager", "--engine.kv-cache-gib", "0.1", "--esamp.trainer", "actor"]
+    command += [
+        "--engine.enforce-eager",
+        "--engine.kv-cache-gib",
+        "0.1",
+        "--sampler",
+        "esamp",
+        "--esamp.trainer",
+        "actor",
+    ]
     done = subprocess.run(
         command,
         env={**os.environ, **SECRETS, "RAY_AUTH_MODE": "token", "RAY_TMPDIR": str(logs)},

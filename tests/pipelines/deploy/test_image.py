@@ -131,7 +131,7 @@ def test_the_commands_of_the_cpu_image_run_in_a_bare_folder_and_make_a_dry_run(t
     where = subprocess.run(["python", "-c", program], cwd=home, env=variables, capture_output=True, text=True)
     assert where.stdout.startswith(str(packages)), where.stderr
     done = subprocess.run(
-        ["python", "-m", "jobs.passk", "--dry-run", "--esamp.trainer", "local", "--samples", "2"],
+        ["python", "-m", "jobs.passk", "--dry-run", "--samples", "2"],
         env=variables, cwd=home, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -6,7 +6,7 @@
 
 A run that was stopped goes on with the same command. A run gets more samples with --extend, which takes its other settings from there:
 
-    python -m jobs.passk --output runs/math500-esamp-0 --extend 128
+    python -m jobs.passk --output runs/math500-quasi-0 --extend 128
 """
 
 import sys

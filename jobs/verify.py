@@ -1,7 +1,7 @@
 """Scores the answers of a run again, without generating: another verifier, another time limit, or the same verifier after it was changed.
 
-    python -m jobs.verify runs/math500-esamp-0
-    python -m jobs.verify runs/math500-esamp-0 --verifier my_module:my_verifier --verifier-timeout-s 5
+    python -m jobs.verify runs/math500-quasi-0
+    python -m jobs.verify runs/math500-quasi-0 --verifier my_module:my_verifier --verifier-timeout-s 5
 
 Settings that are not given are the run's. The old verdicts stay on disk; summaries and reports use the new ones from then on.
 """

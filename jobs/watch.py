@@ -1,6 +1,6 @@
 """The live line of a run that is in progress, from anywhere that sees its folder. Reads the folder's progress.json; needs no Ray.
 
-python -m jobs.watch runs/math500-esamp-0
+python -m jobs.watch runs/math500-quasi-0
 python -m jobs.watch s3://bucket/runs/x --once
 """
 

@@ -138,6 +138,6 @@ def test_the_commands_of_the_readme_read_the_run_that_its_command_makes(tmp_path
     readers = [command for command in COMMANDS if command.page == "README.md" and command.job in READERS]
     assert {command.job for command in readers} == set(READERS)
     for reader in readers:
-        words = ["runs/math500-esamp-0" if word.startswith("RUN") else word for word in reader.words]
+        words = ["runs/math500-quasi-0" if word.startswith("RUN") else word for word in reader.words]
         run_job(reader.job, words, tmp_path)
     assert (tmp_path / "rollouts.parquet").is_file()

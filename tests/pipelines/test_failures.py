@@ -31,7 +31,6 @@ PROBLEMS, SAMPLES = 12, 4
 def config_for(tmp_path: Path, rows: list[dict[str, Any]], **settings: Any) -> RunConfig:
     return RunConfig(
         **{
-            "sampler": "esamp",
             "dataset": str(write_jsonl(tmp_path / "data.jsonl", rows)),
             "output": tmp_path / "run",
             "verifier": "exact",

@@ -189,6 +189,10 @@ class ESampConfig(PolicyConfig):
             )
         if self.source_depth is not None and not 0 < self.source_depth < 1:
             raise ValueError(f"source_depth must be in (0, 1); got {self.source_depth}. Leave it out for source_layer.")
+        self._check_learning()
+
+    def _check_learning(self) -> None:
+        """Refuse ways to learn that exclude each other."""
         if not 0 < self.rls_forgetting <= 1:
             raise ValueError(f"rls_forgetting must be in (0, 1]; got {self.rls_forgetting}.")
         if self.distiller == "rls" and self.trainer == "actor":

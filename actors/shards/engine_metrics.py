@@ -11,10 +11,13 @@ from vllm.v1.metrics import ray_wrappers
 from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
 from vllm.v1.metrics.stats import IterationStats, MultiModalCacheStats, SchedulerStats
 
+from actors.config import EngineConfig
 
-def can_export() -> bool:
-    """vLLM's wrappers of Ray's metrics need the packages of Ray Serve, also where nothing is served."""
-    return ray_wrappers.ray_metrics is not None
+
+def exports_metrics(config: EngineConfig) -> bool:
+    """True if they are asked for and can be had: vLLM's wrappers of Ray's metrics need the packages of Ray Serve, also where nothing is
+    served."""
+    return config.vllm_metrics and ray_wrappers.ray_metrics is not None
 
 
 def engine_metrics(shard: str) -> type[RayPrometheusStatLogger]:
@@ -34,6 +37,7 @@ def engine_metrics(shard: str) -> type[RayPrometheusStatLogger]:
             mm_cache_stats: MultiModalCacheStats | None = None,
             engine_idx: Any = 0,
         ) -> None:
+            """As vLLM's, after each step, without the gaps between tokens."""
             if iteration_stats is not None:
                 iteration_stats.inter_token_latencies_iter.clear()
             super().record(scheduler_stats, iteration_stats, mm_cache_stats, engine_idx=shard)

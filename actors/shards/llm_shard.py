@@ -41,7 +41,7 @@ from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind
 
 from actors.exchange.remote_learner import ActorLearner
-from actors.shards.engine_metrics import can_export, engine_metrics
+from actors.shards.engine_metrics import engine_metrics, exports_metrics
 from actors.shards.engine_workers import EngineWorkers, InProcessWorker, TensorParallelWorkers
 from actors.shards.sample_stream import SampleStream
 from esamp.engine.scheduler import SchedulerReader
@@ -106,7 +106,7 @@ def engine_args(shard: ShardConfig) -> EngineArgs:
         max_num_seqs=config.max_num_seqs,
         enforce_eager=config.enforce_eager,
         seed=config.seed,
-        disable_log_stats=not (config.vllm_metrics and can_export()),
+        disable_log_stats=not exports_metrics(config),
         worker_cls="esamp.worker.ESampWorker",
         additional_config={policy.name: policy.to_dict()},
         **platform,
@@ -146,7 +146,7 @@ class LLMShard:
         """Starts the engine; raises what vLLM raises, and UnsupportedEngine where ESamp cannot run."""
         self.config = config
         self.name = name
-        exports = config.engine.vllm_metrics and can_export()
+        exports = exports_metrics(config.engine)
         if config.engine.vllm_metrics and not exports:
             logger.warning("vLLM's own metrics of %s are not exported: they need ray[serve]", name)
         # vLLM would add a logger of its own to Prometheus' registry of this process, which nobody reads; with one through Ray it does not.

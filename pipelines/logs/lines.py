@@ -71,6 +71,7 @@ class JsonFormatter(logging.Formatter):
         self._source, self._run = source, run
 
     def format(self, record: logging.LogRecord) -> str:
+        """One line: a JSON object."""
         return json_line(
             record.getMessage(),
             level=record.levelname.lower(),

@@ -28,6 +28,7 @@ def write_rows(path: Path, rows: list[dict[str, object]]) -> str:
         (["--samples", "4", "--pass-at", "8"], ["k=8 with samples=4", "Draw more --samples"]),
         (["--esamp.beta", "-1"], ["beta must be finite and >= 0; got -1.0"]),
         (["--esamp.beta", "nan"], ["beta must be finite and >= 0; got nan"]),
+        (["--esamp.beta", "0.5"], ["esamp.beta: not a setting of sampler quasi", "choose --sampler esamp or"]),
         (["--model", "/no/such/folder"], ["model folder /no/such/folder does not exist"]),
         (["--dataset", "missing.jsonl"], ["dataset file missing.jsonl does not exist"]),
         (["--dataset", "EMPTY"], ["has no rows"]),

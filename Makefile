@@ -30,9 +30,10 @@ install: .venv/installed
 demo: install
 	$(BIN)/python -m jobs.demo
 
-# The slowest tests are printed, so that a test that belongs to the slow tier is seen.
+# The slowest tests are printed, so that a test that belongs to the slow tier is seen. A worker that crashed is not replaced: with loadfile,
+# pytest-xdist 3.8 would wait for ever for the tests that it still had, and would not say which one crashed.
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=15 --durations-min=5
+	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart=0 --durations=15 --durations-min=5
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow --durations=15 --durations-min=5

@@ -1,6 +1,8 @@
 """Engines of a machine start one at a time, and one whose process always ends is not started for ever."""
 
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -15,13 +17,19 @@ def turns_of_this_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
+END_WHILE_STARTING = """
+import os, sys
+from actors.shards.start_lock import engine_start_lock
+with engine_start_lock(sys.argv[1]):
+    os._exit(9)
+"""
+
+
 def end_while_starting(actor_id: str) -> None:
-    """In a process of its own, which ends as by SIGKILL."""
-    child = os.fork()
-    if child == 0:
-        with engine_start_lock(actor_id):
-            os._exit(9)
-    os.waitpid(child, 0)
+    """In a process of its own, which ends as by SIGKILL. Not a fork: the threads that Ray has in this process would not survive it."""
+    command = [sys.executable, "-c", END_WHILE_STARTING, actor_id]
+    child = subprocess.run(command, env={**os.environ, "TMPDIR": tempfile.gettempdir()}, check=False)
+    assert child.returncode == 9
 
 
 def test_a_process_that_ends_in_its_turn_gives_the_turn_back_and_is_stopped_after_some_starts() -> None:

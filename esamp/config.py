@@ -32,7 +32,7 @@ class ESampConfig(PolicyConfig):
     """Distiller, fusion and training settings of one engine. Raises ValueError on a value outside its range."""
 
     name: ClassVar[str] = "esamp"
-    policy_factory: ClassVar[str] = "esamp.explorer.explorer_or_vanilla"
+    policy_factory: ClassVar[str] = "esamp.exploration.explorer.explorer_or_vanilla"
     about: ClassVar[str] = "Exploratory Sampling"
     acts_on_first_token: ClassVar[bool] = False
     caveats: ClassVar[tuple[str, ...]] = (

@@ -17,8 +17,8 @@ from typing import Any
 from torch import Tensor
 
 from esamp.batch import BatchStep, CapturedRows, NewRequest
+from esamp.fusion.logit_adjustment import FilteredLogitsProcessor
 from esamp.joint.row_draw import RowDraw
-from esamp.logit_adjustment import FilteredLogitsProcessor
 from esamp.policy_config import PolicyConfig
 from esamp.telemetry import PolicyMeasures
 

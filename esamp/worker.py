@@ -23,7 +23,7 @@ from esamp.batch import NewRequest
 from esamp.engine import adapter
 from esamp.engine.allocator import keep_freed_memory
 from esamp.engine.platform_worker import IS_CPU, PlatformWorker, SchedulerOutput
-from esamp.explorer import Explorer
+from esamp.exploration.explorer import Explorer
 from esamp.policies import parse_policy
 from esamp.policy import SamplingPolicy, build_policy
 from esamp.request_args import GROUP_KEY, RECORD_KEY, RECORD_ROLLOUT_KEY, group_of

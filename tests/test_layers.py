@@ -80,8 +80,9 @@ class Refuse(importlib.abc.MetaPathFinder):
             raise ImportError(f"{name} is not here")
 sys.meta_path.insert(0, Refuse())
 import esamp, esamp.distiller.interface, esamp.distiller.learner, esamp.distiller.predictors, esamp.distiller.prompt_groups
-import esamp.distiller.reference, esamp.distiller.warmup, esamp.fusion, pipelines.statistics.pass_at_k
-import esamp.baselines.amateur, esamp.baselines.fire, esamp.batch, esamp.logit_adjustment, esamp.policies, esamp.policy, esamp.telemetry
+import esamp.distiller.reference, esamp.distiller.warmup, esamp.fusion.forms, pipelines.statistics.pass_at_k
+import esamp.baselines.amateur, esamp.baselines.fire, esamp.batch, esamp.fusion.logit_adjustment
+import esamp.exploration.weight_ages, esamp.policies, esamp.policy, esamp.telemetry
 """
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 

@@ -15,7 +15,7 @@ from actors.types import TrainerSpec
 from esamp.devtools.bench.engine_bench import Mode
 from esamp.devtools.bench.report import PointSummary
 from esamp.distiller.learner import Learner
-from esamp.explorer import Explorer
+from esamp.exploration.explorer import Explorer
 
 
 class SlowTrainer(TrainerActor):

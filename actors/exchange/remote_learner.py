@@ -6,8 +6,8 @@
     open, close  -> the same send queues, in order    -> message
 
 Messages are rate limited: the exchange takes at most a set share of the engine's time, whatever the trainer does. If a trainer is lost the
-engine goes on with the weights it has, whose lag grows until beta has decayed to 0 (esamp.fusion.stale_beta). A trainer that comes back is
-sent those weights, and continues from them.
+engine goes on with the weights it has, whose lag grows until beta has decayed to 0 (esamp.exploration.weight_ages). A trainer that comes
+back is sent those weights, and continues from them.
 """
 
 import logging

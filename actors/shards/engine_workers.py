@@ -4,7 +4,7 @@ from typing import Protocol
 
 from vllm import LLMEngine
 
-from esamp.explorer import Explorer
+from esamp.exploration.explorer import Explorer
 from esamp.policy import Counters
 from esamp.telemetry import TokenRecords
 from esamp.worker import ESampWorker

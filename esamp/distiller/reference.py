@@ -1,6 +1,6 @@
 """Exploratory Sampling, slow and obvious: one Distiller, plain torch, autograd and torch.optim. No vLLM, no batching tricks.
 
-The fast path (esamp.distiller.bank, esamp.fusion, esamp.engine.sampler) must equal this; tests compare them.
+The fast path (esamp.distiller.bank, esamp.fusion.forms, esamp.engine.sampler) must equal this; tests compare them.
 
 Legend: R rows of one group, H hidden size, F inner width, V vocabulary.
 """

@@ -33,10 +33,10 @@ from esamp.draw.noise import draw_seeds
 from esamp.draw.top_p import SortedFilter
 from esamp.engine.request_checks import RequestChecks
 from esamp.engine.surface import PROCESSED_LOGPROBS_MODES, PROCESSOR_ACTIVITY
+from esamp.fusion.logit_adjustment import DenseAdjustment, FilteredLogitsProcessor
 from esamp.joint.inverse_cdf import draw_at, top_probability
 from esamp.joint.row_draw import RowDraw
 from esamp.kept_tokens import KeptTokens, kept_tokens
-from esamp.logit_adjustment import DenseAdjustment, FilteredLogitsProcessor
 
 OTHER_NOISE = (CpuArchEnum.RISCV, CpuArchEnum.POWERPC)
 """CPUs on which vLLM does not draw by the op whose noise esamp/draw has."""

@@ -47,7 +47,7 @@ class ShardObservation:
     vanilla_groups: int
     exchange: ExchangeCounters
     lag_steps: np.ndarray
-    """[decode steps x groups] steps that the weights were behind, the present one included, as esamp.explorer counts it."""
+    """[decode steps x groups] steps that the weights were behind, the present one included, as esamp.exploration.explorer counts it."""
 
 
 class SimulatedShard:
@@ -232,7 +232,7 @@ class SimulatedShard:
         running.loop.call_soon_threadsafe(running.future.set_result, samples)
 
     def _step(self) -> None:
-        """One decode step, in the order of esamp.explorer."""
+        """One decode step, in the order of esamp.exploration.explorer."""
         assert self._learner is not None
         self._learner.refresh()
         groups, batch = self._plan = self._plan or self._make_plan()

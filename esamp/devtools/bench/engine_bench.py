@@ -41,7 +41,7 @@ from esamp.devtools.bench.peaked_model import write_peaked_model
 from esamp.devtools.bench.shape import FILTERS, Shape
 from esamp.distiller.learner import FrozenLearner, Learner, SyncLearner, background_learner
 from esamp.engine.allocator import keep_freed_memory
-from esamp.explorer import Explorer
+from esamp.exploration.explorer import Explorer
 from esamp.worker import ESampWorker
 
 Engine = Literal["reference", "stock", "beta_0", "exploring"]

@@ -109,7 +109,7 @@ def measure_here(model: str, condition: PolicyCondition, shape: ModelShape, roun
     # Sets what vLLM reads from the environment, so it is imported before vLLM and by no caller.
     from esamp.devtools.bench.engine_bench import BLOCK_STEPS, WARM_STEPS, StepTimer, Timing, synchronise, worker_of
     from esamp.engine.allocator import keep_freed_memory
-    from esamp.explorer import Explorer
+    from esamp.exploration.explorer import Explorer
 
     keep_freed_memory()  # our worker does so; here stock vLLM has it too
     blocks = max(1, shape.tokens // BLOCK_STEPS)

@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from esamp.devtools.lockstep.sampler import NO_TOKEN, LockstepSamples
-from esamp.fusion import entropy
+from esamp.fusion.forms import entropy
 
 Array = npt.NDArray[np.float64]
 

@@ -23,7 +23,7 @@ from esamp.distiller.interface import build_bank
 from esamp.distiller.learner import build_learner
 from esamp.distiller.predictors import build_predictor
 from esamp.distiller.warmup import build_warmup
-from esamp.fusion import build_fusion
+from esamp.fusion.forms import build_fusion
 
 NO_TOKEN = -1
 """Padding after the end of a sample."""

@@ -65,7 +65,7 @@ def test_lag_is_one_at_rest_and_at_most_half_a_groups_life() -> None:
 
 
 def test_a_trainer_keeps_up_until_weights_lag_half_of_max_staleness() -> None:
-    """Beta is lowered from there on (esamp.fusion.stale_beta), though no row is dropped."""
+    """Beta is lowered from there on (esamp.exploration.weight_ages.stale_beta), though no row is dropped."""
     capacity = at_load(0.9, latency_s=5.0)
     assert capacity.dropped_share == 0 and 10 < capacity.lag < 128 and capacity.keeps_up
     inputs, costs = replace(SMALL, max_staleness=int(capacity.lag)), replace(FREE, step_s=0.9 / RATE, latency_s=5.0)

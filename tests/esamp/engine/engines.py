@@ -10,7 +10,7 @@ import torch
 from vllm import LLM, SamplingParams
 
 from esamp.batch import BatchStep
-from esamp.explorer import Explorer
+from esamp.exploration.explorer import Explorer
 
 KEPT_ALIVE: list[LLM] = []
 """vLLM's engines share one process group per process, and the first to be collected takes it from the others."""

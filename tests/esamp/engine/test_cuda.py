@@ -22,8 +22,14 @@ from esamp.distiller.prefetch import StreamPrefetcher
 from esamp.distiller.shared_init import SharedInitBank
 from esamp.distiller.vocabulary_distiller import VocabularyDistillerBank
 from esamp.distiller.warmup import FitWarmup
-from esamp.fusion import ClampedFusion, EntropyMatchedTemperature, Fusion, ProposedFusion, SubtractionFusion
-from esamp.logit_adjustment import CandidateAdjustment, DenseAdjustment, KnownCandidates, LogitAdjustment, mix_hidden
+from esamp.fusion.forms import ClampedFusion, EntropyMatchedTemperature, Fusion, ProposedFusion, SubtractionFusion
+from esamp.fusion.logit_adjustment import (
+    CandidateAdjustment,
+    DenseAdjustment,
+    KnownCandidates,
+    LogitAdjustment,
+    mix_hidden,
+)
 
 pytestmark = pytest.mark.gpu
 H, V = 64, 96

@@ -13,7 +13,7 @@ from vllm import LLM
 
 from esamp.config import ESampConfig
 from esamp.distiller.learner import WeightsVersion
-from esamp.explorer import Explorer
+from esamp.exploration.explorer import Explorer
 from esamp.policy import Counters, build_policy
 from tests.esamp.engine.engines import (
     PROMPTS,

@@ -17,8 +17,8 @@ from esamp.draw.cpu import CompiledDraw
 from esamp.draw.inputs import DrawInputs, DrawnTokens
 from esamp.draw.kernel_library import NoKernel
 from esamp.engine.sampler import ESampSampler, FusedTopKTopPSampler, TorchTopKTopPSampler, is_unfiltered_batch
-from esamp.fusion import Fusion, ProposedFusion
-from esamp.logit_adjustment import DenseAdjustment, LogitAdjustment
+from esamp.fusion.forms import Fusion, ProposedFusion
+from esamp.fusion.logit_adjustment import DenseAdjustment, LogitAdjustment
 
 pytestmark = pytest.mark.engine
 DRAWS = 40_000

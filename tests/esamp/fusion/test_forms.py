@@ -7,7 +7,7 @@ import torch
 
 from esamp.config import ESampConfig
 from esamp.distiller.reference import fused_distribution
-from esamp.fusion import (
+from esamp.fusion.forms import (
     ClampedFusion,
     EntropyMatchedTemperature,
     Fusion,
@@ -15,7 +15,6 @@ from esamp.fusion import (
     SubtractionFusion,
     build_fusion,
     entropy,
-    stale_beta,
 )
 
 fuse = ProposedFusion().fuse
@@ -160,10 +159,6 @@ def test_the_config_chooses_the_form(name: str, form: Fusion) -> None:
     built = build_fusion(ESampConfig.from_dict({"fusion": name, "max_shift": 0.5}))
     assert type(built) is type(form)
     assert not isinstance(built, ClampedFusion) or built.limit == 0.5
-
-
-def test_beta_fades_with_staleness() -> None:
-    assert [stale_beta(0.4, lag, 8) for lag in (1, 4, 6, 8, 100)] == pytest.approx([0.4, 0.4, 0.2, 0.0, 0.0])
 
 
 def test_a_directional_shift_is_uncorrelated_with_the_models_logits() -> None:

@@ -18,8 +18,8 @@ from esamp.config import ESampConfig
 from esamp.distiller.prompt_groups import ExploringRequest
 from esamp.engine import adapter
 from esamp.engine.adapter import DeferredHead
-from esamp.fusion import ProposedFusion, build_fusion
-from esamp.logit_adjustment import (
+from esamp.fusion.forms import ProposedFusion, build_fusion
+from esamp.fusion.logit_adjustment import (
     CandidateAdjustment,
     CandidateSearch,
     CountedCandidates,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from esamp.draw.inputs import DistillerLogits
-from esamp.fusion import Fusion, ProposedFusion
+from esamp.fusion.forms import Fusion, ProposedFusion
 
 
 class FilteredLogitsProcessor(Protocol):

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from esamp.fusion import ClampedFusion, EntropyMatchedTemperature, Fusion, ProposedFusion, SubtractionFusion
-from esamp.logit_adjustment import (
+from esamp.fusion.forms import ClampedFusion, EntropyMatchedTemperature, Fusion, ProposedFusion, SubtractionFusion
+from esamp.fusion.logit_adjustment import (
     CandidateAdjustment,
     CandidateSearch,
     CountedCandidates,

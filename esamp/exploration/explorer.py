@@ -12,20 +12,18 @@ Legend: B batch rows, R exploring rows, H hidden size, V vocabulary.
 """
 
 import logging
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from esamp.batch import BatchRows, BatchStep, CapturedRows, NewRequest, PromptRows
 from esamp.config import ESampConfig
 from esamp.distiller.background import background_executor
-from esamp.distiller.bank import DistillerBank, Forward
+from esamp.distiller.bank import DistillerBank
 from esamp.distiller.hidden_rows import HiddenRows, SourceRows
 from esamp.distiller.interface import build_bank
 from esamp.distiller.learner import Learner, build_learner
@@ -33,37 +31,23 @@ from esamp.distiller.predictors import OwnPrediction, Prediction, build_predicto
 from esamp.distiller.prefetch import build_prefetcher
 from esamp.distiller.prompt_groups import ExploringRequest, GroupTable
 from esamp.distiller.warmup import build_warmup
-from esamp.ended_rows import EndedRows
 from esamp.engine import adapter
 from esamp.engine.adapter import SourceHook
-from esamp.fusion import stale_beta
-from esamp.fusion_place import FusionPlace
-from esamp.logit_adjustment import LogitAdjustment
+from esamp.exploration.ended_rows import EndedRows
+from esamp.exploration.request_reader import RequestReader
+from esamp.exploration.row_plan import RowPlan
+from esamp.exploration.step import ExploringStep
+from esamp.exploration.weight_ages import WeightAges
+from esamp.fusion.logit_adjustment import LogitAdjustment
+from esamp.fusion.place import FusionPlace
 from esamp.policy import Counters, SamplingPolicy, StepPlan, VanillaPolicy
-from esamp.request_args import BETA_KEY, GROUP_SIZE_KEY, group_of
-from esamp.row_plan import RowPlan
 from esamp.scope import SHARED_GROUP
-from esamp.telemetry import PolicyMeasures, RowVersions
+from esamp.telemetry import PolicyMeasures
 
 logger = logging.getLogger(__name__)
 
 PROMPT_ROWS_AT_ONCE = 256
 """Least squares takes a matrix of this size squared for the rows of one training."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ExploringStep:
-    """The exploring rows of one step."""
-
-    plan: RowPlan
-    hidden: HiddenRows
-    lags: tuple[int, ...]
-    """Per live group: decode steps, this one included, since the newest that its weights have learned from."""
-    versions: tuple[str, ...]
-    """Per live group."""
-    adjustment: LogitAdjustment | None
-    """None if every row has beta 0."""
-    forward: Forward | None
 
 
 class Explorer(SamplingPolicy):
@@ -74,6 +58,7 @@ class Explorer(SamplingPolicy):
         self.config = config
         self.worker = worker
         self._counters = Counters()
+        self._requests = RequestReader(config)
         self.source_layer = config.layer_of(adapter.num_layers(worker))
         adapter.enable_source_layer(worker, self.source_layer)
         adapter.check_head(worker)
@@ -119,18 +104,9 @@ class Explorer(SamplingPolicy):
         for request_id in finished:
             self.groups.remove(request_id)
         for request in new:
-            beta = self._beta_of(request)
-            if beta > 0 and not request.is_greedy:
-                self.groups.add(
-                    ExploringRequest(
-                        request.request_id,
-                        self._group_of(request),
-                        beta,
-                        is_unfiltered=request.is_unfiltered,
-                        top_k=request.top_k,
-                        group_size=self._group_size_of(request),
-                    )
-                )
+            exploring = self._requests.read(request)
+            if exploring is not None:
+                self.groups.add(exploring)
 
     def expect_no_more(self, group: str | None) -> None:
         """See SamplingPolicy."""
@@ -214,26 +190,10 @@ class Explorer(SamplingPolicy):
 
     def measures(self, step: BatchStep) -> PolicyMeasures:
         """Novelty |h - prediction| / |h|, loss, lag and version of the adjusted rows."""
-        size, device = len(step.request_ids), step.target_BH.device
-        measures = PolicyMeasures.none(size, device)
-        if self._step is None or self._step.adjustment is None:
-            return measures
-        plan, adjustment = self._step.plan, self._step.adjustment
-        novelty_R = adjustment.error_RH.norm(dim=-1) / adjustment.hidden_RH.norm(dim=-1)
-        lag_G = torch.tensor(self._step.lags, dtype=torch.float32, device=device)
-
-        def of_batch(values_R: Tensor, elsewhere_B: Tensor) -> Tensor:
-            if isinstance(plan.index, slice):
-                return values_R
-            return elsewhere_B.index_copy(0, plan.index, values_R)
-
-        return PolicyMeasures(
-            of_batch((adjustment.is_finite_R & (adjustment.beta_R > 0)).float(), measures.intervened_B),
-            of_batch(novelty_R, measures.novelty_B),
-            of_batch(self.bank.loss_S[plan.slots_R], measures.loss_B),
-            of_batch(lag_G[plan.group_R], measures.lag_B),
-            RowVersions(self._step.versions, plan.group_B),
-        )
+        size = len(step.request_ids)
+        if self._step is None:
+            return PolicyMeasures.none(size, step.target_BH.device)
+        return self._step.measures(size, self.bank.loss_S)
 
     def counters(self) -> Counters:
         """See SamplingPolicy; waits for the device. Logs a warning if a slot diverged."""
@@ -252,40 +212,13 @@ class Explorer(SamplingPolicy):
                 "trained_rows": self._counters.trained_rows - (0 if is_untrained else int(self._ended_total)),
                 "vanilla_groups": self.groups.vanilla_groups,
                 "live_groups": len(self.groups),
+                "rejected_requests": self._requests.rejected,
             }
         )
 
     def initial_gain(self) -> Tensor:
         """Output gain [H] that Distillers start from, fp32 on the host."""
         return adapter.final_norm_weights(self.worker).float().cpu()
-
-    def _beta_of(self, request: NewRequest) -> float:
-        beta = request.extra_args.get(BETA_KEY, self.config.beta)
-        if not isinstance(beta, int | float) or not math.isfinite(beta) or beta < 0:
-            self._counters.rejected_requests += 1
-            logger.warning(
-                "esamp: request %s stays vanilla: esamp_beta must be a finite number >= 0; got %r",
-                request.request_id,
-                beta,
-            )
-            return 0.0
-        return beta
-
-    def _group_size_of(self, request: NewRequest) -> int:
-        size = request.extra_args.get(GROUP_SIZE_KEY, 1)
-        if type(size) is not int or size < 1:
-            self._counters.rejected_requests += 1
-            logger.warning(
-                "esamp: request %s: %s must be an int >= 1, got %r; its group lives as long as its requests run",
-                request.request_id,
-                GROUP_SIZE_KEY,
-                size,
-            )
-            return 1
-        return size
-
-    def _group_of(self, request: NewRequest) -> str:
-        return self.config.distiller_scope.group(group_of(request))
 
     def _explore(self, step: BatchStep) -> ExploringStep | None:
         """Bring the weights up to date and predict the exploring rows; None if there are none."""
@@ -301,18 +234,13 @@ class Explorer(SamplingPolicy):
         if not plan.rows:
             return None
         hidden = HiddenRows(step.source_BH[plan.index], plan.batch, step.target_BH[plan.index])
-        lags, versions, strengths = self._ages(plan)
+        ages = WeightAges.after_one_more_step(plan.live_groups, self.learner, self.config)
         beta_R = plan.beta_R
-        if any(strength < 1 for strength in strengths):
-            # A slot that is warming up has no beta either, and is not stale.
-            is_stale_G = [
-                strength < 1 and lag > self.config.max_staleness / 2
-                for strength, lag in zip(strengths, lags, strict=True)
-            ]
-            self._counters.stale_rows += int(np.array(is_stale_G)[plan.group_B[list(plan.rows)]].sum())
-            beta_R = beta_R * torch.tensor(strengths, device=beta_R.device)[plan.group_R]
-            if not any(strengths):
-                return ExploringStep(plan, hidden, lags, versions, None, None)
+        if not ages.are_trusted:
+            self._counters.stale_rows += ages.stale_rows(plan, self.config.max_staleness)
+            beta_R = ages.scale(plan)
+            if not any(ages.shares):
+                return ExploringStep(plan, hidden, ages, None, None)
         if prefetched is None:
             self._counters.late_predictions += 1
             prediction = self.predictor.predict(hidden)
@@ -331,7 +259,7 @@ class Explorer(SamplingPolicy):
             is_finite_R=is_finite_R,
             beta_R=self.warmup.scale(beta_R, self.bank, plan.slots_R),
         )
-        return ExploringStep(plan, hidden, lags, versions, adjustment, prediction.forward)
+        return ExploringStep(plan, hidden, ages, adjustment, prediction.forward)
 
     def _attach_source_hook(self) -> SourceHook | None:
         """The hook on the shallow layer; None where the layers do not run one by one in Python."""
@@ -360,27 +288,6 @@ class Explorer(SamplingPolicy):
         if self._plan is None or not self._plan.describes(batch):
             self._plan = RowPlan.of(batch, self.groups, self.bank.device)
         return self._plan
-
-    def _ages(self, plan: RowPlan) -> tuple[tuple[int, ...], tuple[str, ...], tuple[float, ...]]:
-        """Lag, version and share of beta of each group in the step."""
-        assert self.learner is not None
-        lags, versions, strengths = [], [], []
-        for group in plan.live_groups:
-            assert group.slot is not None
-            group.steps_seen += 1
-            version = self.learner.version(group.slot)
-            lags.append(group.steps_seen - version.learned)
-            versions.append(str(version))
-            strengths.append(self._share_of_beta(version.step, lags[-1]))
-        return tuple(lags), tuple(versions), tuple(strengths)
-
-    def _share_of_beta(self, steps: int, lag: int) -> float:
-        if steps < self.config.warmup_steps:
-            return 0.0
-        # Weights that never learn are the point of trainer="none", and a set lag that of lag=...: neither is stale.
-        if self.config.trainer in ("none", "sync", "local"):
-            return 1.0
-        return stale_beta(1.0, lag, self.config.max_staleness)
 
     def _open_slot(self, slot: int, group: str) -> None:
         assert self.learner is not None

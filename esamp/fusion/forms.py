@@ -155,13 +155,3 @@ def build_fusion(config: ESampConfig) -> Fusion:
             return DirectionalFusion()
         case "entropy_matched":
             return EntropyMatchedTemperature()
-
-
-def stale_beta(beta: float, lag: float, max_staleness: int) -> float:
-    """beta, lowered linearly to 0 as `lag` (decode steps) goes from half of `max_staleness` to all of it.
-
-    A Distiller that no longer learns goes on penalising what it once knew, so its influence fades. The paper trains in step and has no such
-    case.
-    """
-    half = max_staleness / 2
-    return beta * min(1.0, max(0.0, (max_staleness - lag) / half))

@@ -1,0 +1,1 @@
+"""Exploratory Sampling inside one vLLM worker: who explores, with which weights, and the step itself."""

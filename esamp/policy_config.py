@@ -26,6 +26,8 @@ class PolicyConfig:
     siblings_form_sequence: ClassVar[bool] = False
     """True if siblings are drawn from one low-discrepancy sequence by their index: any k neighbours are then distributed as a group of k,
     and a random k-subset is not."""
+    keeps_marginals: ClassVar[bool] = False
+    """True if each sample by itself is distributed as the plain model's, however siblings depend on each other."""
 
     @property
     def couples_samples(self) -> bool:

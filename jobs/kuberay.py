@@ -84,11 +84,12 @@ def render_manifest(command: RenderCommand, args: list[str]) -> None:
 
 
 def check(command: CheckCommand) -> None:
-    """Print nothing if the operator would take the file. Raises InputError with what it would refuse."""
+    """Say that the operator would take the file. Raises InputError with what it would refuse."""
     from pipelines.deploy.render import check_manifests
 
     if refused := check_manifests(command.file):
         raise InputError(f"KubeRay 1.7 would refuse {command.file}: {' '.join(refused)}")
+    print(f"{command.file}: KubeRay 1.7 would take it")
 
 
 def parse(args: list[str]) -> RenderCommand | CheckCommand:

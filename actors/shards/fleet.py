@@ -22,7 +22,7 @@ from ray.exceptions import ActorUnavailableError, RayError
 
 from actors.config import EngineConfig, ShardConfig, learns_elsewhere
 from actors.errors import EngineStartError, last_line
-from actors.names import actor_name
+from actors.names import actor_name, shard_name
 from actors.shards.shard_actor import ShardActor
 from actors.trainers.pool import TrainerPool
 from actors.types import ShardStats, TrainerSpec, TrainerStats
@@ -158,7 +158,7 @@ class Fleet:
         self.shards, self._pool = [], None
 
     def _new_shard(self, index: int) -> ActorHandle:
-        engine, name = self.config.engine, f"shard-{index}"
+        engine, name = self.config.engine, shard_name(index)
         return (
             ray.remote(self.shard_class)
             .options(
@@ -189,9 +189,9 @@ class Fleet:
             # Started only when it fits: an actor that Ray holds pending would take the place of the run's other stages on a node that comes
             # back.
             if has_room(engine, len(self.shards) + 1, other_cpus=other_cpus):
-                shard = self._new_shard(len(self.shards))
+                name, shard = shard_name(len(self.shards)), self._new_shard(len(self.shards))
                 self.shards.append(shard)
-                router.add.remote(shard)
+                router.add.remote(shard, name)
                 logger.info("the cluster has room for shard %d of %d", len(self.shards), self.num_shards)
 
     def __exit__(

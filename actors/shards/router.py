@@ -22,7 +22,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
 from actors.errors import SHARD_LOST, EngineFailed, NoShardLeft, UnitGivenUp, last_line
-from actors.names import actor_name
+from actors.names import actor_name, shard_name
 from actors.shards.placement import drivers_node
 from actors.shards.shard_loads import ShardLoads
 from actors.types import RouterCounts, Sample, WorkUnit
@@ -65,6 +65,7 @@ class KnownShard:
     """What the router knows of a shard."""
 
     handle: ActorHandle
+    name: str
     incarnation: str = ""
     """Of its process; empty before it joined for the first time."""
     death: str | None = None
@@ -92,9 +93,9 @@ class ShardRouter:
         self._restarts = self._run_again = 0
         self._warnings = WarningLog("router")
 
-    async def add(self, shard: ActorHandle) -> None:
-        """Add a shard, which is live once it answers `join`."""
-        self._shards.append(KnownShard(shard))
+    async def add(self, shard: ActorHandle, name: str) -> None:
+        """Add a shard, which is live once it answers `join`. Its name comes with it: calls to an async actor may overtake each other."""
+        self._shards.append(KnownShard(shard, name))
         index = self._loads.add()
         self._start(self._join(index))
         if self._stall_s:
@@ -127,7 +128,9 @@ class ShardRouter:
         self._run_again += 1
         if lease.number not in self._leases:
             return  # another unit of that shard reported it first
-        self._warnings.record("shard_lost", f"shard-{lease.shard} was lost and its units run again: {reason}")
+        self._warnings.record(
+            "shard_lost", f"{self._shards[lease.shard].name} was lost and its units run again: {reason}"
+        )
         self._loads.set_lost(lease.shard)
         self._leases = {number: held for number, held in self._leases.items() if held.shard != lease.shard}
         self._start(self._join(lease.shard))
@@ -228,7 +231,7 @@ class ShardRouter:
                 break
         else:
             shard.death = reason
-            self._warnings.record("shard_died", f"shard-{index} is dead for good: {reason}")
+            self._warnings.record("shard_died", f"{shard.name} is dead for good: {reason}")
         await self._notify_change()
 
     async def _watch(self, index: int) -> None:
@@ -236,7 +239,8 @@ class ShardRouter:
 
         Tokens are watched and not steps: an engine whose steps return without a token stands still as much as one whose step never returns.
         """
-        handle, known, last_token = self._shards[index].handle, -1, time.monotonic()
+        handle, name = self._shards[index].handle, self._shards[index].name
+        known, last_token = -1, time.monotonic()
         while True:
             await asyncio.sleep(self._stall_s / CHECKS_PER_STALL)
             if not (self._loads.is_live(index) and any(lease.shard == index for lease in self._leases.values())):
@@ -255,7 +259,7 @@ class ShardRouter:
             if (seconds := time.monotonic() - last_token) >= self._stall_s:
                 self._warnings.record(
                     "shard_stalled",
-                    f"shard-{index} generated no token for {seconds / 60:.1f} minutes with samples running; it was killed, and what it had "
+                    f"{name} generated no token for {seconds / 60:.1f} minutes with samples running; it was killed, and what it had "
                     "not finished is generated again",
                 )
                 ray.kill(handle, no_restart=False)
@@ -270,7 +274,7 @@ def start_router(
     spread: bool,
     stall_s: float = 0.0,
 ) -> ActorHandle:
-    """A router for these shards; see ShardRouter."""
+    """A router for these shards, in the order in which they were started; see ShardRouter."""
     router: ActorHandle = (
         ray.remote(ShardRouter)
         .options(
@@ -281,7 +285,7 @@ def start_router(
         )
         .remote(list(trainers), units_per_shard=units_per_shard, spread=spread, stall_s=stall_s)
     )
-    ray.get([router.add.remote(shard) for shard in shards])
+    ray.get([router.add.remote(shard, shard_name(index)) for index, shard in enumerate(shards)])
     return router
 
 

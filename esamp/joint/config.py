@@ -22,6 +22,7 @@ class QuasiConfig(PolicyConfig):
         "Siblings are not exchangeable: pass@k is the mean over windows of k neighbouring samples, not over random subsets.",
     )
     siblings_form_sequence: ClassVar[bool] = True
+    keeps_marginals: ClassVar[bool] = True
     start: str = "prompt"
     """Where a sample's code begins to choose its tokens: "prompt", at the first; "first-fork", at the first token whose most likely
     candidate has a probability below `fork_probability`; "code-fence", after the line that opens the reply's first code block; "token N",
@@ -58,6 +59,7 @@ class LatentConfig(PolicyConfig):
         "Siblings are coupled in the order in which they arrive at a cell, so samples depend on the schedule of the engine.",
         "Cells are shared within one engine: siblings on other shards are independent.",
     )
+    keeps_marginals: ClassVar[bool] = True
     cells: str = "latent"
     """What a cell is: "latent", signs of random projections of the deep state; controls without a network: "prefix", the exact tokens
     so far; "suffix", the last `suffix_tokens` of them."""

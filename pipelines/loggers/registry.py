@@ -127,7 +127,7 @@ LOGGERS: dict[str, Callable[[LoggedRun], RunLogger]] = {
     "mlflow": MlflowLogger,
     "tensorboard": TensorBoardLogger,
 }
-"""Each needs the extra of its name: pip install "esamp-ray[mlflow]"."""
+"""Each needs the extra of its name: pip install ".[mlflow]" in the checkout."""
 
 
 def start_loggers(names: Sequence[str], run: LoggedRun) -> RunLoggers:
@@ -140,7 +140,7 @@ def start_loggers(names: Sequence[str], run: LoggedRun) -> RunLoggers:
         try:
             started[name] = LOGGERS[name](run)
         except ImportError as error:
-            raise InputError(f'--log-to {name} needs a package: pip install "esamp-ray[{name}]" ({error}).') from error
+            raise InputError(f'--log-to {name} needs a package: pip install ".[{name}]" in the checkout ({error}).') from error
         except Exception as error:
             raise InputError(f"--log-to {name} cannot start: {' '.join(str(error).split())}") from error
     return RunLoggers(started)

@@ -48,6 +48,11 @@ class Condition:
         return self.config.policy is not None and self.config.policy.couples_samples
 
     @property
+    def keeps_marginals(self) -> bool:
+        """True if each sample by itself is distributed as the plain model's at these settings."""
+        return self.config.policy is None or self.config.policy.keeps_marginals
+
+    @property
     def correct_RPN(self) -> npt.NDArray[np.bool_]:
         """Verdicts in launch order."""
         return np.stack([run.correct_PN for run in self.runs])

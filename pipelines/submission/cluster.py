@@ -13,6 +13,11 @@ from pipelines.errors import InputError, RunError
 PORT = 8265
 CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env.packaging")
 """Loggers of Ray that tell of each upload and connection, at a level of their own."""
+NO_AGENT_HINT = (
+    " The agent of the head's node starts the jobs, and does not answer: right after `ray start`, wait some seconds. Else "
+    "/tmp/ray/session_latest/logs/dashboard_agent.log on the head says why; if another Ray there holds its port, start the head with "
+    "--dashboard-agent-listen-port."
+)
 ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
 
@@ -46,4 +51,6 @@ def one_line_cluster_errors() -> Iterator[None]:
             "or into a file that RAY_AUTH_TOKEN_PATH names."
         ) from error
     except (RuntimeError, ValueError, OSError) as error:
-        raise RunError(f"Ray's job server: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split())
+        hint = NO_AGENT_HINT if "No available agent" in reason else ""
+        raise RunError(f"Ray's job server: {reason}{hint}") from error

@@ -7,8 +7,18 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.report.run_set import Condition, RunSet
-from pipelines.statistics.comparison.paired import PairedComparison, SolvedByOne, compare_paired, holm, mcnemar
+from pipelines.statistics.comparison.coupling_gain import coupling_gain_per_problem
+from pipelines.statistics.comparison.paired import (
+    PairedComparison,
+    SolvedByOne,
+    compare_paired,
+    holm,
+    mcnemar,
+    sign_flip_test,
+)
 from pipelines.statistics.comparison.sample_efficiency import SampleEfficiency, sample_efficiency
+from pipelines.statistics.group_estimator import group_estimator
+from pipelines.statistics.interval import Interval, mean_interval
 
 LEVEL = 0.05
 """Adjusted p-values below this count as more than chance."""
@@ -32,6 +42,16 @@ class DifferenceAtK:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CouplingGainAtK:
+    """What coupling the siblings gained at one k, the luck of both conditions in pass@1 taken out (coupling_gain.py)."""
+
+    k: int
+    gain: Interval
+    p_value: float
+    """Two-sided, by flipping signs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ConditionComparison:
     """A condition against the baseline."""
 
@@ -44,6 +64,8 @@ class ConditionComparison:
     """Problems solved by one and not the other; None with replicates, where a problem has more than one result."""
     efficiency: list[SampleEfficiency] = field(default_factory=list)
     """By rising k: how many independent samples are worth k of the condition's. Empty unless the baseline's samples are independent."""
+    coupling: list[CouplingGainAtK] = field(default_factory=list)
+    """By rising k. Empty unless the condition's samples are coupled and otherwise distributed as the baseline's, which are independent."""
 
 
 def compare_conditions(run_set: RunSet) -> list[ConditionComparison]:
@@ -68,7 +90,46 @@ def compare_condition(condition: Condition, baseline: Condition, ks: tuple[int, 
         if has_one_run
         else None,
         efficiency=[] if baseline.couples_samples else [efficiency_at(condition, baseline, k) for k in ks if k > 1],
+        coupling=coupling_gains(condition, baseline, ks),
     )
+
+
+def coupling_gains(condition: Condition, baseline: Condition, ks: tuple[int, ...]) -> list[CouplingGainAtK]:
+    """At each k up to half of the baseline's samples, beyond which the plain difference is more precise; see ConditionComparison."""
+    if not differ_in_coupling_only(condition, baseline):
+        return []
+    most = len(baseline.runs) * baseline.group_size // 2
+    return [coupling_gain_at(condition, baseline, k) for k in ks if 1 < k <= most]
+
+
+def differ_in_coupling_only(condition: Condition, baseline: Condition) -> bool:
+    """True if a sample of either has the same distribution, and only the condition's siblings depend on each other."""
+    return (
+        condition.couples_samples
+        and not baseline.couples_samples
+        and condition.keeps_marginals
+        and baseline.keeps_marginals
+        and condition.config.sampling == baseline.config.sampling
+    )
+
+
+def coupling_gain_at(condition: Condition, baseline: Condition, k: int) -> CouplingGainAtK:
+    """Mean over the condition's runs; a baseline of several runs counts as one group of all their samples."""
+    independent_RPN = baseline.correct_RPN
+    num_runs, num_problems, num_samples = independent_RPN.shape
+    estimate = group_estimator(siblings_form_sequence=condition.config.siblings_form_sequence)
+    gains_RP = [
+        coupling_gain_per_problem(
+            list(run.correct_PN),
+            np.full(num_problems, num_runs * num_samples),
+            independent_RPN.sum(axis=(0, 2)),
+            k,
+            estimate,
+        )
+        for run in condition.runs
+    ]
+    gain_P = np.mean(gains_RP, axis=0)
+    return CouplingGainAtK(k=k, gain=mean_interval(gain_P, bounds=(-k, k)), p_value=sign_flip_test(gain_P))
 
 
 def efficiency_at(condition: Condition, baseline: Condition, k: int) -> SampleEfficiency:

@@ -18,7 +18,7 @@ import yaml
 from jobs import kuberay
 from pipelines.config.run import EMBEDDED_MODEL
 
-pytest.importorskip("grpc_reflection", reason="Ray Serve needs its extra: pip install 'esamp-ray[serve]'")
+pytest.importorskip("grpc_reflection", reason="Ray Serve needs its extra: pip install '.[serve]'")
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.engine, pytest.mark.timeout(1500)]
 ENGINE = ["--run.engine.enforce-eager", "--run.engine.dtype", "float32", "--run.engine.kv-cache-gib", "0.1"]
 START_S = 600

@@ -327,6 +327,7 @@ def test_a_changed_copy_of_an_example_is_checked_by_the_command(
     path = tmp_path / "rayjob.yaml"
     path.write_text(yaml.safe_dump(manifest))
     kuberay.main(["check", str(path)])
+    assert capsys.readouterr().out == f"{path}: KubeRay 1.7 would take it\n"
     manifest["spec"]["suspend"] = True
     path.write_text(yaml.safe_dump(manifest))
     with pytest.raises(SystemExit) as end:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from actors.config import SamplingConfig
 from pipelines.errors import InputError
 from pipelines.report import number_format
 from pipelines.report.caveats import caveats, depends_on_siblings
@@ -104,6 +105,21 @@ def test_the_order_of_runs_and_parts_changes_no_number(tmp_path: Path) -> None:
     for run in runs:
         run.storage.move("samples/0.parquet", "samples/2.parquet")
     assert compare_conditions(read_run_set(runs[::-1])) == first
+
+
+def test_the_gain_by_coupling_is_told_of_joint_draws_at_the_same_settings_only(tmp_path: Path) -> None:
+    settings = [
+        config("vanilla"),
+        config("quasi"),
+        config("quasi", sampling=SamplingConfig(temperature=0.5)),
+        config("esamp"),
+    ]
+    runs = [write_run(tmp_path / str(i), c, solved_share=0.3) for i, c in enumerate(settings)]
+    joint, colder, learner = compare_conditions(read_run_set(runs))
+    assert [at.k for at in joint.coupling] == [2], "up to half of the baseline's 4 samples"
+    assert colder.condition == "quasi, temperature=0.5" and colder.coupling == [] and learner.coupling == []
+    write_report(runs[:2], tmp_path / "report", ReportConfig())
+    assert "By coupling alone" in (tmp_path / "report" / "report.html").read_text()
 
 
 def test_groups_of_other_sizes_are_not_compared(tmp_path: Path) -> None:

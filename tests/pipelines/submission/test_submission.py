@@ -16,6 +16,7 @@ from pipelines.live.progress_file import RunProgress, write_progress
 from pipelines.runs.storage import storage_at
 from pipelines.submission import follow as follow_module
 from pipelines.submission import job as job_module
+from pipelines.submission.cluster import one_line_cluster_errors
 from pipelines.submission.follow import JobDisplay, exit_code, follow, progress_in, reachable
 from pipelines.submission.job import JobOrder, RunJob, find_job, run_jobs, stop, submit
 from pipelines.submission.package import files_named, working_folder
@@ -45,6 +46,19 @@ def log_file() -> Console:
 def shown(console: Console) -> str:
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
+
+
+def test_a_head_that_cannot_start_jobs_is_told_with_the_place_to_look() -> None:
+    """Ray's own message, as a second Ray on the head's machine brought it about, advises to try again for ever."""
+    with (
+        pytest.raises(RunError, match=r"No available agent.*dashboard_agent\.log.*--dashboard-agent-listen-port"),
+        one_line_cluster_errors(),
+    ):
+        raise RuntimeError(
+            "Request failed with status code 500: No available agent to submit job, please try again later.."
+        )
+    with pytest.raises(RunError, match=r"^Ray's job server: gone$"), one_line_cluster_errors():
+        raise OSError("gone")
 
 
 def test_a_job_is_named_after_its_run_and_told_its_id() -> None:

@@ -140,7 +140,9 @@ def start_loggers(names: Sequence[str], run: LoggedRun) -> RunLoggers:
         try:
             started[name] = LOGGERS[name](run)
         except ImportError as error:
-            raise InputError(f'--log-to {name} needs a package: pip install ".[{name}]" in the checkout ({error}).') from error
+            raise InputError(
+                f'--log-to {name} needs a package: pip install ".[{name}]" in the checkout ({error}).'
+            ) from error
         except Exception as error:
             raise InputError(f"--log-to {name} cannot start: {' '.join(str(error).split())}") from error
     return RunLoggers(started)

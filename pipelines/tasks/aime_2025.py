@@ -3,16 +3,9 @@
 Source and split as in lighteval (tasks/tasks/aime.py). The hub's copy was not loaded here.
 """
 
-from pipelines.problems.task import Columns, HubSource, Task
-from pipelines.tasks.math500 import MATH_PROMPT, MATH_PROMPT_SOURCE
+from dataclasses import replace
 
-TASK = Task(
-    name="aime2025",
-    source=HubSource("yentinglin/aime_2025", split="train"),
-    rows=Columns(problem=("problem",), answer=("answer", "expected_answer"), id=("id",)),
-    prompt=MATH_PROMPT,
-    prompt_source=MATH_PROMPT_SOURCE,
-    verifier="math",
-    num_problems=30,
-    max_tokens=8192,
-)
+from pipelines.problems.task import HubSource
+from pipelines.tasks import aime_2024
+
+TASK = replace(aime_2024.TASK, name="aime2025", source=HubSource("yentinglin/aime_2025", split="train"))

@@ -4,18 +4,9 @@ numpy, which the sandbox lets them.
 The prompt is HumanEval's. The hub's copy was not loaded here: the columns are HumanEval's.
 """
 
-from pipelines.problems.task import HubSource, Task
-from pipelines.tasks.humaneval import CODE_PROMPT, CODE_PROMPT_SOURCE, NEXT_STATEMENTS, read_row
+from dataclasses import replace
 
-TASK = Task(
-    name="humaneval_plus",
-    source=HubSource("evalplus/humanevalplus"),
-    rows=read_row,
-    prompt=CODE_PROMPT,
-    raw_prompt="{problem}\n",
-    raw_stop=NEXT_STATEMENTS,
-    prompt_source=CODE_PROMPT_SOURCE,
-    verifier="code",
-    max_tokens=1024,
-    num_problems=164,
-)
+from pipelines.problems.task import HubSource
+from pipelines.tasks import humaneval
+
+TASK = replace(humaneval.TASK, name="humaneval_plus", source=HubSource("evalplus/humanevalplus"))

@@ -6,28 +6,17 @@ was not loaded here.
 """
 
 import json
+from dataclasses import replace
 
 from pipelines.problems.problem import Problem
-from pipelines.problems.task import HubSource, Row, Task, TaskOptions
-from pipelines.tasks.humaneval import CODE_PROMPT, CODE_PROMPT_SOURCE
-from pipelines.tasks.mbpp import NEXT_PROBLEM, docstring
+from pipelines.problems.task import HubSource, Row, TaskOptions
+from pipelines.tasks import mbpp
 
 
 def read_row(row: Row, options: TaskOptions) -> Problem:
     """The answer holds the script of all tests, and what it imports."""
     tests = {"test_imports": list(row["test_imports"]), "test_list": [row["test"]]}
-    return Problem(f"mbpp/{row['task_id']}", docstring(row), json.dumps(tests))
+    return Problem(f"mbpp/{row['task_id']}", mbpp.docstring(row), json.dumps(tests))
 
 
-TASK = Task(
-    name="mbpp_plus",
-    source=HubSource("evalplus/mbppplus"),
-    rows=read_row,
-    prompt=CODE_PROMPT,
-    raw_prompt="{problem}\n",
-    raw_stop=NEXT_PROBLEM,
-    prompt_source=CODE_PROMPT_SOURCE,
-    verifier="code",
-    max_tokens=1024,
-    num_problems=378,
-)
+TASK = replace(mbpp.TASK, name="mbpp_plus", source=HubSource("evalplus/mbppplus"), rows=read_row, num_problems=378)

@@ -93,8 +93,8 @@ def main(args: list[str]) -> None:
 def print_grid(command: CapacityCommand) -> None:
     """Print the table, or JSON; write the plot."""
     # Imported late: matplotlib and torch take seconds that --help need not wait for.
+    from pipelines.capacity.exchange import ExchangeCapacity
     from pipelines.capacity.report import CapacityRow, capacity_table, plot_capacity
-    from pipelines.capacity.run import ExchangeCapacity
 
     rows = []
     for name, inputs in grid_inputs(command):
@@ -144,8 +144,9 @@ def print_run(path: Path, command: CapacityCommand) -> None:
     """Print what a run needs, and whether its trainer keeps up."""
     # Imported late: transformers takes seconds.
     from jobs.passk import parse
+    from pipelines.capacity.exchange import assess_exchange
     from pipelines.capacity.report import CapacityRow, capacity_table
-    from pipelines.capacity.run import assess_exchange, run_needs
+    from pipelines.capacity.run import run_needs
 
     config = parse(["--config", str(path)]).run
     row, needs = CapacityRow(config.model, assess_exchange(config)), run_needs(config)

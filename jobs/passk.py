@@ -56,7 +56,7 @@ def main(args: list[str]) -> None:
         command, defaults = parse_with_defaults(args)
         use_log_format(command.log_format)  # --config may say it too
         # Imported late: Ray and torch take seconds that --help and a mistyped flag need not wait for.
-        from pipelines.capacity.run import exchange_warning
+        from pipelines.capacity.exchange import exchange_warning
         from pipelines.loggers.results import log_report
         from pipelines.logs.console import run_console
         from pipelines.passk import run_passk

@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from pipelines.capacity.run import ExchangeCapacity
+from pipelines.capacity.exchange import ExchangeCapacity
 from pipelines.report.figures.style import STYLE, colour, marker
 
 NUMBER_HEADINGS = (

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from pipelines.capacity.run import exchange_warning
+from pipelines.capacity.exchange import exchange_warning
 from pipelines.config.run import RunConfig
 from pipelines.deploy.commented_yaml import COMMENT_WIDTH, plain, to_yaml
 from pipelines.deploy.config import DeployConfig

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from actors.config import learns_elsewhere
 from esamp.config import ESampConfig
-from pipelines.capacity.run import DRIVER_BYTES, DRIVER_BYTES_PER_UNIT, assess_exchange
+from pipelines.capacity.exchange import assess_exchange
+from pipelines.capacity.model_speed import num_parameters
+from pipelines.capacity.run import DRIVER_BYTES, DRIVER_BYTES_PER_UNIT
 from pipelines.config.run import RunConfig
 from pipelines.deploy.config import DeployConfig
 from pipelines.errors import InputError
-from pipelines.prepare.dry_run import num_parameters
 from pipelines.prepare.model_files import load_model_config
 from pipelines.stages.ray_session import pipeline_cpus
 

@@ -1,24 +1,17 @@
 """What a run would do, told before any engine starts: its config, its first prompt, and how long it may take."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import yaml
 from rich.console import Console
 
+from pipelines.capacity.model_speed import num_parameters, tokens_per_s
 from pipelines.config.identity import config_hash
 from pipelines.config.run import RunConfig
 from pipelines.config.samplers import SAMPLERS
 from pipelines.live.progress_line import clock
 from pipelines.prepare.model_files import load_model_config, load_tokenizer
 from pipelines.prepare.run import PreparedRun, prepare_run
-
-CPU_FLOPS_PER_CORE = 2e10
-GPU_FLOPS = 2e14
-GPU_BYTES_PER_S = 1.5e12
-STEP_OVERHEAD_S = {"cpu": 0.02, "gpu": 0.006}
-"""Per decode step: the engine's own work, sampling and the Distiller. These four are orders of magnitude, not measurements of your
-machine: the estimate is for telling minutes from days."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,23 +78,3 @@ def estimate_run(run: PreparedRun) -> Estimate:
         answer_tokens=answer_tokens,
         seconds=answer_tokens / (config.shards * tokens_per_s(config, num_parameters(model_config))),
     )
-
-
-def tokens_per_s(config: RunConfig, parameters: float) -> float:
-    """Of one shard with a full batch: two floating-point operations per parameter and token, or one pass over the weights per step
-    where that takes longer."""
-    engine = config.engine
-    batch = engine.max_num_seqs
-    if engine.num_gpus:
-        arithmetic_s = 2 * parameters * batch / GPU_FLOPS
-        weights_s = 2 * parameters / GPU_BYTES_PER_S
-        return batch / (max(arithmetic_s, weights_s) + STEP_OVERHEAD_S["gpu"])
-    return batch / (2 * parameters * batch / (CPU_FLOPS_PER_CORE * engine.num_cpus) + STEP_OVERHEAD_S["cpu"])
-
-
-def num_parameters(model_config: Any) -> float:
-    """Roughly: embeddings, and per layer attention and a gated MLP of the width the config states."""
-    hidden, layers = model_config.hidden_size, model_config.num_hidden_layers
-    # GPT-2 and its kin do not name the width of their feed-forward layers.
-    width = model_config.to_dict().get("intermediate_size") or 4 * hidden
-    return model_config.vocab_size * hidden + layers * (4 * hidden**2 + 3 * hidden * width)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from esamp.engine.arguments import engine_argument_names
+from pipelines.capacity.exchange import choose_trainer
 from pipelines.config.run import RunConfig
 from pipelines.errors import InputError
 from pipelines.prepare.load_problems import load_problems
@@ -43,9 +44,6 @@ class PreparedRun:
 
 def prepare_run(config: RunConfig, *, extend: int | None = None) -> PreparedRun:
     """Load and check what the run, or the extended run, is made of. Raises InputError; writes nothing."""
-    # Imported late: it estimates runs that this module prepares.
-    from pipelines.capacity.run import choose_trainer
-
     config, extended_from = (config, ()) if extend is None else extended(config, extend)
     load_model_config(config)
     check_engine_arguments(config)

@@ -8,7 +8,7 @@ import pytest
 
 from actors.config import EngineConfig, ExchangeConfig
 from esamp.config import ESampConfig
-from pipelines.capacity.run import assess_exchange, choose_trainer, with_trainer
+from pipelines.capacity.exchange import assess_exchange, choose_trainer, with_trainer
 from pipelines.config.run import RunConfig
 
 

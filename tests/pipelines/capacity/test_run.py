@@ -10,16 +10,16 @@ from actors.capacity.model import estimate_capacity
 from actors.capacity.trainer_costs import ASSUMED_GPU, MEASURED_CPU
 from actors.config import EngineConfig, ExchangeConfig
 from esamp.config import ESampConfig
-from pipelines.capacity.report import CapacityRow
-from pipelines.capacity.run import (
+from pipelines.capacity.exchange import (
     COMFORTABLE_LOAD,
     ExchangeCapacity,
     assess_exchange,
     exchange_warning,
     run_inputs,
-    run_needs,
     trainers_needed,
 )
+from pipelines.capacity.report import CapacityRow
+from pipelines.capacity.run import run_needs
 from pipelines.config.run import RunConfig
 
 BUSY = CapacityInputs(

@@ -38,7 +38,7 @@ QWEN_7B = Qwen2Config(hidden_size=3584, intermediate_size=18944, num_hidden_laye
 @pytest.fixture(autouse=True)
 def model_of_the_examples(monkeypatch: pytest.MonkeyPatch) -> None:
     """The examples name a model on the hub, which tests do not reach."""
-    for module in ("pipelines.deploy.sizes", "pipelines.capacity.run"):
+    for module in ("pipelines.deploy.sizes", "pipelines.capacity.exchange"):
         monkeypatch.setattr(f"{module}.load_model_config", lambda config: QWEN_7B)
     monkeypatch.setattr(
         "pipelines.prepare.defaults.model_defaults",

@@ -32,7 +32,7 @@ def run_with(*flags: str) -> RunConfig:
 
 @pytest.fixture
 def large_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("pipelines.deploy.sizes", "pipelines.capacity.run"):
+    for module in ("pipelines.deploy.sizes", "pipelines.capacity.exchange"):
         monkeypatch.setattr(f"{module}.load_model_config", lambda config: QWEN_32B)
 
 

@@ -118,9 +118,15 @@ def test_of_two_shards_that_share_a_group_the_newest_weights_win(trainer: ActorH
     wait_until(lambda: (behind.learn(make_rows(9, (0,))), behind.refresh(), behind.version(0).step > 21)[-1])
     assert ray.get(trainer.stats.remote()).groups == 1
     for learner in (ahead, behind):
-        wait_until(lambda it=learner: not len(it._clients[0].send_queue) and it._clients[0].reply is None)
+        wait_until(
+            lambda it=learner: (it.refresh(), not len(it._clients[0].send_queue) and it._clients[0].reply is None)[-1]
+        )
+    before = behind.version(0).step
     behind.learn(make_rows(10, (0,)))
-    wait_until(lambda: (behind.refresh(), ahead.refresh(), behind.version(0).step > ahead.version(0).step)[-1])
+    # Once the trainer has learned them: if only they were on their way, the next rows of the other shard might be learned first.
+    wait_until(lambda: (behind.refresh(), behind.version(0).step > before)[-1])
+    ahead.refresh()
+    assert behind.version(0).step > ahead.version(0).step
     ahead.learn(make_rows(11, (0,)))
     wait_until(lambda: (behind.refresh(), ahead.refresh(), ahead.version(0).step > behind.version(0).step)[-1])
     assert torch.isfinite(ahead.bank.theta_SP).all()

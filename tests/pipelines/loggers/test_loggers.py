@@ -111,7 +111,7 @@ def test_a_package_that_is_missing_is_bad_input(tmp_path: Path, monkeypatch: pyt
         raise ModuleNotFoundError("No module named 'wandb'")
 
     monkeypatch.setitem(LOGGERS, "wandb", missing)
-    with pytest.raises(InputError, match=r'pip install "esamp-ray\[wandb\]"'):
+    with pytest.raises(InputError, match=r'pip install "\.\[wandb\]" in the checkout'):
         start_loggers(["wandb"], run_in(tmp_path))
     with pytest.raises(InputError, match="log_to must be of wandb, mlflow, tensorboard; got 'neptune'"):
         start_loggers(["neptune"], run_in(tmp_path))

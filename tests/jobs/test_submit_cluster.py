@@ -144,7 +144,8 @@ def test_a_run_is_left_followed_stopped_and_gone_on_with(cluster: Cluster, tmp_p
     assert runs.index(run_id) < 3
     follower.send_signal(signal.SIGINT)
     _, errors = follower.communicate(timeout=60)
-    assert follower.returncode == 130 and errors.startswith("the job goes on. Follow it: python -m jobs.submit")
+    assert follower.returncode == 130, errors
+    assert errors.startswith("the job goes on. Follow it: python -m jobs.submit")
 
     again = cluster.run(*words)
     assert again.returncode == 2 and f"is under way as long-{run_id}" in again.stderr

@@ -149,7 +149,8 @@ def on_nodes(event: str, config: RunConfig) -> dict[str, int]:
     ]
     session = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert session.returncode == 0, session.stderr
-    found: dict[str, int] = json.loads(session.stdout.splitlines()[-1])
+    # Ray may print what it thinks of the node's end after it.
+    found: dict[str, int] = json.loads([line for line in session.stdout.splitlines() if line.startswith("{")][-1])
     return found
 
 

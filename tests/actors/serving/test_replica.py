@@ -29,7 +29,9 @@ START_S = 600
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, psutil.Process]]:
     """Address of the server, and the process below which everything runs."""
     folder = tmp_path_factory.mktemp("serve")
-    kuberay.main(["render", "--kind", "rayservice", *ENGINE, "--file", str(folder / "service.yaml")])
+    kuberay.main(
+        ["render", "--kind", "rayservice", "--run.sampler", "esamp", *ENGINE, "--file", str(folder / "service.yaml")]
+    )
     config = yaml.safe_load(yaml.safe_load((folder / "service.yaml").read_text())["spec"]["serveConfigV2"])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -14,6 +14,8 @@ os.environ.update(
         "VLLM_NO_USAGE_STATS": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AUTH_MODE": "disabled",
+        # Whoever calls Ray where there is none gets an error, instead of a Ray of its own that the next test meets.
+        "RAY_ENABLE_AUTO_CONNECT": "0",
     }
 )
 

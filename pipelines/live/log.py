@@ -12,7 +12,6 @@ outlived its session; the first with a verdict counts, else the first. A file is
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
@@ -45,22 +44,22 @@ class LiveLog:
         session: str,
         stage: str,
         save_every_s: float,
-        wait_for_stop: Callable[[float], bool],
         on_saved: Callable[[Collection[pa.Table]], None] = lambda rows: None,
     ) -> None:
-        """`session` and `stage` are part of the files' names. `wait_for_stop(seconds)` returns True as soon as the session is stopping,
-        else False after so many seconds. `on_saved` is told of the rows of each file that was written."""
+        """`session` and `stage` are part of the files' names. `on_saved` is told of the rows of each file that was written."""
         self._storage = storage
         self._prefix = f"{LIVE}/{session}-{stage}"
-        self._save_every_s = save_every_s
-        self._wait_for_stop = wait_for_stop
+        self._interval_s = save_every_s
         self._on_saved = on_saved
         self._rows: dict[Key, pa.Table] = {}
         self._files = self._failures = 0
         self._failure: OSError | None = None
         self._lock = threading.Lock()
         self._saving = threading.Lock()
-        threading.Thread(target=self._run, name="live-log", daemon=True).start()
+        self._wake = threading.Event()
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._run, name="live-log", daemon=True)
+        self._thread.start()
 
     def add(self, row: pa.Table) -> None:
         """Take a sample, or one that was added before and now has its verdict. Raises OSError if samples cannot be saved."""
@@ -87,10 +86,22 @@ class LiveLog:
             self._files += 1
             self._on_saved(rows.values())
 
+    def session_stops(self) -> None:
+        """Save now, and from now on several times a second."""
+        self._interval_s = STOPPING_INTERVAL_S
+        self._wake.set()
+
+    def close(self) -> None:
+        """Save what is left and end the thread. Raises OSError if it cannot be saved."""
+        self._is_closed = True
+        self._wake.set()
+        self._thread.join()
+        self.save()
+
     def _run(self) -> None:
-        while True:
-            if self._wait_for_stop(self._save_every_s):
-                time.sleep(STOPPING_INTERVAL_S)
+        while not self._is_closed:
+            self._wake.wait(self._interval_s)
+            self._wake.clear()
             try:
                 self.save()
                 self._failures = 0

@@ -17,11 +17,10 @@ stage yields until the whole batch is there.
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
-import ray
 from ray.actor import ActorHandle
 
 from actors.errors import UnitGivenUp
@@ -91,9 +90,15 @@ class GenerateSamples:
             session=log.session,
             stage=uuid.uuid4().hex[:8],
             save_every_s=log.save_every_s,
-            wait_for_stop=drain_signal(router),
             on_saved=self._metrics.add_saved,
         )
+        # Also if the router is lost: the session ends then.
+        router.wait_for_drain.remote().future().add_done_callback(lambda _: self._log.session_stops())
+
+    def close(self) -> None:
+        """Save what is left and end the stage's thread. Ray Data does not call it: there the process ends. Raises OSError if samples
+        cannot be saved."""
+        self._log.close()
 
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
         """Generate all work units of the batch at the same time. Raises NoShardLeft."""
@@ -143,14 +148,3 @@ class GenerateSamples:
         if finished.is_generated:
             self._log.add(row)
         return row
-
-
-def drain_signal(router: ActorHandle) -> Callable[[float], bool]:
-    """For LiveLog: waits for the router's word that the session is stopping."""
-    drain = router.wait_for_drain.remote()
-
-    def wait(seconds: float) -> bool:
-        ready, _ = ray.wait([drain], timeout=seconds)
-        return bool(ready)
-
-    return wait

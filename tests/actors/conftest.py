@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
-import ray
+
+from tests import local_ray as fixture
 
 
 @pytest.fixture(scope="package")
 def local_ray() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, object_store_memory=256 * 2**20, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+    with fixture.local_ray(num_cpus=2):
+        yield

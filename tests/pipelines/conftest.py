@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
+
+from tests import local_ray as fixture
 
 
 @pytest.fixture(scope="package")
 def local_ray() -> Iterator[None]:
-    ray.init(address="local", num_cpus=4, object_store_memory=256 * 2**20, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+    with fixture.local_ray(num_cpus=4):
+        yield
 
 
 @pytest.fixture

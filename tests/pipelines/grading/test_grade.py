@@ -327,6 +327,7 @@ def test_a_missing_file_and_an_unknown_task_are_one_line(tmp_path: Path, capsys:
 
 def test_more_workers_than_cores_need_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)  # tests before this one may have started one
     with pytest.raises(
         InputError, match=r"cores; got --workers 1000. Ask for \d+, or name a Ray cluster in RAY_ADDRESS"
     ):

@@ -34,7 +34,10 @@ def test_a_unit_of_a_problem_that_has_stopped_is_not_launched(local_ray: None, t
     async def generated_rows() -> list[int]:
         return [table.num_rows async for table in stage(plan)]
 
-    assert asyncio.run(generated_rows()) == [0]
+    try:
+        assert asyncio.run(generated_rows()) == [0]
+    finally:
+        stage.close()
 
 
 def test_a_shard_is_given_its_batch_twice_over() -> None:

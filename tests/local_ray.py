@@ -9,6 +9,8 @@ from types import FrameType
 import ray
 
 PACKAGES = frozenset({"esamp", "actors", "pipelines", "jobs"})
+WITHOUT_RAY = frozenset({"engine", "distiller"})
+"""Threads of an engine in this process. They never call Ray, and end with the process."""
 
 
 @contextmanager
@@ -24,16 +26,18 @@ def local_ray(*, num_cpus: int) -> Iterator[None]:
     )
     try:
         yield
-        assert own_threads() == [], "these threads go on after the tests that started them: end them there"
+        left = own_threads()
+        assert left == [], f"threads {left} go on after the tests that started them: end them there"
     finally:
         ray.shutdown()
 
 
 def own_threads() -> list[str]:
-    """Names of the threads, but the main one, that run functions of the project's packages."""
+    """Names of the threads that run functions of the project's packages and may call Ray."""
     frames = sys._current_frames()
     others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
-    return sorted(thread.name for thread in others if thread.ident in frames and is_own(frames[thread.ident]))
+    own = [thread.name for thread in others if thread.ident in frames and is_own(frames[thread.ident])]
+    return sorted(name for name in own if name not in WITHOUT_RAY)
 
 
 def is_own(frame: FrameType | None) -> bool:

@@ -7,7 +7,7 @@
         samples/          Parquet files, one row per sample; a unit counts as finished once all its samples lie here without an error,
                           or its problem has stopped early by the run's rule, which follows from the samples that lie here
         verdicts/         verdicts of jobs.verify, a folder for each verifier; run.json says whose count
-        live/             finished samples of work units that are under way; see live_log.py
+        live/             finished samples of work units that are under way; see pipelines/live/log.py
         logs/             what actors and driver warned of, a JSON object a line, a file for each session; see pipelines/logs
         sessions.jsonl    one line per completed session (a run that was stopped and went on has several): time, tokens, shard counters
         todo/             while a session runs: the work units it generates, or the answers it scores

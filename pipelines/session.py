@@ -95,6 +95,7 @@ def generate_work_units(
         # Recorded before the shards are stopped, which takes seconds that the sender of a signal may not give.
         run.folder.clear_todo()
         run.folder.add_session(session)
+        begin.logs.remove()  # a stage's last file may have come after the last look
         if stop is not None:
             raise stop
     check_exploration(run.config, session)

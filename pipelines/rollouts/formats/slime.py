@@ -6,47 +6,28 @@ slime/ray/rollout.py (the reward normalisation takes rollout_batch_size * n_samp
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipelines.rollouts.formats.writer import ExportContext, Metadata, Steps, atomic_folder, write_sidecar
+from pipelines.rollouts.formats.writer import ExportContext, StepFolder, atomic_folder
 from pipelines.rollouts.rollout import Rollout, RolloutGroup
 
 
 @contextmanager
-def open_writer(output: Path, context: ExportContext) -> Iterator["SlimeDump"]:
+def open_writer(output: Path, context: ExportContext) -> Iterator[StepFolder]:
     """A writer to the folder `output`."""
     with atomic_folder(output) as folder:
-        yield SlimeDump(folder, context)
+        yield StepFolder(folder, context.groups_per_step, partial(save_step, folder))
 
 
-class SlimeDump:
-    """Groups to steps."""
+def save_step(folder: Path, step: int, groups: list[RolloutGroup]) -> None:
+    """Write the dump of a step."""
+    import torch  # imported late: the formats in Parquet need not wait for it
 
-    def __init__(self, folder: Path, context: ExportContext) -> None:
-        self._folder = folder
-        self._steps = Steps(context.groups_per_step, self._save)
-        self._rows = 0
-
-    @property
-    def rows(self) -> int:
-        return self._rows
-
-    def write(self, group: RolloutGroup) -> None:
-        self._rows += self._steps.add(group)
-
-    def finish(self, metadata: Metadata) -> None:
-        left_over = self._steps.leave_rest()
-        write_sidecar(self._folder, {**metadata, "steps": self._steps.saved, "groups_left_over": left_over})
-
-    def _save(self, step: int, groups: list[RolloutGroup]) -> None:
-        import torch  # imported late: the formats in Parquet need not wait for it
-
-        siblings = [(number, group, rollout) for number, group in enumerate(groups) for rollout in group.rollouts]
-        samples = [
-            sample_dict(index, number, group, rollout) for index, (number, group, rollout) in enumerate(siblings)
-        ]
-        torch.save({"rollout_id": step, "samples": samples}, self._folder / f"{step}.pt")
+    siblings = [(number, group, rollout) for number, group in enumerate(groups) for rollout in group.rollouts]
+    samples = [sample_dict(index, number, group, rollout) for index, (number, group, rollout) in enumerate(siblings)]
+    torch.save({"rollout_id": step, "samples": samples}, folder / f"{step}.pt")
 
 
 def sample_dict(index: int, group_index: int, group: RolloutGroup, rollout: Rollout) -> dict[str, Any]:

@@ -28,9 +28,8 @@ from pipelines.rollouts.formats.writer import (
     ExportContext,
     Metadata,
     RolloutWriter,
-    Steps,
+    StepFolder,
     atomic_folder,
-    write_sidecar,
 )
 from pipelines.rollouts.rollout import RolloutGroup
 
@@ -52,38 +51,22 @@ def open_writer(output: Path, context: ExportContext) -> Iterator["VerlDump"]:
         yield VerlDump(folder, prompt_rows, context)
 
 
-class VerlDump:
-    """Groups to steps."""
+class VerlDump(StepFolder):
+    """Batches, and the prompts in their order."""
 
     def __init__(self, folder: Path, prompt_rows: RolloutWriter, context: ExportContext) -> None:
-        self._folder = folder
+        super().__init__(folder, context.groups_per_step, self._save_batch)
+        shape = f"GBS{context.groups_per_step}_N{context.group_size}_in{context.prompt_length}_out{context.labels.max_tokens}"
+        self._batches = folder / shape  # verl's name for batches of this shape
         self._prompt_rows = prompt_rows
         self._context = context
-        self._steps = Steps(context.groups_per_step, self._save)
-        self._rows = 0
-
-    @property
-    def rows(self) -> int:
-        return self._rows
-
-    def write(self, group: RolloutGroup) -> None:
-        self._rows += self._steps.add(group)
 
     def finish(self, metadata: Metadata) -> None:
-        left_over = self._steps.leave_rest()
+        """See StepFolder."""
+        super().finish(metadata)
         self._prompt_rows.finish(metadata)
-        write_sidecar(self._folder, {**metadata, "steps": self._steps.saved, "groups_left_over": left_over})
 
-    @property
-    def _shape(self) -> str:
-        """What verl calls the folder of batches of this shape."""
-        context = self._context
-        return (
-            f"GBS{context.groups_per_step}_N{context.group_size}_in{context.prompt_length}"
-            f"_out{context.labels.max_tokens}"
-        )
-
-    def _save(self, number: int, groups: list[RolloutGroup]) -> None:
+    def _save_batch(self, number: int, groups: list[RolloutGroup]) -> None:
         import torch  # imported late, as verl is
         from verl.protocol import DataProto
 
@@ -93,7 +76,7 @@ class VerlDump:
             non_tensors={"__num_turns__": np.full(len(tensors["prompts"]), 2, np.int32)},  # a question and its response
             meta_info={"timing": {}, "reward_extra_keys": []},
         )
-        step = self._folder / self._shape / str(FIRST_STEP + number)
+        step = self._batches / str(FIRST_STEP + number)
         step.mkdir(parents=True)
         (step / "gen_batch.dp").write_bytes(pickle.dumps(batch))
         (step / "meta.json").write_text(json.dumps({"global_steps": FIRST_STEP + number}))

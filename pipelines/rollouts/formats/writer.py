@@ -122,36 +122,41 @@ def atomic_folder(output: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-class Steps:
-    """Groups of one training step after the other. Groups that do not fill a step are left over: trainers take the shape of a step from
-    its settings, and normalise rewards by it."""
+class StepFolder:
+    """Writes a folder of files, one or more for each training step. Groups that do not fill a step are left over: trainers take the shape
+    of a step from its settings, and normalise rewards by it."""
 
-    def __init__(self, groups_per_step: int, save: Callable[[int, list[RolloutGroup]], None]) -> None:
-        """`save`: number of a step, from 0, and its groups."""
+    def __init__(
+        self, folder: Path, groups_per_step: int, save_step: Callable[[int, list[RolloutGroup]], None]
+    ) -> None:
+        """`save_step` writes a step: its number, from 0, and its groups."""
+        self._folder = folder
         self._groups_per_step = groups_per_step
-        self._save = save
+        self._save_step = save_step
         self._pending: list[RolloutGroup] = []
-        self.saved = 0
+        self._steps = self._rows = 0
 
-    def add(self, group: RolloutGroup) -> int:
-        """Take a group; returns the rollouts of the step that it filled, else 0."""
+    @property
+    def rows(self) -> int:
+        return self._rows
+
+    def write(self, group: RolloutGroup) -> None:
         self._pending.append(group)
         if len(self._pending) < self._groups_per_step:
-            return 0
-        self._save(self.saved, self._pending)
-        count = sum(len(group.rollouts) for group in self._pending)
-        self.saved += 1
+            return
+        self._save_step(self._steps, self._pending)
+        self._rows += sum(len(group.rollouts) for group in self._pending)
+        self._steps += 1
         self._pending = []
-        return count
 
-    def leave_rest(self) -> int:
-        """Groups left over. Raises InputError if they are all."""
-        if not self.saved:
+    def finish(self, metadata: Metadata) -> None:
+        """Raises InputError if no step was filled."""
+        if not self._steps:
             raise InputError(
                 f"a step takes {self._groups_per_step} complete groups, and there are {len(self._pending)}; give a smaller "
                 "--groups-per-step, the one that the trainer is set to."
             )
-        return len(self._pending)
+        write_sidecar(self._folder, {**metadata, "steps": self._steps, "groups_left_over": len(self._pending)})
 
 
 def write_sidecar(folder: Path, metadata: Metadata) -> None:

@@ -9,6 +9,7 @@ Library types are looked for only where their module was imported: a value of De
 than the rest of a call.
 """
 
+import builtins
 import contextlib
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
@@ -25,63 +26,14 @@ CROSSING_DEPTH = 6_000
 """Recursion limit while a value crosses: some 2,000 lists in each other, and three times less than what the stack of a process holds."""
 
 VIEWS: dict[type, str] = {type({}.keys()): "keys", type({}.values()): "values", type({}.items()): "items"}
-BUILTINS: dict[str, Any] = {
-    kind.__name__: kind
-    for kind in (
-        *(
-            bool,
-            int,
-            float,
-            complex,
-            str,
-            bytes,
-            bytearray,
-            list,
-            tuple,
-            dict,
-            set,
-            frozenset,
-            range,
-            slice,
-            object,
-            type,
-        ),
-        *(
-            abs,
-            all,
-            any,
-            ascii,
-            bin,
-            chr,
-            divmod,
-            enumerate,
-            filter,
-            format,
-            hash,
-            hex,
-            isinstance,
-            issubclass,
-            iter,
-            len,
-            map,
-            max,
-        ),
-        *(min, next, oct, ord, pow, repr, reversed, round, sorted, sum, zip, memoryview),
-        *(
-            ArithmeticError,
-            AssertionError,
-            AttributeError,
-            EOFError,
-            Exception,
-            IndexError,
-            KeyError,
-            LookupError,
-            NameError,
-        ),
-        *(NotImplementedError, OSError, OverflowError, RuntimeError, TypeError, ValueError, ZeroDivisionError),
-        type(None),
-    )
-}
+CROSS_BY_NAME = """
+    bool int float complex str bytes bytearray list tuple dict set frozenset range slice object type memoryview
+    abs all any ascii bin chr divmod enumerate filter format hash hex isinstance issubclass iter len map max min next oct ord pow repr
+    reversed round sorted sum zip
+    ArithmeticError AssertionError AttributeError EOFError Exception IndexError KeyError LookupError NameError NotImplementedError OSError
+    OverflowError RuntimeError TypeError ValueError ZeroDivisionError
+"""
+BUILTINS: dict[str, Any] = {name: getattr(builtins, name) for name in CROSS_BY_NAME.split()} | {"NoneType": type(None)}
 """Built-in types and functions that cross by name: none of them reaches files, frames or the interpreter."""
 BUILTIN_NAMES = {id(value): name for name, value in BUILTINS.items()}
 

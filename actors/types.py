@@ -195,7 +195,7 @@ class ShardActivity:
     truncated: int
     """Those of them that were cut off at max_tokens or at the model's length."""
     tokens: int
-    """Tokens generated since the shard started, of samples under way too."""
+    """Tokens generated since the shard started, of samples under way too. It never falls while the shard lives."""
     tokens_under_way: int
     """Those of samples that have not ended."""
 

@@ -174,7 +174,7 @@ class LLMShard:
         self._cancelled_samples = self._cancelled_tokens = 0
         self._wake = threading.Event()
         self._units_taken = itertools.count()
-        self._samples = self._truncated_samples = self._ended_tokens = 0
+        self._samples = self._truncated_samples = self._ended_tokens = self._told_tokens = 0
         self._busy_seconds = 0.0
         self._failure: EngineFailed | None = None
         threading.Thread(target=self._run, name="engine", daemon=True).start()
@@ -266,6 +266,8 @@ class LLMShard:
         """What the shard is doing now: plain numbers, read without waiting for the engine's thread, which may never come back from a step:
         that is what the router wants to know."""
         load = self._scheduler.load()
+        # A sample that ends is for a moment in neither number, and a total that fell would be taken for that of a shard that began again.
+        self._told_tokens = max(self._told_tokens, self._ended_tokens + load.tokens)
         return ShardActivity(
             shard=self.name,
             running=load.running,
@@ -274,7 +276,7 @@ class LLMShard:
             preemptions=load.preemptions,
             finished=self._samples,
             truncated=self._truncated_samples,
-            tokens=self._ended_tokens + load.tokens,
+            tokens=self._told_tokens,
             tokens_under_way=load.tokens,
         )
 

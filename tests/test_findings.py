@@ -14,8 +14,8 @@ def test_the_gains_by_coupling_and_the_bound_are_those_of_the_document() -> None
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)}, check=True)
     found = {(name, int(k)): figures for name, k, figures in PRINTED.findall(done.stdout)}
     text = " ".join((ROOT / "docs" / "findings.md").read_text().split())
-    told = [figures for (name, k), figures in found.items() if name.startswith(("Countdown, quasi", "both"))]
-    assert len(told) == 7
+    told = [figures for (name, k), figures in found.items() if name.startswith(("Countdown, quasi", "both", "GSM8K"))]
+    assert len(told) == 10
     for figures in told:
         assert figures in text
     bounds = ", ".join(found["bound", k].split(",")[0] for k in (4, 8, 16, 32))

@@ -41,7 +41,7 @@ def show(name: str, gain_P: npt.NDArray[np.float64], k: int) -> None:
 
 
 def main() -> None:
-    """Countdown, its bound, then code."""
+    """Countdown, its bound, then code and mathematics."""
     runs = {
         sampler: [verdicts("countdown.parquet", condition=f"{sampler}, T=0.8", seed=seed) for seed in (0, 1)]
         for sampler in ("vanilla", "quasi", "latent")
@@ -69,6 +69,9 @@ def main() -> None:
             of_both.append(gain([joint], plain, 2, estimate))
             show(f"{benchmark}, {condition}, {estimate.__name__}", of_both[-1], 2)
         show(f"both, {condition}, {estimate.__name__}", np.concatenate(of_both), 2)
+    plain, joint = (verdicts("gsm8k.parquet", condition=condition) for condition in ("vanilla", "quasi"))
+    for k in (2, 4, 8):
+        show("GSM8K, quasi, over_windows", gain([joint], plain, k, over_windows), k)
 
 
 if __name__ == "__main__":

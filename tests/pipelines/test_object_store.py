@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.live.log import LIVE
+from pipelines.live.log import LIVE, LiveSamples
 from pipelines.runs.folder import RunFolder
 from pipelines.runs.storage import storage_at
 from pipelines.runs.summary import read_summary
@@ -93,7 +93,8 @@ def test_a_run_on_s3_that_is_killed_and_stopped_has_the_samples_of_a_local_run(s
     keys = Counter((row["problem_id"], row["sample_index"]) for row in rows(url))
     assert len(keys) == PROBLEMS * SAMPLES and set(keys.values()) == {1}
     folder = RunFolder(url)
-    assert folder.storage.names(LIVE) == [] and folder.storage.names("todo") == []
+    # A stage may have written its last file after the session's last look: the next session removes it.
+    assert LiveSamples(folder.storage).keys() <= keys.keys() and folder.storage.names("todo") == []
     assert estimates(folder) == estimates(RunFolder(tmp_path / "local"))
     assert len(folder.sessions()) == 2, "the one that was killed left no record; the one that was stopped did"
 

@@ -256,9 +256,12 @@ def test_a_stage_that_was_killed_generates_only_what_it_had_not_saved(
     wait_until(lambda: session.saved() == 6, timeout_s=30)
     [stage] = workers("GenerateSamples", of=session.process.pid)
     kill(stage)
-    session.wait_for_uneven_units(4)
-    assert set(session.waits()[2:4]) == {"p0#0 (3,)", "p1#0 (3,)"}
+    begun = session.waits()[:2]
+    # The stage that comes in its place may begin another unit before these.
+    missing = {f"{unit.partition(' ')[0]} (3,)" for unit in begun}
+    wait_until(lambda: missing <= set(session.waits()), timeout_s=120)
+    assert not set(begun) & set(session.waits()[2:])
     code, _, errors = session.end()
     assert code == 0, errors
     rows = finish(session_config(tmp_path / "data.jsonl", session.output))
-    assert rows["p0", 0]["group_resumed"]
+    assert rows[begun[0].partition("#")[0], 0]["group_resumed"]
